@@ -1,0 +1,391 @@
+"""Every query on batches, their leases, and the sweeper's chair.
+
+A lease is a token in the row. All changes of a leased batch ask for the token, so that a worker
+whose lease was taken back changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tagging.database.tables import (
+    Batch,
+    BatchItem,
+    BatchState,
+    ImageSetImage,
+    Leader,
+    ModelInCharge,
+    Product,
+)
+from tagging.domain import FailureCode, Status
+
+SPLIT_WAYS = 16
+"""Into how many parts a batch goes that crashed its worker twice."""
+CRASHES_BEFORE_SPLIT = 2
+CRASHES_BEFORE_FAILED = 3
+"""How many workers a single product must bring down, alone in hand, to be failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to write one batch's outcome."""
+
+    batch_id: int
+    token: str
+    retailer_id: int
+    model_id: int
+    alone: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeasedProduct:
+    """A product as the lease's holder saw it. `images`: sha256s in order."""
+
+    product_id: int
+    sku: str
+    image_set: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPulse:
+    """What the sweeper watches of a leased batch."""
+
+    batch_id: int
+    token: str
+    beat: int
+
+
+def create(
+    session: Session,
+    *,
+    retailer_id: int,
+    upload_id: str,
+    items: Sequence[tuple[int, str, int]],
+    now: dt.datetime,
+    parent_id: int | None = None,
+) -> int:
+    """A queued batch of `items`: (product id, image set, number of images). Returns its id."""
+    batch = Batch(
+        retailer_id=retailer_id,
+        upload_id=upload_id,
+        parent_id=parent_id,
+        state=BatchState.QUEUED,
+        products=len(items),
+        images=sum(count for _, _, count in items),
+        attempts=0,
+        crashes=0,
+        lease_alone=False,
+        beat=0,
+        created_at=now,
+    )
+    session.add(batch)
+    session.flush()
+    session.execute(
+        sa.insert(BatchItem),
+        [
+            {"batch_id": batch.id, "product_id": product_id, "image_set": image_set}
+            for product_id, image_set, _ in items
+        ],
+    )
+    return batch.id
+
+
+def needs_solitude(session: Session, batch_id: int) -> bool:
+    """Whether the batch must be the sole work in hand: one product that may have crashed a worker.
+
+    A primary-key look-up.
+    """
+    row = session.execute(
+        sa.select(Batch.products, Batch.attempts, Batch.parent_id).where(Batch.id == batch_id)
+    ).one_or_none()
+    return row is not None and row.products == 1 and (row.attempts > 0 or row.parent_id is not None)
+
+
+def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bool) -> Lease | None:
+    """Take a queued batch: token, attempt + 1, the model then in charge. None if it is not queued.
+
+    One conditional update by primary key; of two workers with the same message one gets it.
+    """
+    model_id = (
+        sa.select(ModelInCharge.model_id)
+        .where(ModelInCharge.retailer_id == Batch.retailer_id)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        sa.update(Batch)
+        .where(Batch.id == batch_id, Batch.state == BatchState.QUEUED)
+        .values(
+            state=BatchState.LEASED,
+            lease_token=token,
+            lease_worker=worker,
+            lease_alone=alone,
+            lease_model_id=model_id,
+            attempts=Batch.attempts + 1,
+            beat=Batch.beat + 1,
+        )
+        .returning(Batch.retailer_id, Batch.lease_model_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    return Lease(
+        batch_id=batch_id,
+        token=token,
+        retailer_id=row.retailer_id,
+        model_id=row.lease_model_id,
+        alone=alone,
+    )
+
+
+def leased_products(session: Session, batch_id: int) -> list[LeasedProduct]:
+    """The batch's products that still have the photos it was made for, in order.
+
+    Two index scans over one batch's items. A product whose photos changed meanwhile is in a
+    younger batch and left out here.
+    """
+    rows = session.execute(
+        sa.select(BatchItem.product_id, Product.sku, BatchItem.image_set, ImageSetImage.sha256)
+        .join(Product, Product.id == BatchItem.product_id)
+        .join(ImageSetImage, ImageSetImage.image_set == BatchItem.image_set)
+        .where(BatchItem.batch_id == batch_id, Product.image_set == BatchItem.image_set)
+        .order_by(BatchItem.product_id, ImageSetImage.position)
+    ).all()
+    grouped: dict[int, tuple[str, str, list[str]]] = {}
+    for product_id, sku, image_set, sha256 in rows:
+        grouped.setdefault(product_id, (sku, image_set, []))[2].append(sha256)
+    return [
+        LeasedProduct(product_id=product_id, sku=sku, image_set=image_set, images=tuple(images))
+        for product_id, (sku, image_set, images) in grouped.items()
+    ]
+
+
+def finish(session: Session, held: Lease, *, now: dt.datetime) -> bool:
+    """End the lease as done. False if the lease is no longer ours: then nothing may be written.
+
+    Call it first in the writing transaction: it locks the row until the commit.
+    """
+    return _end(session, held, state=BatchState.DONE, finished_at=now, last_error=None)
+
+
+def give_back(session: Session, held: Lease, *, error: str | None) -> bool:
+    """Queue the batch again; the attempt does not count. False if the lease is no longer ours."""
+    return _end(
+        session, held, state=BatchState.QUEUED, attempts=Batch.attempts - 1, last_error=error
+    )
+
+
+def _end(session: Session, held: Lease, **values: object) -> bool:
+    ended = session.execute(
+        sa.update(Batch)
+        .where(Batch.id == held.batch_id, Batch.lease_token == held.token)
+        .values(lease_token=None, lease_alone=False, **values)
+        .returning(Batch.id)
+    ).one_or_none()
+    return ended is not None
+
+
+def beat(session: Session, leases: Iterable[Lease]) -> None:
+    """Show that these leases make progress. Primary-key updates, at most `concurrency` of them."""
+    for held in leases:
+        session.execute(
+            sa.update(Batch)
+            .where(Batch.id == held.batch_id, Batch.lease_token == held.token)
+            .values(beat=Batch.beat + 1)
+        )
+
+
+def pulses(session: Session) -> list[BatchPulse]:
+    """All leased batches: as many as workers have in hand."""
+    rows = session.execute(
+        sa.select(Batch.id, Batch.lease_token, Batch.beat).where(Batch.state == BatchState.LEASED)
+    ).all()
+    return [BatchPulse(batch_id=r.id, token=r.lease_token, beat=r.beat) for r in rows]
+
+
+def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> str | None:
+    """End the lease of a batch that fell silent; says what became of it, None if it moved on.
+
+    The crash counts against a batch of several products, and against a single product only if it
+    was the sole work in hand. Twice: a batch is split by 16, with fresh counters. Three times: the
+    single product is failed as `worker_crash`.
+    """
+    batch = session.execute(
+        sa.select(Batch)
+        .where(
+            Batch.id == pulse.batch_id,
+            Batch.state == BatchState.LEASED,
+            Batch.lease_token == pulse.token,
+            Batch.beat == pulse.beat,
+        )
+        .with_for_update()
+    ).scalar_one_or_none()
+    if batch is None:
+        return None
+    if batch.products > 1 or batch.lease_alone:
+        batch.crashes += 1
+    batch.lease_token, batch.lease_alone = None, False
+    if batch.products > 1 and batch.crashes >= CRASHES_BEFORE_SPLIT:
+        _split(session, batch, now=now)
+        return "split"
+    if batch.products == 1 and batch.crashes >= CRASHES_BEFORE_FAILED:
+        _fail_single(session, batch, now=now)
+        return "failed"
+    batch.state = BatchState.QUEUED
+    return "queued"
+
+
+def _split(session: Session, batch: Batch, *, now: dt.datetime) -> None:
+    rows = session.execute(
+        sa.select(BatchItem.product_id, BatchItem.image_set, sa.func.count())
+        .join(ImageSetImage, ImageSetImage.image_set == BatchItem.image_set)
+        .where(BatchItem.batch_id == batch.id)
+        .group_by(BatchItem.product_id, BatchItem.image_set)
+        .order_by(BatchItem.product_id)
+    ).all()
+    items = [(product_id, image_set, count) for product_id, image_set, count in rows]
+    size = -(-len(items) // SPLIT_WAYS)
+    for start in range(0, len(items), size):
+        create(
+            session,
+            retailer_id=batch.retailer_id,
+            upload_id=batch.upload_id,
+            items=items[start : start + size],
+            now=now,
+            parent_id=batch.id,
+        )
+    batch.state, batch.finished_at = BatchState.SPLIT, now
+
+
+def _fail_single(session: Session, batch: Batch, *, now: dt.datetime) -> None:
+    item = session.execute(sa.select(BatchItem).where(BatchItem.batch_id == batch.id)).scalar_one()
+    session.execute(
+        sa.update(Product)
+        .where(
+            Product.id == item.product_id,
+            Product.image_set == item.image_set,
+            Product.status == Status.QUEUED,
+        )
+        .values(
+            status=Status.FAILED,
+            failure_code=FailureCode.WORKER_CRASH,
+            failure_detail=(
+                f"This product alone brought down {batch.crashes} workers ({batch.attempts} "
+                "attempts). Deliver another photo of it; please report this one as a defect."
+            ),
+            tagged_at=now,
+            updated_at=now,
+        )
+    )
+    batch.state, batch.finished_at = BatchState.DONE, now
+
+
+def queued_count(session: Session) -> int:
+    """How many batches wait; an index-only count of the few queued among the many done."""
+    return session.execute(
+        sa.select(sa.func.count()).select_from(Batch).where(Batch.state == BatchState.QUEUED)
+    ).scalar_one()
+
+
+def to_announce(session: Session, *, older_than: dt.datetime, limit: int) -> list[int]:
+    """Queued batches not announced since `older_than`, oldest announcement first."""
+    return list(
+        session.execute(
+            sa.select(Batch.id)
+            .where(
+                Batch.state == BatchState.QUEUED,
+                sa.or_(Batch.announced_at.is_(None), Batch.announced_at < older_than),
+            )
+            .order_by(Batch.announced_at.asc().nulls_first(), Batch.id)
+            .limit(limit)
+        ).scalars()
+    )
+
+
+def mark_announced(session: Session, batch_ids: Sequence[int], *, now: dt.datetime) -> None:
+    """Remember when a message was last sent for these batches."""
+    session.execute(sa.update(Batch).where(Batch.id.in_(batch_ids)).values(announced_at=now))
+
+
+def counts(session: Session, upload_id: str | None = None) -> dict[str, int]:
+    """Batches by state, of one upload or of all."""
+    query = sa.select(Batch.state, sa.func.count()).group_by(Batch.state)
+    if upload_id is not None:
+        query = query.where(Batch.upload_id == upload_id)
+    found = {state.value: count for state, count in session.execute(query)}
+    return {state.value: found.get(state.value, 0) for state in BatchState}
+
+
+def last_errors(session: Session, upload_id: str | None = None) -> list[str]:
+    """Why queued batches (of an upload, or all) could not be done, each reason once."""
+    query = (
+        sa.select(Batch.last_error)
+        .where(Batch.state == BatchState.QUEUED, Batch.last_error.is_not(None))
+        .distinct()
+        .limit(10)
+    )
+    if upload_id is not None:
+        query = query.where(Batch.upload_id == upload_id)
+    return [error for error in session.execute(query).scalars() if error is not None]
+
+
+def take_chair(session: Session, role: str, *, holder: str, displacing: tuple[str, int]) -> bool:
+    """Become the one process with this role.
+
+    `displacing` is the (holder, beat) seen unchanged for too long, ("", 0) where there was none.
+    """
+    if displacing[0]:
+        taken = session.execute(
+            sa.update(Leader)
+            .where(
+                Leader.role == role, Leader.holder == displacing[0], Leader.beat == displacing[1]
+            )
+            .values(holder=holder, beat=Leader.beat + 1)
+            .returning(Leader.role)
+        ).one_or_none()
+        return taken is not None
+    exists = session.execute(sa.select(Leader.role).where(Leader.role == role)).one_or_none()
+    if exists:
+        return False
+    session.add(Leader(role=role, holder=holder, beat=1))
+    session.flush()
+    return True
+
+
+def keep_chair(session: Session, role: str, *, holder: str) -> bool:
+    """Bump the beat of the role that `holder` has; False if somebody else took it."""
+    kept = session.execute(
+        sa.update(Leader)
+        .where(Leader.role == role, Leader.holder == holder)
+        .values(beat=Leader.beat + 1)
+        .returning(Leader.role)
+    ).one_or_none()
+    return kept is not None
+
+
+def chair(session: Session, role: str) -> tuple[str, int]:
+    """Who holds the role, and its beat; ("", 0) if nobody ever did."""
+    row = session.execute(
+        sa.select(Leader.holder, Leader.beat).where(Leader.role == role)
+    ).one_or_none()
+    return ("", 0) if row is None else (row.holder, row.beat)
+
+
+def leave_chair(session: Session, role: str, *, holder: str) -> None:
+    """Free the role at a clean shutdown, so that the next one need not wait."""
+    session.execute(sa.delete(Leader).where(Leader.role == role, Leader.holder == holder))
+
+
+def recent_rate(session: Session, *, window_s: float = 60.0) -> float:
+    """Products per second over the last minute, from the batches that were done in it."""
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=window_s)
+    done = session.execute(
+        sa.select(sa.func.coalesce(sa.func.sum(Batch.products), 0)).where(
+            Batch.state == BatchState.DONE, Batch.finished_at > since
+        )
+    ).scalar_one()
+    return float(done) / window_s

@@ -1,0 +1,366 @@
+"""Every query that writes what a worker found, and that lists products."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from tagging.database import uploads
+from tagging.database.session import Database
+from tagging.database.tables import (
+    Base,
+    ImagePrediction,
+    ImageSetImage,
+    Model,
+    Prediction,
+    Product,
+    Retailer,
+    UploadItem,
+)
+from tagging.domain import Decision, FailureCode, Status
+from tagging.domain import Prediction as Predicted
+
+PAGE = 1000
+"""Rows per read transaction of a listing: on SQLite a longer one would hold up the writers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFailure:
+    """Why one image could not be used."""
+
+    sha256: str
+    code: FailureCode
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """A product with a prediction and what was decided of it."""
+
+    product_id: int
+    image_set: str
+    prediction: Predicted
+    decision: Decision
+    failures: tuple[ImageFailure, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A product none of whose images could be used."""
+
+    product_id: int
+    image_set: str
+    code: FailureCode
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLogits:
+    """A fresh image prediction. `logits`: float32 little-endian bytes, one per category."""
+
+    sha256: str
+    logits: bytes
+    ood_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductFilter:
+    """Which products to list; None leaves a field open."""
+
+    retailer: str | None = None
+    upload: str | None = None
+    status: Status | None = None
+    category: str | None = None
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductLine:
+    """A product as listings show it. `images`: sha256s in order. `top_k`: best first."""
+
+    retailer: str
+    sku: str
+    title: str | None
+    category: str | None
+    confidence: float | None
+    status: Status
+    review_reason: str | None
+    failure_code: str | None
+    failure_detail: str | None
+    model: str | None
+    images: list[str]
+    top_k: list[dict[str, Any]]
+    suggestion: str | None
+    attributes: dict[str, Any]
+
+
+def known_logits(
+    session: Session, sha256s: Sequence[str], *, model_id: int, preprocessing_version: str
+) -> dict[str, tuple[bytes, float]]:
+    """Image predictions that exist already, by the unique index: (logits, ood score)."""
+    rows = session.execute(
+        sa.select(ImagePrediction.sha256, ImagePrediction.logits, ImagePrediction.ood_score).where(
+            ImagePrediction.model_id == model_id,
+            ImagePrediction.preprocessing_version == preprocessing_version,
+            ImagePrediction.sha256.in_(sha256s),
+        )
+    )
+    return {sha256: (logits, score) for sha256, logits, score in rows}
+
+
+def add_image_predictions(
+    session: Session,
+    rows: Sequence[ImageLogits],
+    *,
+    model_id: int,
+    preprocessing_version: str,
+    now: dt.datetime,
+) -> None:
+    """Append; one that another worker wrote meanwhile stays as it is."""
+    uploads.insert_ignoring(
+        session,
+        ImagePrediction,
+        [
+            {
+                "sha256": row.sha256,
+                "model_id": model_id,
+                "preprocessing_version": preprocessing_version,
+                "logits": row.logits,
+                "ood_score": row.ood_score,
+                "created_at": now,
+            }
+            for row in rows
+        ],
+    )
+
+
+def write_outcomes(
+    session: Session,
+    classified: Sequence[Classified],
+    failed: Sequence[Failed],
+    *,
+    batch_id: int,
+    model_id: int,
+    preprocessing_version: str,
+    now: dt.datetime,
+) -> None:
+    """Append predictions and move products, only those that still have the photos that were seen.
+
+    A product on which a person decided keeps status and category; only its suggestion changes.
+    The caller holds the lease's row locked. Products are written in the order of their keys.
+    """
+    uploads.insert_ignoring(
+        session,
+        Prediction,
+        [
+            {
+                "product_id": one.product_id,
+                "image_set": one.image_set,
+                "model_id": model_id,
+                "preprocessing_version": preprocessing_version,
+                "suggestion": one.prediction.suggestion,
+                "confidence": one.prediction.confidence,
+                "top_k": [
+                    {"category": top.category, "confidence": top.confidence}
+                    for top in one.prediction.top_k
+                ],
+                "ood_score": one.prediction.ood_score,
+                "out_of_distribution": one.prediction.out_of_distribution,
+                "disagreeing": list(one.prediction.disagreeing),
+                "image_failures": [
+                    {"sha256": f.sha256, "code": f.code.value, "detail": f.detail}
+                    for f in one.failures
+                ],
+                "batch_id": batch_id,
+                "created_at": now,
+            }
+            for one in classified
+        ],
+    )
+    prediction_ids = {
+        (product_id, image_set): prediction_id
+        for product_id, image_set, prediction_id in session.execute(
+            sa.select(Prediction.product_id, Prediction.image_set, Prediction.id).where(
+                Prediction.product_id.in_([one.product_id for one in classified]),
+                Prediction.model_id == model_id,
+                Prediction.preprocessing_version == preprocessing_version,
+            )
+        )
+    }
+    _move_classified(session, classified, prediction_ids, now=now)
+    _move_failed(session, failed, now=now)
+
+
+def _move_classified(
+    session: Session,
+    classified: Sequence[Classified],
+    prediction_ids: dict[tuple[int, str], int],
+    *,
+    now: dt.datetime,
+) -> None:
+    ordered = sorted(classified, key=lambda one: one.product_id)
+    rows = [
+        {
+            "at_id": one.product_id,
+            "at_set": one.image_set,
+            "to_status": one.decision.status,
+            "to_category": one.decision.category,
+            "to_decided_by": "model" if one.decision.category is not None else None,
+            "to_reason": one.decision.review_reason,
+            "to_suggestion": one.prediction.suggestion,
+            "to_confidence": one.prediction.confidence,
+            "to_prediction": prediction_ids[one.product_id, one.image_set],
+        }
+        for one in ordered
+    ]
+    if not rows:
+        return
+    products = Base.metadata.tables["products"]
+    seen = sa.and_(
+        products.c.id == sa.bindparam("at_id"), products.c.image_set == sa.bindparam("at_set")
+    )
+    by_person = sa.func.coalesce(products.c.decided_by, "") == "person"
+    suggestion = {
+        "suggestion": sa.bindparam("to_suggestion"),
+        "confidence": sa.bindparam("to_confidence"),
+        "prediction_id": sa.bindparam("to_prediction"),
+        "tagged_at": now,
+        "updated_at": now,
+    }
+    session.connection().execute(
+        sa.update(products)
+        .where(seen, ~by_person, products.c.status != Status.REVIEWED)
+        .values(
+            status=sa.bindparam("to_status", type_=products.c.status.type),
+            category=sa.bindparam("to_category"),
+            decided_by=sa.bindparam("to_decided_by"),
+            review_reason=sa.bindparam("to_reason", type_=products.c.review_reason.type),
+            failure_code=None,
+            failure_detail=None,
+            **suggestion,
+        ),
+        rows,
+    )
+    # Where a person decided on older photos, only what the model now suggests is written.
+    session.connection().execute(
+        sa.update(products)
+        .where(seen, by_person, products.c.status != Status.REVIEWED)
+        .values(**suggestion),
+        [{key: row[key] for key in row if key not in _DECISION_KEYS} for row in rows],
+    )
+
+
+_DECISION_KEYS = {"to_status", "to_category", "to_decided_by", "to_reason"}
+
+
+def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime) -> None:
+    for one in sorted(failed, key=lambda f: f.product_id):
+        session.execute(
+            sa.update(Product)
+            .where(
+                Product.id == one.product_id,
+                Product.image_set == one.image_set,
+                Product.status != Status.REVIEWED,
+                sa.func.coalesce(Product.decided_by, "") != "person",
+            )
+            .values(
+                status=Status.FAILED,
+                category=None,
+                decided_by=None,
+                suggestion=None,
+                confidence=None,
+                prediction_id=None,
+                review_reason=None,
+                failure_code=one.code,
+                failure_detail=one.detail,
+                tagged_at=now,
+                updated_at=now,
+            )
+        )
+
+
+def listing(
+    database: Database, wanted: ProductFilter, *, limit: int | None = None
+) -> Iterator[ProductLine]:
+    """Products in the order of their key, in pages with a read transaction each.
+
+    Keyset paging on products.id with the filter's index; memory does not grow with the result.
+    """
+    after, left = 0, limit
+    while left is None or left > 0:
+        size = PAGE if left is None else min(PAGE, left)
+        with database.read() as session:
+            page = _page(session, wanted, after=after, size=size)
+            images = _images_of(session, [product.image_set for product, *_ in page])
+        for product, retailer, name, version, top_k in page:
+            yield ProductLine(
+                retailer=retailer,
+                sku=product.sku,
+                title=product.title,
+                category=product.category,
+                confidence=product.confidence,
+                status=product.status,
+                review_reason=product.review_reason,
+                failure_code=product.failure_code,
+                failure_detail=product.failure_detail,
+                model=None if name is None else f"{name}:{version}",
+                images=images[product.image_set],
+                top_k=top_k or [],
+                suggestion=product.suggestion,
+                attributes=product.attributes,
+            )
+        if len(page) < size:
+            return
+        after = page[-1][0].id
+        left = None if left is None else left - len(page)
+
+
+def _page(
+    session: Session, wanted: ProductFilter, *, after: int, size: int
+) -> Sequence[tuple[Product, str, str | None, str | None, list[dict[str, Any]] | None]]:
+    query = (
+        sa.select(Product, Retailer.name, Model.name, Model.version, Prediction.top_k)
+        .join(Retailer, Retailer.id == Product.retailer_id)
+        .outerjoin(Prediction, Prediction.id == Product.prediction_id)
+        .outerjoin(Model, Model.id == Prediction.model_id)
+        .where(Product.id > after)
+        .order_by(Product.id)
+        .limit(size)
+    )
+    if wanted.retailer is not None:
+        query = query.where(Retailer.name == wanted.retailer)
+    if wanted.status is not None:
+        query = query.where(Product.status == wanted.status)
+    if wanted.category is not None:
+        query = query.where(Product.category == wanted.category)
+    if wanted.min_confidence is not None:
+        query = query.where(Product.confidence >= wanted.min_confidence)
+    if wanted.max_confidence is not None:
+        query = query.where(Product.confidence <= wanted.max_confidence)
+    if wanted.upload is not None:
+        query = query.where(
+            sa.exists().where(
+                UploadItem.upload_id == wanted.upload,
+                UploadItem.sku == Product.sku,
+                UploadItem.product_id == Product.id,
+            )
+        )
+    return session.execute(query).all()
+
+
+def _images_of(session: Session, image_sets: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    rows = session.execute(
+        sa.select(ImageSetImage.image_set, ImageSetImage.sha256)
+        .where(ImageSetImage.image_set.in_(image_sets))
+        .order_by(ImageSetImage.image_set, ImageSetImage.position)
+    )
+    for image_set, sha256 in rows:
+        found.setdefault(image_set, []).append(sha256)
+    return found

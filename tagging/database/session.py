@@ -1,0 +1,98 @@
+"""The connection to the database: short read and write transactions, rolled back unless committed.
+
+    with database.write() as session:
+        ...
+        session.commit()
+
+SQLite (the embedded default): a write begins with BEGIN IMMEDIATE, so that it waits for its turn
+at the start instead of failing in the middle. SQLite releases before 3.51.3 (3.50.7 and 3.44.6
+excepted) can corrupt a database in WAL mode when it is reset under a reader, so those run with
+`journal_mode=DELETE, synchronous=FULL`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+SQLITE_BUSY_TIMEOUT_S: Final = 60.0
+_WRITE: Final = "atelier_write"
+
+
+class Database:
+    """An engine and the two kinds of transaction. Thread-safe; one per process.
+
+    Args:
+        url: SQLAlchemy URL; `sqlite:///FILE` or `postgresql+psycopg://...`.
+        pool_size: how many connections a PostgreSQL engine keeps.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {}
+        if self.is_sqlite:
+            options["connect_args"] = {"timeout": SQLITE_BUSY_TIMEOUT_S}
+        else:
+            # pool_pre_ping: a restarted server costs a reconnect, not a failed batch.
+            options |= {"pool_size": pool_size, "pool_pre_ping": True}
+            if self.url.get_driver_name() == "psycopg":
+                options["connect_args"] = {"connect_timeout": 10}
+        self.engine = sa.create_engine(self.url, **options)
+        if self.is_sqlite:
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        self._writing = self.engine.execution_options(**{_WRITE: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read transaction; what it changes is thrown away."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A write transaction; nothing is kept without a visible `session.commit()`."""
+        with Session(self._writing, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def connect_to_write(self) -> Iterator[sa.Connection]:
+        """A bare connection in a write transaction that commits at the end; for migrations."""
+        with self._writing.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite is free of the WAL-reset bug (mended in 3.51.3, 3.50.7 and 3.44.6)."""
+    if version >= (3, 51, 3):
+        return True
+    return (version[:2] == (3, 50) and version >= (3, 50, 7)) or (
+        version[:2] == (3, 44) and version >= (3, 44, 6)
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # None: the driver begins nothing by itself; `_begin_sqlite` does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    if wal_is_safe():
+        cursor.execute("PRAGMA journal_mode=WAL")
+    else:
+        cursor.execute("PRAGMA journal_mode=DELETE")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writing = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN DEFERRED")

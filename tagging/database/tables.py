@@ -1,0 +1,445 @@
+"""Every table, typed, each column with its comment. Migrations in `migrations/` build the same.
+
+Naming follows docs/design.md. Times are UTC with a time zone; sha256s are 64 hex digits.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tagging.domain import Autopilot, FailureCode, ItemOutcome, ReviewReason, Status, Verdict
+
+
+class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):
+    """A timezone-aware datetime, stored as UTC. SQLite keeps no zone, so it is put back on read."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: dt.datetime | None, dialect: sa.Dialect
+    ) -> dt.datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"a time without a zone was given: {value!r}; use datetime.now(UTC)")
+        return value if value is None else value.astimezone(dt.UTC)
+
+    def process_result_value(
+        self, value: dt.datetime | None, dialect: sa.Dialect
+    ) -> dt.datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+BigId = sa.BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+class BatchState(enum.StrEnum):
+    """Where a batch stands."""
+
+    QUEUED = "queued"
+    """Waits for a worker."""
+    LEASED = "leased"
+    """A worker has it in hand and bumps its `beat` while it makes progress."""
+    DONE = "done"
+    """Every product of it was written."""
+    SPLIT = "split"
+    """It crashed its worker twice; smaller batches carry its products now."""
+
+
+class UploadState(enum.StrEnum):
+    """Where an upload stands."""
+
+    RECEIVING = "receiving"
+    """Its lines are being read into the ledger; a cut-off one is delivered again."""
+    RECEIVED = "received"
+    """The whole delivery is in the ledger and the store; its lines are being filed."""
+    FILED = "filed"
+    """Every line has its outcome, and every product to classify is in a batch."""
+
+
+def _enum(kind: type[enum.StrEnum], name: str) -> sa.Enum:
+    # Text with a CHECK, not a native enum: adding a value is then the same migration everywhere.
+    return sa.Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda e: [m.value for m in e],
+    )
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        dt.datetime: UtcDateTime(),
+        dict[str, Any]: Json,
+        list[Any]: Json,
+    }
+
+
+class Retailer(Base):
+    __tablename__ = "retailers"
+    __table_args__ = {"comment": "Who delivers catalogues."}
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    name: Mapped[str] = mapped_column(sa.String(100), unique=True, comment="Name in commands.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When the retailer was added.")
+
+
+class Model(Base):
+    __tablename__ = "models"
+    __table_args__ = (
+        sa.UniqueConstraint("name", "version"),
+        {"comment": "Model bundles that this database knows."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    name: Mapped[str] = mapped_column(sa.String(64), comment="The card's name.")
+    version: Mapped[str] = mapped_column(sa.String(32), comment="The card's version.")
+    fingerprint: Mapped[str] = mapped_column(
+        sa.String(64), comment="sha256 of the card; a bundle whose card differs is another model."
+    )
+    path: Mapped[str] = mapped_column(sa.Text, comment="Folder of the bundle.")
+    card: Mapped[dict[str, Any]] = mapped_column(Json, comment="card.json as it was registered.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When it was registered.")
+
+
+class ModelInCharge(Base):
+    __tablename__ = "models_in_charge"
+    __table_args__ = {"comment": "Which model classifies a retailer's products now."}
+
+    retailer_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("retailers.id"), primary_key=True, comment="The retailer."
+    )
+    model_id: Mapped[int] = mapped_column(sa.ForeignKey("models.id"), comment="Its model.")
+    since: Mapped[dt.datetime] = mapped_column(comment="Since when.")
+
+
+class AutopilotState(Base):
+    __tablename__ = "autopilots"
+    __table_args__ = {"comment": "What a model may accept without a person, per retailer."}
+
+    retailer_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("retailers.id"), primary_key=True, comment="The retailer."
+    )
+    model_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("models.id"), primary_key=True, comment="The model."
+    )
+    state: Mapped[Autopilot] = mapped_column(
+        _enum(Autopilot, "autopilot"), comment="provisional, certified or off."
+    )
+    since: Mapped[dt.datetime] = mapped_column(comment="Since when it is in this state.")
+
+
+class Category(Base):
+    __tablename__ = "categories"
+    __table_args__ = {"comment": "A retailer's taxonomy."}
+
+    retailer_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("retailers.id"), primary_key=True, comment="Whose taxonomy."
+    )
+    name: Mapped[str] = mapped_column(sa.String(200), primary_key=True, comment="Category name.")
+    parent: Mapped[str | None] = mapped_column(
+        sa.String(200), comment="Name of the parent category; NULL at the top."
+    )
+
+
+class Upload(Base):
+    __tablename__ = "uploads"
+    __table_args__ = (
+        # The sweeper looks for uploads whose filing was cut off: a handful among many filed ones.
+        sa.Index("ix_uploads_state", "state"),
+        {"comment": "One delivery of a catalogue."},
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True, comment="Shown to people.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    source: Mapped[str] = mapped_column(sa.Text, comment="Where it came from.")
+    kind: Mapped[str] = mapped_column(sa.String(16), comment="folder, manifest, archive or stdin.")
+    state: Mapped[UploadState] = mapped_column(
+        _enum(UploadState, "upload_state"), comment="receiving, received or filed."
+    )
+    warnings: Mapped[list[Any]] = mapped_column(Json, comment="Remarks on the delivery.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When it began.")
+    beat_at: Mapped[dt.datetime] = mapped_column(comment="Last progress of receiving or filing.")
+    filed_at: Mapped[dt.datetime | None] = mapped_column(comment="When every line had an outcome.")
+
+
+class Image(Base):
+    __tablename__ = "images"
+    __table_args__ = {"comment": "Image files, named by the sha256 of their bytes."}
+
+    sha256: Mapped[str] = mapped_column(sa.String(64), primary_key=True, comment="sha256, hex.")
+    size_bytes: Mapped[int] = mapped_column(BigId, comment="Length of the file.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When it was first stored.")
+
+
+class ImageSetImage(Base):
+    __tablename__ = "image_set_images"
+    __table_args__ = {"comment": "The ordered images behind an image set's hash; never changed."}
+
+    image_set: Mapped[str] = mapped_column(
+        sa.String(64), primary_key=True, comment="sha256 of the ordered image sha256s."
+    )
+    position: Mapped[int] = mapped_column(primary_key=True, comment="0 is the main photo.")
+    sha256: Mapped[str] = mapped_column(sa.ForeignKey("images.sha256"), comment="The image.")
+
+
+class Product(Base):
+    __tablename__ = "products"
+    __table_args__ = (
+        sa.UniqueConstraint("retailer_id", "sku"),
+        sa.ForeignKeyConstraint(
+            ["retailer_id", "category"], ["categories.retailer_id", "categories.name"]
+        ),
+        sa.ForeignKeyConstraint(
+            ["retailer_id", "suggestion"],
+            ["categories.retailer_id", "categories.name"],
+            name="fk_products_suggestion",
+        ),
+        # `products list/export` and the review queue filter by these and page by id.
+        sa.Index("ix_products_retailer_id_status_id", "retailer_id", "status", "id"),
+        sa.Index("ix_products_retailer_id_category_id", "retailer_id", "category", "id"),
+        sa.Index("ix_products_upload_id_id", "upload_id", "id"),
+        # `status` counts all products by status.
+        sa.Index("ix_products_status_id", "status", "id"),
+        {"comment": "One row per (retailer, sku): the tagged catalogue."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    sku: Mapped[str] = mapped_column(sa.String(500), comment="The retailer's own name for it.")
+    title: Mapped[str | None] = mapped_column(sa.Text, comment="As delivered.")
+    attributes: Mapped[dict[str, Any]] = mapped_column(
+        Json, comment="Further columns as delivered."
+    )
+    image_set: Mapped[str] = mapped_column(
+        sa.String(64), comment="Which ordered images it has; see image_set_images."
+    )
+    upload_id: Mapped[str] = mapped_column(
+        sa.ForeignKey("uploads.id"), comment="The upload that last created or changed it."
+    )
+    status: Mapped[Status] = mapped_column(
+        _enum(Status, "status"), comment="queued, tagged, needs_review, reviewed or failed."
+    )
+    category: Mapped[str | None] = mapped_column(
+        sa.String(200), comment="The category in force; NULL until accepted or decided."
+    )
+    decided_by: Mapped[str | None] = mapped_column(
+        sa.String(16), comment="model or person: who put the category in force."
+    )
+    suggestion: Mapped[str | None] = mapped_column(
+        sa.String(200), comment="The model's best answer; NULL until classified."
+    )
+    confidence: Mapped[float | None] = mapped_column(
+        sa.Double, comment="Calibrated probability (0 to 1) of the suggestion."
+    )
+    review_reason: Mapped[ReviewReason | None] = mapped_column(
+        _enum(ReviewReason, "review_reason"), comment="Why a person must look."
+    )
+    failure_code: Mapped[FailureCode | None] = mapped_column(
+        _enum(FailureCode, "failure_code"), comment="Why it failed."
+    )
+    failure_detail: Mapped[str | None] = mapped_column(
+        sa.Text, comment="The same in a sentence, with what to do."
+    )
+    prediction_id: Mapped[int | None] = mapped_column(
+        # No foreign key: predictions name products already, and SQLite cannot add a key later.
+        BigId,
+        comment="The row in predictions behind suggestion and confidence.",
+    )
+    audit: Mapped[bool] = mapped_column(comment="In the audit sample of accepted products.")
+    delisted_at: Mapped[dt.datetime | None] = mapped_column(comment="When it left the catalogue.")
+    tagged_at: Mapped[dt.datetime | None] = mapped_column(
+        comment="When a worker last wrote its outcome."
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When it was first delivered.")
+    updated_at: Mapped[dt.datetime] = mapped_column(comment="When anything of it last changed.")
+
+
+class UploadItem(Base):
+    __tablename__ = "upload_items"
+    __table_args__ = (
+        # Filing reads an upload's pending lines grouped by sku, in pages.
+        sa.Index("ix_upload_items_upload_id_sku_seq", "upload_id", "sku", "seq"),
+        sa.Index("ix_upload_items_upload_id_outcome_seq", "upload_id", "outcome", "seq"),
+        {"comment": "The ledger of an upload: one row per delivered line."},
+    )
+
+    upload_id: Mapped[str] = mapped_column(
+        sa.ForeignKey("uploads.id"), primary_key=True, comment="The upload."
+    )
+    seq: Mapped[int] = mapped_column(primary_key=True, comment="Running number, from 1.")
+    line: Mapped[int] = mapped_column(comment="Line of the manifest, or ordinal of the file.")
+    sku: Mapped[str | None] = mapped_column(sa.String(500), comment="NULL if unreadable.")
+    images: Mapped[list[Any]] = mapped_column(Json, comment="sha256s that the line delivered.")
+    title: Mapped[str | None] = mapped_column(sa.Text, comment="As delivered.")
+    attributes: Mapped[dict[str, Any]] = mapped_column(Json, comment="As delivered.")
+    outcome: Mapped[ItemOutcome] = mapped_column(
+        _enum(ItemOutcome, "item_outcome"), comment="What became of the line."
+    )
+    value: Mapped[str | None] = mapped_column(sa.Text, comment="What was received, if rejected.")
+    error: Mapped[str | None] = mapped_column(sa.Text, comment="Why rejected, and what to do.")
+    product_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("products.id"), comment="The product it was filed under."
+    )
+
+
+class Batch(Base):
+    __tablename__ = "batches"
+    __table_args__ = (
+        # The sweeper reads all queued and leased ones; the done ones are the many.
+        sa.Index("ix_batches_state_id", "state", "id"),
+        sa.Index("ix_batches_upload_id_state", "upload_id", "state"),
+        {"comment": "Products that travel together as one Celery task."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="What the message carries.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    upload_id: Mapped[str] = mapped_column(sa.ForeignKey("uploads.id"), comment="Of which upload.")
+    parent_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("batches.id"), comment="The batch it was split from."
+    )
+    state: Mapped[BatchState] = mapped_column(
+        _enum(BatchState, "batch_state"), comment="queued, leased, done or split."
+    )
+    products: Mapped[int] = mapped_column(comment="How many products.")
+    images: Mapped[int] = mapped_column(comment="How many images, all products together.")
+    attempts: Mapped[int] = mapped_column(
+        comment="Leases that were not given back; fresh after a split."
+    )
+    crashes: Mapped[int] = mapped_column(
+        comment="Leases that ended in silence (of a single product: only as sole work in hand)."
+    )
+    lease_token: Mapped[str | None] = mapped_column(
+        sa.String(32), comment="Who may write; NULL when not leased."
+    )
+    lease_model_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("models.id"), comment="The model in charge when it was leased."
+    )
+    lease_worker: Mapped[str | None] = mapped_column(sa.String(200), comment="host:pid, to read.")
+    lease_alone: Mapped[bool] = mapped_column(comment="Leased as the sole work in hand.")
+    beat: Mapped[int] = mapped_column(BigId, comment="Bumped while the worker makes progress.")
+    last_error: Mapped[str | None] = mapped_column(
+        sa.Text, comment="Why the last attempt gave it back, if it could not be done."
+    )
+    announced_at: Mapped[dt.datetime | None] = mapped_column(comment="Last message sent for it.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When it was made.")
+    finished_at: Mapped[dt.datetime | None] = mapped_column(comment="When it was done or split.")
+
+
+class BatchItem(Base):
+    __tablename__ = "batch_items"
+    __table_args__ = (
+        sa.Index("ix_batch_items_product_id", "product_id"),
+        {"comment": "Which product, with which photos, a batch carries."},
+    )
+
+    batch_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("batches.id"), primary_key=True, comment="The batch."
+    )
+    product_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("products.id"), primary_key=True, comment="The product."
+    )
+    image_set: Mapped[str] = mapped_column(sa.String(64), comment="The photos to classify.")
+
+
+class ImagePrediction(Base):
+    __tablename__ = "image_predictions"
+    __table_args__ = (
+        sa.UniqueConstraint("sha256", "model_id", "preprocessing_version"),
+        {"comment": "What a model said of one image; only ever appended."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    sha256: Mapped[str] = mapped_column(sa.ForeignKey("images.sha256"), comment="The image.")
+    model_id: Mapped[int] = mapped_column(sa.ForeignKey("models.id"), comment="The model.")
+    preprocessing_version: Mapped[str] = mapped_column(
+        sa.String(16), comment="Version of the steps from bytes to model input."
+    )
+    logits: Mapped[bytes] = mapped_column(
+        comment="float32 little-endian, one per category in the card's order."
+    )
+    ood_score: Mapped[float] = mapped_column(sa.Double, comment="Higher is stranger.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class Prediction(Base):
+    __tablename__ = "predictions"
+    __table_args__ = (
+        sa.UniqueConstraint("product_id", "image_set", "model_id", "preprocessing_version"),
+        {"comment": "What a model said of one product's image set; only ever appended."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    product_id: Mapped[int] = mapped_column(sa.ForeignKey("products.id"), comment="The product.")
+    image_set: Mapped[str] = mapped_column(sa.String(64), comment="The photos it looked at.")
+    model_id: Mapped[int] = mapped_column(sa.ForeignKey("models.id"), comment="The model.")
+    preprocessing_version: Mapped[str] = mapped_column(
+        sa.String(16), comment="Version of the steps from bytes to model input."
+    )
+    suggestion: Mapped[str] = mapped_column(sa.String(200), comment="Best category.")
+    confidence: Mapped[float] = mapped_column(sa.Double, comment="Its calibrated probability.")
+    top_k: Mapped[list[Any]] = mapped_column(
+        Json, comment='Best first: [{"category": ..., "confidence": ...}].'
+    )
+    ood_score: Mapped[float] = mapped_column(sa.Double, comment="Higher is stranger.")
+    out_of_distribution: Mapped[bool] = mapped_column(comment="No image looked familiar.")
+    disagreeing: Mapped[list[Any]] = mapped_column(
+        Json, comment="Categories that single images confidently point to, if several."
+    )
+    image_failures: Mapped[list[Any]] = mapped_column(
+        Json, comment="Images that could not be used: sha256, code, detail."
+    )
+    batch_id: Mapped[int] = mapped_column(sa.ForeignKey("batches.id"), comment="Made in.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class Review(Base):
+    __tablename__ = "reviews"
+    __table_args__ = (
+        sa.Index("ix_reviews_product_id_id", "product_id", "id"),
+        {"comment": "What people decided; only ever appended, undone by a further row."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    product_id: Mapped[int] = mapped_column(sa.ForeignKey("products.id"), comment="The product.")
+    image_set: Mapped[str] = mapped_column(sa.String(64), comment="The photos they saw.")
+    prediction_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("predictions.id"), comment="The prediction they saw."
+    )
+    reviewer: Mapped[str] = mapped_column(sa.String(100), comment="Who.")
+    verdict: Mapped[Verdict] = mapped_column(
+        _enum(Verdict, "verdict"), comment="confirmed, corrected, unsure or not_a_product."
+    )
+    category: Mapped[str | None] = mapped_column(sa.String(200), comment="What they decided.")
+    undoes_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("reviews.id"), comment="The review that this row takes back."
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class Leader(Base):
+    __tablename__ = "leaders"
+    __table_args__ = {"comment": "Which process holds a role that only one may hold."}
+
+    role: Mapped[str] = mapped_column(sa.String(32), primary_key=True, comment="sweeper.")
+    holder: Mapped[str] = mapped_column(sa.String(200), comment="Token of the process.")
+    beat: Mapped[int] = mapped_column(BigId, comment="Bumped by the holder while it lives.")

@@ -1,0 +1,298 @@
+"""The drop folder: whatever lands in it is ingested once, whatever dies meanwhile.
+
+A thing is taken when it has stopped growing. Its way is written down first (a *plan*: upload id
+and names), then it is moved into `.atelier/claimed/<upload>/`, ingested under that upload id, and
+moved to `done/<upload>/` or `rejected/`. Every move is a rename within one file system, and every
+step can be done again: after a kill, the plans say where to go on, and an upload id that is
+already in the ledger is never ingested twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from tagging.catalog.delivery import DeliveredRow, RejectedRow, open_delivery
+from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
+from tagging.catalog.paths import FileImage
+from tagging.database import uploads
+from tagging.errors import DeliveryError
+from tagging.ingest import Ingest, UploadSummary, new_upload_id
+
+DONE: Final = "done"
+REJECTED: Final = "rejected"
+STATE: Final = ".atelier"
+REPORT: Final = "atelier-report.json"
+UNFINISHED_ENDINGS: Final = frozenset({"part", "partial", "tmp", "crdownload", "filepart"})
+"""What programs call a file that they are still writing."""
+MANIFEST_PATIENCE_S: Final = 60.0
+"""How long a manifest waits for images that it names and that have not landed yet."""
+
+log = structlog.get_logger("inbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be ingested together. `entries`: names in the inbox, or `FOLDER/FILE`.
+
+    `main`: the entry to open (a manifest, zip or folder); None for loose images.
+    """
+
+    upload: str
+    kind: str
+    entries: tuple[str, ...]
+    main: str | None
+
+
+@dataclass(kw_only=True)
+class Inbox:
+    """One drop folder of one retailer. `step` is called again and again."""
+
+    root: Path
+    ingest: Ingest
+    retailer_id: int
+    settle_s: float
+    monotonic: Callable[[], float]
+    _seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Make the folders that are missing."""
+        for folder in (DONE, REJECTED, f"{STATE}/claimed", f"{STATE}/plans"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    def empty(self) -> bool:
+        """Whether nothing is left to take."""
+        return not self._plans() and not self._entries()
+
+    def step(self) -> Iterator[dict[str, Any]]:
+        """Finish what was begun, then take what is ripe; yields a report for each upload."""
+        for plan in self._plans():
+            yield self._carry_out(plan)
+        for plan in self._ripe_plans():
+            self._write_plan(plan)
+            yield self._carry_out(plan)
+
+    # What is there, and what has stopped growing
+
+    def _entries(self) -> list[Path]:
+        return sorted(
+            entry
+            for entry in self.root.iterdir()
+            if not entry.name.startswith(".")
+            and entry.name not in (DONE, REJECTED)
+            and ending(entry.name) not in UNFINISHED_ENDINGS
+        )
+
+    def _ripe_plans(self) -> Iterator[Plan]:
+        now = self.monotonic()
+        entries = self._entries()
+        ripe = [entry for entry in entries if self._settled_for(entry, now) >= self.settle_s]
+        names = {entry.name for entry in entries}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        manifests = [e for e in entries if e.is_file() and ending(e.name) in MANIFEST_ENDINGS]
+        waiting = bool(manifests)
+        for manifest in manifests:
+            plan = self._manifest_plan(manifest, now) if manifest in ripe else None
+            if plan is not None:
+                yield plan
+        images = []
+        for entry in ripe:
+            if entry in manifests:
+                continue
+            if entry.is_file() and is_image_name(entry.name):
+                images.append(entry.name)
+            elif entry.is_dir() and not entry.is_symlink():
+                # Images may belong to a manifest that is still on its way in: it goes first.
+                if not waiting:
+                    yield self._plan("folder", (entry.name,), main=entry.name)
+            else:
+                yield self._plan("file", (entry.name,), main=entry.name)
+        if images and not waiting:
+            yield self._plan("images", tuple(images), main=None)
+
+    def _settled_for(self, entry: Path, now: float) -> float:
+        signature = _signature(entry)
+        seen = self._seen.get(entry.name)
+        if seen is None or seen[0] != signature:
+            self._seen[entry.name] = (signature, now)
+            return 0.0
+        return now - seen[1]
+
+    def _manifest_plan(self, manifest: Path, now: float) -> Plan | None:
+        """The manifest with the images that it names; None while it waits for some of them."""
+        tops: dict[str, None] = {}
+        missing = False
+        try:
+            with open_delivery(manifest) as delivery:
+                for row in delivery.rows():
+                    if isinstance(row, RejectedRow):
+                        missing = True
+                    elif isinstance(row, DeliveredRow):
+                        for image in row.images:
+                            if isinstance(image, FileImage):
+                                tops[Path(image.relative).parts[0]] = None
+        except DeliveryError:
+            return self._plan("manifest", (manifest.name,), main=manifest.name)
+        if missing and self._settled_for(manifest, now) < max(self.settle_s, self._patience()):
+            return None
+        if any(self._settled_for(self.root / top, now) < self.settle_s for top in tops):
+            return None
+        # The manifest last: a claim that is cut short then never reads as a complete one.
+        return self._plan("manifest", (*tops, manifest.name), main=manifest.name)
+
+    def _patience(self) -> float:
+        return min(MANIFEST_PATIENCE_S, self.settle_s * 10)
+
+    def _plan(self, kind: str, entries: tuple[str, ...], *, main: str | None) -> Plan:
+        upload = new_upload_id(self.ingest.now())
+        return Plan(upload=upload, kind=kind, entries=entries, main=main)
+
+    # Plans: what was begun
+
+    def _plans(self) -> list[Plan]:
+        found = []
+        for path in sorted((self.root / STATE / "plans").glob("*.json")):
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            found.append(Plan(**{**raw, "entries": tuple(raw["entries"])}))
+        return found
+
+    def _plan_path(self, plan: Plan) -> Path:
+        return self.root / STATE / "plans" / f"{plan.upload}.json"
+
+    def _write_plan(self, plan: Plan) -> None:
+        _write_durably(self._plan_path(plan), asdict(plan))
+
+    def _claim(self, plan: Plan) -> Path:
+        claimed = self.root / STATE / "claimed" / plan.upload
+        claimed.mkdir(exist_ok=True)
+        for name in plan.entries:
+            source, target = self.root / name, claimed / name
+            if source.exists() or source.is_symlink():
+                if target.exists():
+                    # A new file of that name landed after the claim: it stays for its own turn.
+                    continue
+                source.rename(target)
+        _sync_folder(claimed)
+        return claimed
+
+    def _carry_out(self, plan: Plan) -> dict[str, Any]:
+        done = self.root / DONE / plan.upload
+        rejected = self.root / REJECTED
+        if done.exists():
+            # Killed between the last move and the plan's end.
+            self._plan_path(plan).unlink()
+            return {"upload": plan.upload, "outcome": DONE}
+        claimed = self._claim(plan)
+        try:
+            summary = self._take_in(plan, claimed)
+        except DeliveryError as error:
+            report = {"upload": plan.upload, "outcome": REJECTED, "error": str(error)}
+            self._reject(plan, claimed, rejected, report)
+        else:
+            report = self._report(summary)
+            if summary.products == 0:
+                report |= {
+                    "outcome": REJECTED,
+                    "error": "no product could be taken from it; see `rejected` and `skipped`",
+                }
+                self._reject(plan, claimed, rejected, report)
+            else:
+                _write_durably(claimed / REPORT, report)
+                claimed.rename(done)
+                _sync_folder(done.parent)
+        self._plan_path(plan).unlink()
+        log.info("taken", **{k: v for k, v in report.items() if k not in ("rejected", "skipped")})
+        return report
+
+    def _take_in(self, plan: Plan, claimed: Path) -> UploadSummary:
+        source = claimed if plan.main is None else claimed / plan.main
+        known = self._known(plan.upload)
+        if known is not None:
+            return known
+        with open_delivery(source, manifest_in_folder=plan.kind == "folder") as delivery:
+            delivery.name = plan.main or f"{len(plan.entries)} images"
+            return self.ingest.accept_upload(
+                delivery, retailer_id=self.retailer_id, upload_id=plan.upload
+            )
+
+    def _known(self, upload: str) -> UploadSummary | None:
+        """The upload as the ledger has it, if all of it was received before a kill."""
+        with self.ingest.database.read() as session:
+            received = uploads.is_received(session, upload)
+        if not received:
+            return None
+        self.ingest.file_upload(upload)
+        return self.ingest.summary(upload)
+
+    def _report(self, summary: UploadSummary) -> dict[str, Any]:
+        database, upload = self.ingest.database, summary.upload_id
+        return {
+            "upload": upload,
+            "outcome": DONE,
+            "products": summary.products,
+            "unchanged": summary.unchanged,
+            "created": summary.created,
+            "changed": summary.changed,
+            "updated": summary.updated,
+            "rejected": [
+                vars(line) for line in uploads.rejected_lines(database, summary.upload_id)
+            ],
+            "skipped": [vars(line) for line in uploads.skipped_lines(database, summary.upload_id)],
+            "warnings": list(summary.warnings),
+        }
+
+    def _reject(self, plan: Plan, claimed: Path, rejected: Path, report: dict[str, Any]) -> None:
+        """Move what was claimed into `rejected`, the report beside it.
+
+        The names get the upload's id where one of them is taken; the report is written first, so
+        that a kill in between leaves a reason without its file for a moment, never the reverse.
+        """
+        names = [*plan.entries, f"{plan.main or plan.upload}.report.json"]
+        taken = any((rejected / name).exists() for name in names)
+        prefix = f"{plan.upload}-" if taken else ""
+        _write_durably(rejected / f"{prefix}{names[-1]}", report)
+        for entry in sorted(claimed.iterdir()):
+            entry.rename(rejected / f"{prefix}{entry.name}")
+        shutil.rmtree(claimed)
+
+
+def _signature(entry: Path) -> tuple[int, int, int]:
+    """(files, bytes, youngest change in ns) of a file or of everything in a folder."""
+    files, size, youngest = 0, 0, 0
+    stack = [entry]
+    while stack:
+        path = stack.pop()
+        try:
+            info = path.lstat()
+            if path.is_dir() and not path.is_symlink():
+                stack.extend(path.iterdir())
+        except FileNotFoundError:  # moved on while we look; the next look sees the change
+            continue
+        files, size = files + 1, size + info.st_size
+        youngest = max(youngest, info.st_mtime_ns, info.st_ctime_ns)
+    return files, size, youngest
+
+
+def _write_durably(path: Path, value: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=1, default=str)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

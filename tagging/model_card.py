@@ -1,0 +1,165 @@
+"""`card.json`: everything that must be known of a model bundle before its weights are loaded.
+
+A bundle is a folder: weights and whatever else the card lists, plus `card.json`, which is written
+last, so that its presence means that the rest is complete. `read_bundle` verifies every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tagging.domain import Thresholds
+from tagging.errors import BundleError
+
+CARD_NAME: Final = "card.json"
+CARD_FORMAT: Final = 1
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Category(_Value):
+    """A category of the model, in the order of its outputs; `parent` is None at the top."""
+
+    name: str
+    parent: str | None = None
+
+
+class InputSpec(_Value):
+    """What the network eats: uint8, (batch, height, width, channels).
+
+    `kind` names the steps from a decoded picture to that array (`tagging.images.model_input`).
+    """
+
+    kind: Literal["fashion-mnist", "photo"]
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    channels: Literal[1, 3]
+
+
+class NetworkSpec(_Value):
+    """An architecture that our own code builds: `model_training.networks.build(name, parameters)`.
+
+    The network maps uint8 images to logits (batch, categories), float32.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+
+
+class AcceptanceSpec(_Value):
+    """Thresholds, the precision they were set for, and what the hold-out said of them.
+
+    `holdout_*` are counts on data that no choice was made on; `error_upper` is the one-sided
+    95 % Clopper-Pearson upper bound of the accepted error.
+    """
+
+    target_precision: float = Field(gt=0, lt=1)
+    fallback: float = Field(ge=0)
+    by_category: dict[str, float] = {}
+    holdout_n: int = Field(ge=0)
+    holdout_accepted: int = Field(ge=0)
+    holdout_errors: int = Field(ge=0)
+    error_upper: float = Field(ge=0, le=1)
+
+    def thresholds(self) -> Thresholds:
+        return Thresholds(fallback=self.fallback, by_category=dict(self.by_category))
+
+
+class OutOfDistributionSpec(_Value):
+    """`energy`: minus the log-sum-exp of the raw logits (Liu et al. 2020, eq. 4 at T = 1).
+
+    A score at or above `threshold` is out of distribution.
+    """
+
+    method: Literal["energy"]
+    threshold: float
+
+
+class ModelCard(_Value):
+    """See the module's text. `files` maps each file's name to its sha256, the card excepted."""
+
+    format: Literal[1] = CARD_FORMAT
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,31}$")
+    description: str
+    network: NetworkSpec
+    categories: list[Category] = Field(min_length=2)
+    input: InputSpec
+    preprocessing_version: str
+    temperature: float = Field(gt=0)
+    acceptance: AcceptanceSpec
+    out_of_distribution: OutOfDistributionSpec
+    weights: str
+    metrics: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str]
+    created_at: str
+    files: dict[str, str]
+
+    @property
+    def category_names(self) -> list[str]:
+        return [c.name for c in self.categories]
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+def read_card(bundle: Path) -> ModelCard:
+    """The card of `bundle`, checked for form only. Raises BundleError."""
+    path = bundle / CARD_NAME
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{bundle} is no complete model bundle: it has no {CARD_NAME}. The card is written "
+            "last, so training was cut off or the copy is partial; train or copy it again."
+        ) from error
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise BundleError(
+            f"{path} is not a model card that this version reads: {error}. "
+            "Use the version of Atelier that wrote it, or train again."
+        ) from error
+
+
+def read_bundle(bundle: Path) -> ModelCard:
+    """The card of `bundle`, after every file that it lists was found with the listed sha256.
+
+    Raises:
+        BundleError: a file is missing or altered, or a listed name leaves the folder.
+    """
+    card = read_card(bundle)
+    if card.weights not in card.files:
+        raise BundleError(f"{bundle}: the card lists no sha256 for its weights {card.weights!r}.")
+    for name, expected in card.files.items():
+        if Path(name).name != name:
+            raise BundleError(f"{bundle}: the card names a file outside the bundle: {name!r}.")
+        found = file_sha256(bundle / name)
+        if found != expected:
+            raise BundleError(
+                f"{bundle / name} was altered or is missing: sha256 {found}, the card says "
+                f"{expected}. Copy the bundle again from where it was made."
+            )
+    return card
+
+
+def card_fingerprint(card: ModelCard) -> str:
+    """sha256 (hex) of the card's canonical JSON: two bundles are the same model if it is equal."""
+    canonical = json.dumps(card.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file's bytes, or "(missing)" where there is no such file."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "(missing)"

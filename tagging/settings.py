@@ -1,0 +1,100 @@
+"""All settings, read from `ATELIER_*` in this one place.
+
+    settings = Settings(home=Path("atelier-data"))
+
+Every field may be set by the environment variable `ATELIER_` + its name in capitals.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Frozen; made once per process by an entry point and passed on as an argument."""
+
+    model_config = SettingsConfigDict(env_prefix="ATELIER_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default=Path("atelier-data"), description="The data folder; the embedded default's all."
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the database; unset: SQLite in the data folder.",
+    )
+    broker_url: SecretStr | None = Field(
+        default=None, description="URL of Redis or RabbitMQ; unset: a file in the data folder."
+    )
+    images_dir: Path | None = Field(
+        default=None, description="The image store; unset: `images` in the data folder."
+    )
+    data_dir: Path | None = Field(
+        default=None, description="Where training data lies; unset: it is downloaded."
+    )
+    model_bundle: Path | None = Field(
+        default=None, description="Bundle for new retailers; unset: the one that is shipped."
+    )
+
+    batch_images: int = Field(default=256, ge=1, le=4096, description="Most images in a batch.")
+    concurrency: int = Field(default=2, ge=1, le=16, description="Batches in flight per worker.")
+    decoders: int = Field(
+        default=max(1, min(8, os.cpu_count() or 1)),
+        ge=1,
+        le=64,
+        description="Decoder processes per worker.",
+    )
+    classify_shapes: tuple[int, ...] = Field(
+        default=(16, 256), description="Batch sizes the network is compiled for; smallest first."
+    )
+
+    image_max_bytes: int = Field(default=50 * _MIB, ge=1, description="Largest image file.")
+    image_max_pixels: int = Field(default=50_000_000, ge=1, description="Most pixels per image.")
+    image_max_seconds: int = Field(default=5, ge=1, description="CPU seconds to decode one image.")
+    image_max_memory_bytes: int = Field(
+        default=512 * _MIB, ge=64 * _MIB, description="Memory to decode one image."
+    )
+
+    beat_s: float = Field(default=2.0, gt=0, description="How often work in hand shows progress.")
+    stale_s: float = Field(
+        default=10.0, gt=0, description="Work that showed no progress for so long is taken back."
+    )
+    sweep_s: float = Field(default=2.0, gt=0, description="How often the sweeper looks.")
+    stop_s: float = Field(
+        default=8.0, ge=0, description="After SIGTERM, how long work in hand may go on."
+    )
+
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Log lines for people, or JSON."
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the SQLite file in the data folder."""
+        return self.database_url is None
+
+    def resolved_database_url(self) -> str:
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.home / 'atelier.db').absolute()}"
+
+    def resolved_broker_url(self) -> str:
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        return f"doorbell+sqlite:///{self.broker_file().absolute()}"
+
+    def broker_file(self) -> Path:
+        return self.home / "broker.db"
+
+    def resolved_images_dir(self) -> Path:
+        return (self.images_dir or self.home / "images").absolute()
+
+    def models_dir(self) -> Path:
+        """Where bundles that are trained here go."""
+        return (self.home / "models").absolute()

@@ -1,0 +1,167 @@
+"""The sweeper: what fell silent is taken back, what is queued but forgotten is announced again.
+
+Any worker may be the sweeper, one at a time: the chair is a row whose beat must move. Silence is
+measured on the sweeper's own monotonic clock, from the first time that it sees a beat, so that
+neither a jump of the wall clock nor clocks that differ between machines take work from a worker
+that lives. Whenever the database could not be asked, every observation starts anew: a server that
+was away says nothing about the workers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from tagging.database import batches, uploads
+from tagging.database.session import Database
+from tagging.ingest import Ingest
+
+ROLE: Final = "sweeper"
+ANNOUNCE_AT_ONCE: Final = 500
+"""Most messages sent in one sweep: the broker never holds many more than are queued."""
+
+log = structlog.get_logger("sweeper")
+
+
+class Doorbell(Protocol):
+    """The broker, as far as the sweeper needs it."""
+
+    def announce(self, batch_ids: Sequence[int]) -> None:
+        """Send one message per batch."""
+
+    def depth(self) -> int | None:
+        """Messages that wait on the broker; None if it cannot be asked."""
+
+
+@dataclass(kw_only=True)
+class Silence:
+    """How long values have been seen unchanged."""
+
+    patience_s: float
+    _first_seen: dict[Hashable, float] = field(default_factory=dict)
+
+    def outlasted(self, seen: Sequence[Hashable], now_s: float) -> list[Hashable]:
+        """Remember what is seen now, forget the rest; return what was seen for too long."""
+        self._first_seen = {key: self._first_seen.get(key, now_s) for key in seen}
+        return [key for key, since in self._first_seen.items() if now_s - since >= self.patience_s]
+
+    def forget(self) -> None:
+        self._first_seen.clear()
+
+
+@dataclass(kw_only=True)
+class Sweeper:
+    """One process's candidate for the chair. `step` is called every `sweep_s`."""
+
+    database: Database
+    ingest: Ingest
+    doorbell: Doorbell
+    holder: str
+    stale_s: float
+    now: Callable[[], dt.datetime]
+    monotonic: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        self.in_chair = False
+        self._chair = Silence(patience_s=self.stale_s)
+        self._leases = Silence(patience_s=self.stale_s)
+        self._uploads = Silence(patience_s=self.stale_s)
+        self._unannounced = Silence(patience_s=self.stale_s / 2)
+
+    def step(self) -> None:
+        """Keep or seek the chair; in it, sweep once."""
+        if not self._sit():
+            self.forget()
+            return
+        self._take_back_leases()
+        self._file_uploads()
+        self._announce()
+
+    def forget(self) -> None:
+        """Start all observations anew."""
+        self._leases.forget()
+        self._uploads.forget()
+        self._unannounced.forget()
+
+    def forget_everything(self) -> None:
+        """After the database was away, the chair's silence says nothing either."""
+        self.forget()
+        self._chair.forget()
+
+    def leave(self) -> None:
+        """Free the chair at a clean shutdown."""
+        if self.in_chair:
+            with self.database.write() as session:
+                batches.leave_chair(session, ROLE, holder=self.holder)
+                session.commit()
+            self.in_chair = False
+
+    def _sit(self) -> bool:
+        if self.in_chair:
+            with self.database.write() as session:
+                self.in_chair = batches.keep_chair(session, ROLE, holder=self.holder)
+                session.commit()
+            return self.in_chair
+        with self.database.read() as session:
+            seen = batches.chair(session, ROLE)
+        silent = self._chair.outlasted([seen], self.monotonic())
+        if seen[0] and not silent:
+            return False
+        with self.database.write() as session:
+            self.in_chair = batches.take_chair(session, ROLE, holder=self.holder, displacing=seen)
+            session.commit()
+        if self.in_chair:
+            log.info("sweeping", holder=self.holder)
+        return self.in_chair
+
+    def _take_back_leases(self) -> None:
+        with self.database.read() as session:
+            pulses = batches.pulses(session)
+        silent = set(self._leases.outlasted(pulses, self.monotonic()))
+        for pulse in pulses:
+            if pulse not in silent:
+                continue
+            with self.database.write() as session:
+                outcome = batches.take_back(session, pulse, now=self.now())
+                session.commit()
+            if outcome is not None:
+                log.warning("batch_taken_back", batch=pulse.batch_id, now=outcome)
+
+    def _file_uploads(self) -> None:
+        with self.database.read() as session:
+            waiting = uploads.unfiled(session)
+        silent = set(self._uploads.outlasted(waiting, self.monotonic()))
+        for upload in waiting:
+            if upload in silent:
+                log.warning("filing_taken_up", upload=upload[0])
+                self.ingest.file_upload(upload[0])
+
+    def _announce(self) -> None:
+        with self.database.read() as session:
+            queued = batches.queued_count(session)
+        if not queued:
+            self._unannounced.forget()
+            return
+        depth = self.doorbell.depth()
+        # Messages on their way (sent, not yet counted; fetched, not yet leased) look lost for a
+        # moment, so the shortage must last.
+        if depth is None or depth >= queued:
+            self._unannounced.forget()
+            return
+        if not self._unannounced.outlasted(["short"], self.monotonic()):
+            return
+        with self.database.write() as session:
+            older = self.now() - dt.timedelta(seconds=self.stale_s / 2)
+            missing = batches.to_announce(
+                session, older_than=older, limit=min(queued - depth, ANNOUNCE_AT_ONCE)
+            )
+            if missing:
+                batches.mark_announced(session, missing, now=self.now())
+            session.commit()
+        if missing:
+            log.info("announced_again", batches=len(missing), queued=queued, on_broker=depth)
+            self.doorbell.announce(missing)

@@ -1,0 +1,336 @@
+"""tag_batch: lease -> read -> decode -> classify -> decide -> write.
+
+The database is the record: a message only says which batch to look at. No transaction is open
+while images are decoded or classified, and everything that is found is written in one short
+transaction that also ends the lease. If the lease was lost meanwhile, nothing is written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.exc import DBAPIError
+
+from tagging.database import batches, models, products
+from tagging.database.batches import Lease, LeasedProduct
+from tagging.database.models import KnownModel
+from tagging.database.products import Classified, Failed, ImageFailure, ImageLogits
+from tagging.database.session import Database
+from tagging.domain import (
+    FailureCode,
+    ImageEvidence,
+    Rules,
+    aggregate,
+    decide,
+    softmax_log_probs,
+)
+from tagging.errors import AtelierError
+from tagging.images.decoders import Decoded, DecodeRequest
+from tagging.images.store import ImageStore
+from tagging.in_hand import InHand, Work
+from tagging.model_card import InputSpec, ModelCard
+
+STEP_IMAGES: Final = 256
+"""Images decoded and classified between two marks of progress, at most."""
+
+Logits = npt.NDArray[np.float32]
+
+
+class Classifier(Protocol):
+    """A loaded model. `classify` is called by several threads; the model runs in one."""
+
+    card: ModelCard
+
+    def classify(self, images: npt.NDArray[np.uint8]) -> Logits:
+        """(n, height, width, channels) -> raw logits (n, categories), n >= 1."""
+
+
+class Classifiers(Protocol):
+    """Loads models on demand and keeps them."""
+
+    def get(self, model: KnownModel) -> Classifier:
+        """Raises BundleError if the bundle cannot be trusted or loaded."""
+
+
+class Decoders(Protocol):
+    """Bytes to model input, outside of this process."""
+
+    def decode(
+        self,
+        items: Sequence[DecodeRequest],
+        spec: InputSpec,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[Decoded]:
+        """One answer per item, in order."""
+
+
+class StoreAwayError(AtelierError):
+    """The image store as a whole cannot be reached; no product is to blame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchReport:
+    """What happened to a batch, for the log. Times in seconds."""
+
+    batch_id: int
+    products: int
+    images: int
+    failed: int
+    decode_s: float
+    classify_s: float
+    write_s: float
+    images_per_s: float
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What is known of a batch's images so far."""
+
+    logits: dict[str, Logits] = field(default_factory=dict)  # sha256 -> (categories,)
+    scores: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, ImageFailure] = field(default_factory=dict)
+    fresh: list[ImageLogits] = field(default_factory=list)
+    decode_s: float = 0.0
+    classify_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagger:
+    """The service, with what it needs."""
+
+    database: Database
+    store: ImageStore
+    decoders: Decoders
+    classifiers: Classifiers
+    in_hand: InHand
+    worker: str
+    preprocessing_version: str
+    now: Callable[[], dt.datetime]
+
+    def tag_batch(self, batch_id: int) -> BatchReport | None:
+        """Tag a batch, if it is still to be done. None: somebody else has it, or it is done.
+
+        Raises:
+            AtelierError: the model or the store cannot be used. The batch was given back with the
+                reason; the attempt does not count.
+        """
+        with self.database.read() as session:
+            alone = batches.needs_solitude(session, batch_id)
+        with self.in_hand.room(alone=alone):
+            if self.in_hand.stopping.is_set():
+                return None
+            lease = self._lease(batch_id, alone=alone)
+            if lease is None:
+                return None
+            with self.in_hand.hold(lease) as work:
+                try:
+                    return self._tag(work)
+                except AtelierError as error:
+                    with self.database.write() as session:
+                        batches.give_back(session, lease, error=str(error))
+                        session.commit()
+                    raise
+                except DBAPIError:
+                    # A server that was away is nobody's crash: the beat gives the lease back as
+                    # soon as the database answers.
+                    self.in_hand.abandon(lease)
+                    raise
+
+    def _lease(self, batch_id: int, *, alone: bool) -> Lease | None:
+        with self.database.write() as session:
+            lease = batches.lease(
+                session, batch_id, token=secrets.token_hex(16), worker=self.worker, alone=alone
+            )
+            session.commit()
+            return lease
+
+    def _tag(self, work: Work) -> BatchReport | None:
+        began = time.perf_counter()
+        with self.database.read() as session:
+            model = models.get_model(session, work.lease.model_id)
+            wanted = batches.leased_products(session, work.lease.batch_id)
+        classifier = self.classifiers.get(model)
+        work.step()
+        found = self._look(work, wanted, model.id, classifier)
+        writing = time.perf_counter()
+        failed = self._write(work.lease, wanted, found, model)
+        ended = time.perf_counter()
+        if failed is None:
+            return None
+        images = sum(len(product.images) for product in wanted)
+        return BatchReport(
+            batch_id=work.lease.batch_id,
+            products=len(wanted),
+            images=images,
+            failed=failed,
+            decode_s=found.decode_s,
+            classify_s=found.classify_s,
+            write_s=ended - writing,
+            images_per_s=images / (ended - began),
+        )
+
+    def _look(
+        self, work: Work, wanted: Sequence[LeasedProduct], model_id: int, classifier: Classifier
+    ) -> _Found:
+        """Logits or a failure for every image of the batch; what is known already is reused."""
+        sha256s = list(dict.fromkeys(sha for product in wanted for sha in product.images))
+        found = _Found()
+        with self.database.read() as session:
+            known = products.known_logits(
+                session,
+                sha256s,
+                model_id=model_id,
+                preprocessing_version=self.preprocessing_version,
+            )
+        for sha256, (logits, score) in known.items():
+            found.logits[sha256] = np.frombuffer(logits, dtype="<f4")
+            found.scores[sha256] = score
+        missing = [sha256 for sha256 in sha256s if sha256 not in known]
+        for start in range(0, len(missing), STEP_IMAGES):
+            self._classify(work, missing[start : start + STEP_IMAGES], classifier, found)
+        return found
+
+    def _classify(
+        self, work: Work, sha256s: Sequence[str], classifier: Classifier, found: _Found
+    ) -> None:
+        began = time.perf_counter()
+        decoded = self.decoders.decode(
+            [DecodeRequest(sha256=sha, path=self.store.path(sha)) for sha in sha256s],
+            classifier.card.input,
+            on_progress=lambda _: work.step(),
+        )
+        work.step()
+        pixels: list[npt.NDArray[np.uint8]] = []
+        readable: list[str] = []
+        for sha256, one in zip(sha256s, decoded, strict=True):
+            if one.pixels is not None:
+                pixels.append(one.pixels)
+                readable.append(sha256)
+            else:
+                code = one.code or FailureCode.UNREADABLE
+                found.failures[sha256] = ImageFailure(
+                    sha256=sha256, code=code, detail=one.detail or code.value
+                )
+        if any(f.code is FailureCode.MISSING for f in found.failures.values()):
+            self.store.require_available()
+        found.decode_s += time.perf_counter() - began
+        if not pixels:
+            return
+        began = time.perf_counter()
+        logits = classifier.classify(np.stack(pixels))  # (n, categories) float32
+        work.step()
+        found.classify_s += time.perf_counter() - began
+        scores = energy(logits)
+        for sha256, row, score in zip(readable, logits, scores, strict=True):
+            found.logits[sha256] = row
+            found.scores[sha256] = float(score)
+            found.fresh.append(
+                ImageLogits(
+                    sha256=sha256, logits=row.astype("<f4").tobytes(), ood_score=float(score)
+                )
+            )
+
+    def _write(
+        self, lease: Lease, wanted: Sequence[LeasedProduct], found: _Found, model: KnownModel
+    ) -> int | None:
+        """Write everything and end the lease; how many products failed, None if it was lost."""
+        now = self.now()
+        with self.database.write() as session:
+            if not batches.finish(session, lease, now=now):
+                return None
+            rules = Rules(
+                autopilot=models.autopilot(session, lease.retailer_id, model.id),
+                thresholds=model.card.acceptance.thresholds(),
+            )
+            classified: list[Classified] = []
+            failed: list[Failed] = []
+            for product in wanted:
+                outcome = judge(
+                    product, found.logits, found.scores, found.failures, model.card, rules
+                )
+                if isinstance(outcome, Classified):
+                    classified.append(outcome)
+                else:
+                    failed.append(outcome)
+            products.add_image_predictions(
+                session,
+                found.fresh,
+                model_id=model.id,
+                preprocessing_version=self.preprocessing_version,
+                now=now,
+            )
+            products.write_outcomes(
+                session,
+                classified,
+                failed,
+                batch_id=lease.batch_id,
+                model_id=model.id,
+                preprocessing_version=self.preprocessing_version,
+                now=now,
+            )
+            session.commit()
+        return len(failed)
+
+
+def energy(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Out-of-distribution score of raw logits (n, categories): (n,), higher is stranger.
+
+    The free energy of Liu et al. 2020, "Energy-based Out-of-distribution Detection", eq. 4, T = 1.
+    """
+    wide = logits.astype(np.float64)
+    top = wide.max(axis=-1)
+    score: npt.NDArray[np.float64] = -(
+        top + np.log(np.exp(wide - top[..., np.newaxis]).sum(axis=-1))
+    )
+    return score
+
+
+def judge(
+    product: LeasedProduct,
+    logits: dict[str, Logits],
+    scores: dict[str, float],
+    failures: dict[str, ImageFailure],
+    card: ModelCard,
+    rules: Rules,
+) -> Classified | Failed:
+    """From what is known of a product's images to its outcome. Pure."""
+    evidence = [
+        ImageEvidence(
+            sha256=sha256,
+            log_probs=softmax_log_probs(logits[sha256], card.temperature),
+            ood_score=scores[sha256],
+        )
+        for sha256 in product.images
+        if sha256 in logits
+    ]
+    broken = tuple(failures[sha256] for sha256 in product.images if sha256 in failures)
+    if not evidence:
+        detail = broken[0].detail
+        if len(broken) > 1:
+            detail = f"none of its {len(broken)} images can be used; the first: {detail}"
+        return Failed(
+            product_id=product.product_id,
+            image_set=product.image_set,
+            code=broken[0].code,
+            detail=detail,
+        )
+    prediction = aggregate(
+        evidence,
+        categories=card.category_names,
+        ood_threshold=card.out_of_distribution.threshold,
+        thresholds=rules.thresholds,
+    )
+    return Classified(
+        product_id=product.product_id,
+        image_set=product.image_set,
+        prediction=prediction,
+        decision=decide(prediction, rules),
+        failures=broken,
+    )

@@ -1,0 +1,329 @@
+"""A delivery goes in, tagged rows come out: the services over real databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tagging.catalog.delivery import open_delivery
+from tagging.database import batches, products, uploads
+from tagging.database.products import ProductFilter, ProductLine
+from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
+from tagging.domain import FailureCode, ReviewReason, Status, Verdict
+from tagging.ingest import MAX_PRODUCT_IMAGES, UploadSummary
+from tests.stand_in import Services, picture
+
+
+def deliver(services: Services, source: Path, upload_id: str | None = None) -> UploadSummary:
+    with open_delivery(source) as delivery:
+        return services.ingest.accept_upload(
+            delivery, retailer_id=services.retailer_id, upload_id=upload_id
+        )
+
+
+def listed(services: Services) -> dict[str, ProductLine]:
+    return {line.sku: line for line in products.listing(services.database, ProductFilter())}
+
+
+def write_folder(folder: Path, shades: dict[str, int]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, shade in shades.items():
+        (folder / name).write_bytes(picture(shade))
+    return folder
+
+
+def write_manifest(folder: Path, text: str) -> Path:
+    (folder / "products.csv").write_text(text, encoding="utf-8")
+    return folder / "products.csv"
+
+
+def test_a_folder_becomes_tagged_rows(services: Services, tmp_path: Path) -> None:
+    shades = {f"p{i:02}.png": (0, 128, 255)[i % 3] for i in range(11)}
+    source = write_folder(tmp_path / "in", shades)
+    summary = deliver(services, source)
+    assert (summary.products, summary.created, summary.unchanged) == (11, 11, 0)
+    assert {line.status for line in listed(services).values()} == {Status.QUEUED}
+    services.tag_all()
+    found = listed(services)
+    assert [found[f"p{i:02}"].category for i in range(3)] == ["Dark", "Middle", "Light"]
+    assert {line.status for line in found.values()} == {Status.TAGGED}
+    assert all(line.confidence is not None and line.confidence > 0.9 for line in found.values())
+    assert all(line.suggestion == line.category for line in found.values())
+    with services.database.read() as session:
+        assert batches.counts(session) == {"queued": 0, "leased": 0, "done": 3, "split": 0}
+        assert session.scalar(sa.select(sa.func.count()).select_from(Prediction)) == 11
+
+
+def test_batches_are_full_but_the_last(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {f"{i}.png": i for i in range(10)}))
+    with services.database.read() as session:
+        assert list(session.scalars(sa.select(Batch.images).order_by(Batch.id))) == [4, 4, 2]
+
+
+def test_unsure_products_wait_for_a_person_without_a_category(
+    services: Services, tmp_path: Path
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"between.png": 64}))
+    services.tag_all()
+    (line,) = listed(services).values()
+    assert line.status is Status.NEEDS_REVIEW
+    assert line.review_reason == ReviewReason.LOW_CONFIDENCE
+    assert line.category is None
+    assert line.suggestion in ("Dark", "Middle")
+
+
+def test_the_same_delivery_twice_changes_and_classifies_nothing(
+    services: Services, tmp_path: Path
+) -> None:
+    source = write_folder(tmp_path / "in", {f"{i}.png": 255 for i in range(6)})
+    deliver(services, source)
+    services.tag_all()
+    before, calls = listed(services), services.shelf.calls
+    again = deliver(services, source)
+    assert (again.products, again.unchanged, again.enqueued) == (6, 6, 0)
+    assert services.bell.messages == []
+    assert listed(services) == before
+    assert services.shelf.calls == calls
+
+
+def test_a_changed_photo_is_tagged_again_and_a_known_picture_is_not_classified_again(
+    services: Services, tmp_path: Path
+) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 0, "b.png": 255})
+    deliver(services, source)
+    services.tag_all()
+    calls = services.shelf.calls
+    (source / "a.png").write_bytes(picture(255))
+    summary = deliver(services, source)
+    assert (summary.changed, summary.unchanged) == (1, 1)
+    assert listed(services)["a"].status is Status.QUEUED
+    assert listed(services)["a"].category is None
+    services.tag_all()
+    assert listed(services)["a"].category == "Light"
+    assert services.shelf.calls == calls  # the very bytes of b.png were classified before
+
+
+def test_a_changed_title_updates_the_row_and_classifies_nothing(
+    services: Services, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 0})
+    deliver(services, write_manifest(folder, "sku,image,title,colour\nA,a.png,Old,red\n"))
+    services.tag_all()
+    calls = services.shelf.calls
+    summary = deliver(
+        services, write_manifest(folder, "sku,image,title,colour\nA,a.png,New,blue\n")
+    )
+    assert (summary.updated, summary.enqueued) == (1, 0)
+    line = listed(services)["A"]
+    assert (line.title, line.attributes, line.status) == ("New", {"colour": "blue"}, Status.TAGGED)
+    assert services.shelf.calls == calls
+
+
+def test_rows_of_one_sku_are_one_product_wherever_they_stand(
+    services: Services, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 0, "b.png": 10, "c.png": 255})
+    text = "sku,image,title\nA,a.png,First\nC,c.png,\nA,b.png,\n"
+    summary = deliver(services, write_manifest(folder, text))
+    assert summary.products == 2
+    found = listed(services)
+    assert len(found["A"].images) == 2
+    assert found["A"].title == "First"
+    assert deliver(services, folder / "products.csv").unchanged == 2
+
+
+def test_bad_rows_are_reported_and_their_neighbours_go_on(
+    services: Services, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 0})
+    text = "sku,image\nA,a.png\nB,gone.png\n,a.png\nD,../etc/passwd\n"
+    summary = deliver(services, write_manifest(folder, text))
+    assert (summary.products, summary.rejected) == (1, 3)
+    lines = list(uploads.rejected_lines(services.database, summary.upload_id))
+    assert [line.line for line in lines] == [3, 4, 5]
+    assert "gone.png" in lines[0].value
+    assert all(line.error for line in lines)
+    services.tag_all()
+    assert listed(services)["A"].status is Status.TAGGED
+
+
+def test_a_broken_picture_fails_its_product_alone(services: Services, tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", {"good.png": 255})
+    (source / "bad.png").write_bytes(picture(1)[:50])
+    (source / "text.jpg").write_bytes(b"no picture at all")
+    deliver(services, source)
+    services.tag_all()
+    found = listed(services)
+    assert found["good"].status is Status.TAGGED
+    assert (found["bad"].status, found["bad"].failure_code) == (
+        Status.FAILED,
+        FailureCode.UNREADABLE,
+    )
+    assert found["text"].failure_code == FailureCode.UNSUPPORTED_FORMAT
+    assert all(found[sku].failure_detail for sku in ("bad", "text"))
+
+
+def test_one_readable_image_of_several_is_enough(services: Services, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 255})
+    (folder / "b.png").write_bytes(b"broken")
+    deliver(services, write_manifest(folder, "sku,image\nA,b.png|a.png\n"))
+    services.tag_all()
+    assert listed(services)["A"].category == "Light"
+    with services.database.read() as session:
+        (prediction,) = session.scalars(sa.select(Prediction))
+        assert [f["code"] for f in prediction.image_failures] == ["unsupported_format"]
+
+
+def test_images_that_disagree_go_to_a_person(services: Services, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 255, "b.png": 0})
+    deliver(services, write_manifest(folder, "sku,image\nA,a.png|b.png\n"))
+    services.tag_all()
+    assert listed(services)["A"].review_reason == ReviewReason.IMAGES_DISAGREE
+
+
+def test_too_many_images_of_a_product_are_reported(services: Services, tmp_path: Path) -> None:
+    count = MAX_PRODUCT_IMAGES + 2
+    folder = write_folder(tmp_path / "in", {f"{i}.png": i for i in range(count)})
+    rows = "".join(f"A,{i}.png\n" for i in range(count))
+    summary = deliver(services, write_manifest(folder, "sku,image\n" + rows))
+    assert (summary.products, summary.rejected) == (1, 2)
+    assert len(listed(services)["A"].images) == MAX_PRODUCT_IMAGES
+
+
+def test_an_upload_cut_off_while_received_starts_again_under_its_id(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagging.ingest.RECEIVE_ROWS", 3)
+    source = write_folder(tmp_path / "in", {f"{i}.png": i for i in range(8)})
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(rows: int) -> None:
+        raise PowerCutError
+
+    with open_delivery(source) as delivery, pytest.raises(PowerCutError):
+        services.ingest.accept_upload(
+            delivery, retailer_id=services.retailer_id, upload_id="u1", on_rows=cut
+        )
+    assert listed(services) == {}
+    assert deliver(services, source, "u1").created == 8
+    assert deliver(services, source, "u1").created == 8  # filed: left alone
+    with services.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Product)) == 8
+        assert sum(batches.counts(session).values()) == 2
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 7])
+def test_filing_in_small_pages_gives_every_line_its_outcome_once(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("tagging.ingest.FILE_LINES", page)
+    folder = write_folder(tmp_path / "in", {f"{i}.png": i for i in range(12)})
+    rows = "".join(f"S{i % 5},{i}.png\n" for i in range(12))
+    summary = deliver(services, write_manifest(folder, "sku,image\n" + rows))
+    assert (summary.products, summary.rejected) == (5, 0)
+    assert sorted(len(line.images) for line in listed(services).values()) == [2, 2, 2, 3, 3]
+    services.tag_all()
+    assert all(line.status is not Status.QUEUED for line in listed(services).values())
+
+
+def test_a_person_is_never_overwritten(services: Services, tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 0})
+    deliver(services, source)
+    services.tag_all()
+    with services.database.write() as session:
+        product = session.scalars(sa.select(Product)).one()
+        product.status, product.category, product.decided_by = Status.REVIEWED, "Light", "person"
+        session.commit()
+    (source / "a.png").write_bytes(picture(128))
+    deliver(services, source)
+    services.tag_all()
+    line = listed(services)["a"]
+    assert (line.status, line.review_reason) == (Status.NEEDS_REVIEW, ReviewReason.PHOTO_CHANGED)
+    assert (line.category, line.suggestion) == ("Light", "Middle")
+    assert Verdict.CORRECTED == "corrected"
+
+
+def test_a_write_with_a_lost_lease_changes_no_row(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    (batch_id,) = services.bell.messages
+
+    def steal(_: object) -> None:
+        with services.database.write() as session:
+            session.execute(sa.update(Batch).values(lease_token="somebody else"))
+            session.commit()
+
+    services.decoders.before = steal
+    assert services.tagger.tag_batch(batch_id) is None
+    assert listed(services)["a"].status is Status.QUEUED
+    with services.database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Prediction)) == 0
+        assert session.scalar(sa.select(sa.func.count()).select_from(ImagePrediction)) == 0
+
+
+def test_a_photo_that_changes_while_its_batch_is_in_hand_keeps_the_new_batch_in_charge(
+    services: Services, tmp_path: Path
+) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 255})
+    deliver(services, source)
+    first = services.bell.messages.pop()
+
+    def change(_: object) -> None:
+        services.decoders.before = lambda _: None
+        (source / "a.png").write_bytes(picture(0))
+        deliver(services, source)
+
+    services.decoders.before = change
+    services.tagger.tag_batch(first)
+    assert listed(services)["a"].status is Status.QUEUED
+    services.tag_all()
+    assert listed(services)["a"].category == "Dark"
+
+
+def test_a_message_delivered_five_times_does_its_work_once(
+    services: Services, tmp_path: Path
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    services.bell.messages *= 5
+    services.tag_all()
+    assert len(services.reports) == 1
+    assert services.shelf.calls == 1
+
+
+def test_the_ledger_adds_up_at_every_commit(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {f"{i}.png": i * 20 for i in range(12)}))
+
+    def check(_: object) -> None:
+        with services.database.read() as session:
+            upload = uploads.latest(session)[0]
+            counts = uploads.status_counts(session, upload.id)
+        assert sum(counts.values()) == 12
+
+    services.decoders.before = check
+    services.tag_all()
+    check(None)
+
+
+def test_a_broken_store_gives_the_batch_back_and_fails_nobody(
+    services: Services, tmp_path: Path
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    from tagging.tag import StoreAwayError
+
+    def away(_: object) -> None:
+        raise StoreAwayError("the image store is away")
+
+    services.decoders.before = away
+    with pytest.raises(StoreAwayError):
+        services.tag_all()
+    with services.database.read() as session:
+        (batch,) = session.scalars(sa.select(Batch))
+        assert (batch.state, batch.attempts) == (BatchState.QUEUED, 0)
+        assert batch.last_error == "the image store is away"
+    services.decoders.before = lambda _: None
+    services.bell.announce([batch.id])
+    services.tag_all()
+    assert listed(services)["a"].status is Status.TAGGED

@@ -1,0 +1,5 @@
+"""`python -m worker`: the `atelier` command."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,125 @@
+"""The Celery application: what is on it, and why it is set so.
+
+A message is a doorbell: it carries a batch's id, and losing or doubling it loses or doubles
+nothing. So: no result backend, no remote control, no events, JSON only, late acks, one message
+in reserve per batch in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from tagging.settings import Settings
+from worker import embedded_broker, redis_broker
+
+QUEUE: Final = "atelier.batches"
+TASK: Final = "atelier.tag_batch"
+SOCKET_TIMEOUT_S: Final = 15.0
+
+log = structlog.get_logger("broker")
+
+
+def create_app(settings: Settings) -> Celery:
+    """A Celery application for these settings. Nothing is connected yet."""
+    embedded_broker.register()
+    url = settings.resolved_broker_url()
+    app = Celery("atelier", broker=url, set_as_current=False)
+    if _is_redis(url):
+        app.conf.broker_transport = redis_broker.TRANSPORT
+    app.conf.update(
+        task_default_queue=QUEUE,
+        # Classic queues do: the database is the record, the message need not outlive the broker.
+        task_queues=[Queue(QUEUE, durable=True)],
+        task_create_missing_queues=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # A lost connection must not cancel work in hand: its lease still stands.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=SOCKET_TIMEOUT_S,
+        broker_transport_options=_transport_options(url),
+        task_publish_retry=True,
+        task_publish_retry_policy={
+            "max_retries": 2,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.5,
+        },
+    )
+    return app
+
+
+def _is_redis(url: str) -> bool:
+    return url.startswith(("redis://", "rediss://"))
+
+
+def _transport_options(url: str) -> dict[str, Any]:
+    if not _is_redis(url):
+        return {}
+    return {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        # A worker that died leaves its message unacknowledged; the sweeper rings long before
+        # this, the time-out only cleans Redis up.
+        "visibility_timeout": 300,
+    }
+
+
+class BrokerDoorbell:
+    """Announces batches and asks how many messages wait. Thread-safe: connections are pooled."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def announce(self, batch_ids: Sequence[int]) -> None:
+        """One message per batch. A broker that is away is logged: the sweeper rings again."""
+        sent = 0
+        try:
+            with self._app.producer_or_acquire() as producer:
+                for batch_id in batch_ids:
+                    self._app.send_task(TASK, args=[batch_id], producer=producer, queue=QUEUE)
+                    sent += 1
+        except self._errors() as error:
+            log.warning(
+                "broker_away",
+                sent=sent,
+                of=len(batch_ids),
+                error=str(error),
+                note="nothing is lost; a running worker announces the rest",
+            )
+
+    def depth(self) -> int | None:
+        """Messages that wait; None if the broker cannot be asked."""
+        try:
+            with self._app.connection_or_acquire() as connection:
+                channel = connection.default_channel
+                return int(Queue(QUEUE)(channel).queue_declare(passive=True).message_count)
+        except self._errors() as error:
+            log.warning("broker_away", error=str(error))
+            return None
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        with self._app.connection_for_write() as connection:
+            return (
+                OperationalError,
+                OSError,
+                *connection.connection_errors,
+                *connection.channel_errors,
+            )

@@ -1,0 +1,201 @@
+"""The one place where concrete things are built and wired together."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from celery import Celery
+from tagging.images.decoders import DecoderPool
+from tagging.images.store import FolderImageStore
+
+import model_training
+from tagging.database import models, schema
+from tagging.database.models import KnownModel
+from tagging.database.session import Database
+from tagging.errors import BundleError
+from tagging.images.decode import ImageLimits
+from tagging.images.model_input import PREPROCESSING_VERSION
+from tagging.in_hand import InHand
+from tagging.ingest import Ingest
+from tagging.model_card import CARD_NAME, card_fingerprint, read_card
+from tagging.settings import Settings
+from tagging.sweep import Sweeper
+from tagging.tag import Tagger
+from worker.app import BrokerDoorbell, create_app
+from worker.classifier import ClassifierShelf
+
+SHIPPED_BUNDLES: Final = Path(model_training.__file__).parent / "bundles"
+DEFAULT_BUNDLE: Final = SHIPPED_BUNDLES / "fashion-mnist-1"
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What every command needs. Imports no TensorFlow."""
+
+    settings: Settings
+    database: Database
+    store: FolderImageStore
+    app: Celery
+    doorbell: BrokerDoorbell
+    ingest: Ingest
+
+    def default_model(self) -> int:
+        """The id of the model for new retailers, registered at first sight."""
+        path = (self.settings.model_bundle or DEFAULT_BUNDLE).absolute()
+        card = read_card(path)
+        with self.database.read() as session:
+            for known, _ in models.all_models(session):
+                if card_fingerprint(known.card) == card_fingerprint(card):
+                    return known.id
+        with self.database.write() as session:
+            found = models.register(session, card, path, now=utc_now())
+            session.commit()
+            return found
+
+    def retailer(self, name: str) -> int:
+        """The retailer's id; made at first use with the default model in charge."""
+        with self.database.read() as session:
+            found = models.find_retailer(session, name)
+        if found is not None:
+            return found
+        model_id = self.default_model()
+        with self.database.write() as session:
+            found = models.add_retailer(session, name, model_id=model_id, now=utc_now())
+            session.commit()
+            return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRuntime:
+    """What a worker process has besides."""
+
+    runtime: Runtime
+    decoders: DecoderPool
+    classifiers: ClassifierShelf
+    in_hand: InHand
+    tagger: Tagger
+    sweeper: Sweeper
+
+    def preload(self) -> None:
+        """Load and warm the models in charge before the first lease is taken.
+
+        Raises:
+            BundleError: none of them can be loaded, so this worker could do nothing.
+        """
+        self.runtime.default_model()
+        with self.runtime.database.read() as session:
+            known = models.all_models(session)
+        in_charge = [model for model, retailers in known if retailers]
+        errors: list[str] = []
+        wanted: Sequence[KnownModel] = in_charge or [model for model, _ in known]
+        for model in wanted[:4]:
+            try:
+                self.classifiers.get(model)
+            except BundleError as error:
+                errors.append(str(error))
+        if errors and len(errors) == len(wanted[:4]):
+            raise BundleError("; ".join(errors))
+
+
+@contextmanager
+def open_runtime(settings: Settings) -> Iterator[Runtime]:
+    """Connect to database, store and broker; on the embedded default, make them where missing.
+
+    Raises:
+        SchemaError: a server's database is not at the migration that this version needs.
+    """
+    if settings.embedded or settings.broker_url is None or settings.images_dir is None:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.resolved_database_url(), pool_size=settings.concurrency + 4)
+    try:
+        if settings.embedded:
+            schema.ensure_current(database)
+        else:
+            schema.require_current(database)
+        app = create_app(settings)
+        doorbell = BrokerDoorbell(app)
+        store = FolderImageStore(settings.resolved_images_dir())
+        yield Runtime(
+            settings=settings,
+            database=database,
+            store=store,
+            app=app,
+            doorbell=doorbell,
+            ingest=Ingest(
+                database=database,
+                store=store,
+                announcer=doorbell,
+                batch_images=settings.batch_images,
+                image_max_bytes=settings.image_max_bytes,
+                now=utc_now,
+            ),
+        )
+    finally:
+        database.close()
+
+
+@contextmanager
+def open_worker(settings: Settings) -> Iterator[WorkerRuntime]:
+    """A worker's services. The decoders are started first, before TensorFlow is imported."""
+    limits = ImageLimits(
+        max_bytes=settings.image_max_bytes,
+        max_pixels=settings.image_max_pixels,
+        max_seconds=settings.image_max_seconds,
+        max_memory_bytes=settings.image_max_memory_bytes,
+    )
+    with open_runtime(settings) as runtime, DecoderPool(settings.decoders, limits) as decoders:
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        classifiers = ClassifierShelf(
+            shapes=settings.classify_shapes, bundles=lambda: bundle_folders(settings)
+        )
+        in_hand = InHand()
+        try:
+            yield WorkerRuntime(
+                runtime=runtime,
+                decoders=decoders,
+                classifiers=classifiers,
+                in_hand=in_hand,
+                tagger=Tagger(
+                    database=runtime.database,
+                    store=runtime.store,
+                    decoders=decoders,
+                    classifiers=classifiers,
+                    in_hand=in_hand,
+                    worker=name,
+                    preprocessing_version=PREPROCESSING_VERSION,
+                    now=utc_now,
+                ),
+                sweeper=Sweeper(
+                    database=runtime.database,
+                    ingest=runtime.ingest,
+                    doorbell=runtime.doorbell,
+                    holder=f"{name}:{secrets.token_hex(4)}",
+                    stale_s=settings.stale_s,
+                    now=utc_now,
+                    monotonic=time.monotonic,
+                ),
+            )
+        finally:
+            classifiers.close()
+
+
+def bundle_folders(settings: Settings) -> list[Path]:
+    """Every complete bundle on this machine: the shipped ones and those in the data folder."""
+    return [
+        card.parent
+        for root in (SHIPPED_BUNDLES, settings.models_dir())
+        for card in sorted(root.glob(f"*/{CARD_NAME}"))
+    ]

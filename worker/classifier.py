@@ -1,0 +1,131 @@
+"""KerasClassifier: loads a bundle, warms it up, and runs it in one thread at fixed shapes.
+
+Fixed shapes, because every new shape makes Keras compile again: a batch is cut into the largest
+shape and the rest goes into the smallest that holds it, padded. One inferring thread per process,
+because the network uses all cores (or the GPU) by itself; the threads that decode only wait here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from tagging.database.models import KnownModel
+from tagging.errors import BundleError
+from tagging.model_card import ModelCard, card_fingerprint, read_card
+
+log = structlog.get_logger("classifier")
+
+
+class KerasClassifier:
+    """One loaded bundle.
+
+    Args:
+        card: of the bundle, verified.
+        network: maps uint8 (batch, h, w, c) to float32 logits (batch, categories).
+        shapes: batch sizes to compile for, smallest first.
+        thread: the one that infers; shared by all classifiers of the process.
+    """
+
+    def __init__(
+        self, card: ModelCard, network: Any, *, shapes: Sequence[int], thread: ThreadPoolExecutor
+    ) -> None:
+        self.card = card
+        self._network = network
+        self._shapes = sorted(shapes)
+        self._thread = thread
+
+    def warm_up(self) -> None:
+        """Compile every shape, so that the first batch does not pay for it."""
+        spec = self.card.input
+        for size in self._shapes:
+            self.classify(np.zeros((size, spec.height, spec.width, spec.channels), np.uint8))
+
+    def classify(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(n, h, w, c) uint8 -> raw logits (n, categories) float32. Waits for its turn."""
+        return self._thread.submit(self._run, images).result()
+
+    def _run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        parts: list[npt.NDArray[np.float32]] = []
+        start, n = 0, len(images)
+        while start < n:
+            left = n - start
+            size = next((s for s in self._shapes if s >= left), self._shapes[-1])
+            part = images[start : start + size]
+            taken = len(part)
+            if taken < size:
+                padding = np.zeros((size - taken, *part.shape[1:]), np.uint8)
+                part = np.concatenate([part, padding])
+            logits = np.asarray(self._network.predict_on_batch(part), np.float32)
+            parts.append(logits[:taken])
+            start += taken
+        return np.concatenate(parts)  # (n, categories)
+
+
+class ClassifierShelf:
+    """Loads models on demand, keeps the few last used, and runs all of them in one thread."""
+
+    def __init__(
+        self, *, shapes: Sequence[int], bundles: Callable[[], Sequence[Path]], keep: int = 4
+    ) -> None:
+        """`bundles`: folders to search when a model's registered path is not on this machine."""
+        self._shapes = shapes
+        self._bundles = bundles
+        self._keep = keep
+        self._loaded: dict[int, KerasClassifier] = {}
+        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
+
+    def get(self, model: KnownModel) -> KerasClassifier:
+        """The loaded and warm model. Raises BundleError."""
+        with self._lock:  # a second batch of the same model waits instead of loading it too
+            loaded = self._loaded.pop(model.id, None) or self._load(model)
+            self._loaded[model.id] = loaded  # the youngest stands last
+            while len(self._loaded) > self._keep:
+                del self._loaded[next(iter(self._loaded))]
+            return loaded
+
+    def _load(self, model: KnownModel) -> KerasClassifier:
+        # Imported here: TensorFlow takes seconds and must come after the decoders were started.
+        from model_training.bundle import load_network
+
+        began = time.perf_counter()
+        path = self._find(model)
+        card, network = self._thread.submit(load_network, path).result()
+        if card_fingerprint(card) != card_fingerprint(model.card):
+            raise BundleError(
+                f"the bundle at {path} is no longer the {model.card.title} that was registered. "
+                "Put the registered one back, or register this one under a new version."
+            )
+        classifier = KerasClassifier(card, network, shapes=self._shapes, thread=self._thread)
+        classifier.warm_up()
+        log.info(
+            "model_loaded",
+            model=card.title,
+            path=str(path),
+            seconds=round(time.perf_counter() - began, 1),
+        )
+        return classifier
+
+    def _find(self, model: KnownModel) -> Path:
+        if model.path.is_dir():
+            return model.path
+        wanted = card_fingerprint(model.card)
+        for path in self._bundles():
+            if card_fingerprint(read_card(path)) == wanted:
+                return path
+        raise BundleError(
+            f"the bundle of {model.card.title} is not on this machine: {model.path} does not "
+            "exist. Copy it into the `models` folder of the data folder."
+        )
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)

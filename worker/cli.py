@@ -1,0 +1,321 @@
+"""The `atelier` command: entry points that parse, call one service, and print.
+
+Exit codes: 0 done, 1 failed, 2 wrong use. Data goes to standard output, talk to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.live import Live
+from sqlalchemy.exc import DBAPIError
+
+from tagging.catalog.delivery import open_delivery
+from tagging.database import batches, models, uploads
+from tagging.domain import Status
+from tagging.errors import AtelierError
+from tagging.ingest import UploadSummary
+from worker import console
+from worker.bootstrap import Runtime, open_runtime
+from worker.embedded import embedded_worker
+from worker.follow import progress_bar, wait_for_upload
+from worker.logs import configure_logging
+from worker.options import As, Home, Json, Retailer, Source, settings_for
+
+app = typer.Typer(
+    name="atelier",
+    help="Tags fashion catalogues: photos in, categories with a measured error rate out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+    context.obj = As(home=home, as_json=as_json)
+
+
+@app.command()
+def tag(
+    context: typer.Context,
+    source: Source,
+    retailer: Retailer = "default",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Take a delivery in, tag it with a worker of its own, and print the summary."""
+    settings, as_json = settings_for(context, home, as_json)
+    talk = console.err()
+    with open_runtime(settings) as runtime:
+        summary = ingest_source(runtime, source, retailer, talk)
+        if summary.enqueued or _unfinished(runtime, summary.upload_id):
+            with embedded_worker(settings) as worker:
+                wait_for_upload(runtime, summary.upload_id, talk, worker=worker)
+        elif not as_json:
+            talk.print("nothing to classify: every product stands as it was delivered before")
+        _print_upload(runtime, summary, as_json=as_json)
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    source: Source,
+    retailer: Retailer = "default",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when workers have tagged all of it.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Take a delivery in and queue it for the workers; prints the upload's id."""
+    settings, as_json = settings_for(context, home, as_json)
+    talk = console.err()
+    with open_runtime(settings) as runtime:
+        summary = ingest_source(runtime, source, retailer, talk)
+        if wait:
+            wait_for_upload(runtime, summary.upload_id, talk)
+        _print_upload(runtime, summary, as_json=as_json)
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    inbox: Annotated[Path, typer.Argument(help="The drop folder; made if missing.")],
+    retailer: Retailer = "default",
+    settle_s: Annotated[
+        float, typer.Option(min=0.1, help="Take what has not changed for so many seconds.")
+    ] = 2.0,
+    once: Annotated[
+        bool, typer.Option("--once", help="Return when nothing is left to take.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Ingest whatever lands in a folder; then move it to `done` or `rejected` inside it."""
+    from tagging.inbox import Inbox
+
+    settings, as_json = settings_for(context, home, as_json)
+    configure_logging(settings.log_format)
+    with open_runtime(settings) as runtime:
+        drop = Inbox(
+            root=inbox,
+            ingest=runtime.ingest,
+            retailer_id=runtime.retailer(retailer),
+            settle_s=settle_s,
+            monotonic=time.monotonic,
+        )
+        drop.prepare()
+        while True:
+            for taken in drop.step():
+                if as_json:
+                    console.print_json(taken)
+                    sys.stdout.flush()
+            if once and drop.empty():
+                return
+            time.sleep(min(0.5, settle_s / 2))
+
+
+@app.command()
+def worker(
+    context: typer.Context,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Batches in flight (default 2).")
+    ] = None,
+    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+    home: Home = None,
+) -> None:
+    """Run a worker until SIGTERM; one of the running workers sweeps."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    settings, _ = settings_for(context, home, False)
+    if concurrency is not None:
+        settings = settings.model_copy(update={"concurrency": concurrency})
+    configure_logging(settings.log_format)
+    from worker.run import run_worker
+
+    run_worker(settings, with_parent=with_parent)
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    upload: Annotated[str | None, typer.Argument(help="An upload's id; all if left out.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until nothing is queued.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """How many products stand where, how fast it goes, and what the autopilot may do."""
+    settings, as_json = settings_for(context, home, as_json)
+    with open_runtime(settings) as runtime:
+        if follow and not as_json:
+            with Live(console=console.out(), refresh_per_second=4) as live:
+                while True:
+                    now = _status(runtime, upload)
+                    live.update(_status_text(runtime, now, upload))
+                    if not now["by_status"][Status.QUEUED]:
+                        return
+                    time.sleep(0.5)
+        while True:
+            now = _status(runtime, upload)
+            if as_json:
+                console.print_json(now)
+                sys.stdout.flush()
+            else:
+                console.out().print(_status_text(runtime, now, upload))
+            if not follow or not now["by_status"][Status.QUEUED]:
+                return
+            time.sleep(1.0)
+
+
+@app.command()
+def check(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+    """Look at everything that Atelier needs, and say how to mend what is wrong."""
+    from worker.doctor import examine
+
+    settings, as_json = settings_for(context, home, as_json)
+    findings = examine(settings)
+    if as_json:
+        console.print_json([vars(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok[/green]     " if finding.ok else "[red]problem[/red]"
+            console.out().print(f"{mark} {finding.what}: {finding.found}")
+            if finding.remedy:
+                console.out().print(f"        → {finding.remedy}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def ingest_source(runtime: Runtime, source: str, retailer: str, talk: Any) -> UploadSummary:
+    """Take in a folder, manifest, zip or standard input, with a progress bar."""
+    retailer_id = runtime.retailer(retailer)
+    stdin = sys.stdin.buffer if source == "-" else None
+    with open_delivery(source, stdin=stdin) as delivery, progress_bar(talk) as progress:
+        bar = progress.add_task("receiving", total=delivery.estimated_rows(), rate="")
+        return runtime.ingest.accept_upload(
+            delivery,
+            retailer_id=retailer_id,
+            on_rows=lambda rows: progress.update(bar, advance=rows),
+        )
+
+
+def _unfinished(runtime: Runtime, upload_id: str) -> bool:
+    with runtime.database.read() as session:
+        return uploads.status_counts(session, upload_id)[Status.QUEUED] > 0
+
+
+def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) -> None:
+    rejected = uploads.rejected_lines(runtime.database, summary.upload_id)
+    skipped = uploads.skipped_lines(runtime.database, summary.upload_id)
+    with runtime.database.read() as session:
+        counts = uploads.status_counts(session, summary.upload_id)
+    if as_json:
+        console.print_json(
+            {
+                "upload": summary.upload_id,
+                "products": summary.products,
+                "unchanged": summary.unchanged,
+                "created": summary.created,
+                "changed": summary.changed,
+                "updated": summary.updated,
+                "enqueued": summary.enqueued,
+                "by_status": counts,
+                "rejected": [vars(line) for line in rejected],
+                "skipped": [line.value for line in skipped],
+                "warnings": list(summary.warnings),
+            }
+        )
+        return
+    talk = console.err()
+    for kind, lines in (("rejected", rejected), ("skipped", skipped)):
+        for number, line in enumerate(lines):
+            if number == 20:
+                talk.print(f"  … and more; `atelier ingest --json` lists all {kind} lines")
+                break
+            talk.print(f"  {kind} line {line.line}: {line.value!r}: {line.error}", markup=False)
+    console.print_summary(summary, counts, console.out())
+
+
+def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
+    with runtime.database.read() as session:
+        if upload is not None:
+            uploads.get(session, upload)
+        counts = uploads.status_counts(session, upload)
+        return {
+            "upload": upload,
+            "products": sum(counts.values()),
+            "by_status": counts,
+            "batches": batches.counts(session, upload),
+            "products_per_s": batches.recent_rate(session),
+            "autopilots": [
+                {"retailer": line.name, "model": line.model, "autopilot": line.autopilot}
+                for line in models.retailers(session)
+            ],
+        }
+
+
+def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> str:
+    lines = [
+        f"{'upload ' + upload if upload else 'all uploads'}: {now['products']:,} products",
+        f"  {console.status_line(now['by_status'])}",
+        "  batches: " + ", ".join(f"{n:,} {state}" for state, n in now["batches"].items() if n),
+        f"  rate: {now['products_per_s']:,.1f} products/s over the last minute",
+    ]
+    with runtime.database.read() as session:
+        for line in models.retailers(session):
+            if line.model is not None and line.autopilot is not None:
+                card = models.find_model(session, line.model).card
+                lines.append(f"  {line.name}: {console.autopilot_text(card, line.autopilot)}")
+        if upload is None:
+            lines += [
+                f"  upload {one.id}: {one.state} from {one.source}"
+                for one in uploads.latest(session, 5)
+            ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    try:
+        yield
+    except AtelierError as error:
+        console.err().print(f"[red]error:[/red] {error}", markup=True, soft_wrap=True)
+        sys.exit(1)
+    except DBAPIError as error:
+        console.err().print("[red]error:[/red] the database cannot be used:", end=" ")
+        console.err().print(str(error.orig), markup=False)
+        console.err().print("`atelier check` says what is wrong and how to mend it.")
+        sys.exit(1)
+    except ValidationError as error:
+        for one in error.errors():
+            name = "ATELIER_" + "_".join(str(part) for part in one["loc"]).upper()
+            console.err().print(f"error: {name}: {one['msg']} (got {one['input']!r})", markup=False)
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not our failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def main() -> None:
+    """The console script."""
+    from worker import cli_catalog, cli_train
+
+    cli_catalog.add_to(app)
+    cli_train.add_to(app)
+    with _errors_for_people():
+        app()
+
+
+if __name__ == "__main__":
+    main()

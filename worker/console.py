@@ -1,0 +1,184 @@
+"""What commands print: data on standard output, talk on standard error."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Final, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from tagging.catalog.formula import guard
+from tagging.database.products import ProductLine
+from tagging.domain import Autopilot, Status
+from tagging.ingest import UploadSummary
+from tagging.model_card import ModelCard
+
+PRODUCT_KEYS: Final = (
+    "retailer",
+    "sku",
+    "title",
+    "category",
+    "confidence",
+    "status",
+    "review_reason",
+    "failure_code",
+    "failure_detail",
+    "model",
+    "images",
+    "top_k",
+    "suggestion",
+)
+STATUS_STYLE: Final = {
+    Status.QUEUED: "dim",
+    Status.TAGGED: "green",
+    Status.NEEDS_REVIEW: "yellow",
+    Status.REVIEWED: "cyan",
+    Status.FAILED: "red",
+}
+
+
+def out() -> Console:
+    """For data."""
+    return Console(file=sys.stdout, highlight=False)
+
+
+def err() -> Console:
+    """For talk."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+
+def product_json(line: ProductLine) -> dict[str, Any]:
+    """The documented keys of a product."""
+    whole = asdict(line)
+    return {key: whole[key] for key in PRODUCT_KEYS}
+
+
+def write_jsonl(lines: Iterable[ProductLine], stream: TextIO) -> int:
+    """One product per line; returns how many."""
+    count = 0
+    for line in lines:
+        stream.write(json.dumps(product_json(line), ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def write_json_array(lines: Iterable[ProductLine], stream: TextIO) -> int:
+    """One JSON array, streamed."""
+    count = 0
+    for line in lines:
+        stream.write(",\n " if count else "[")
+        stream.write(json.dumps(product_json(line), ensure_ascii=False))
+        count += 1
+    stream.write("]\n" if count else "[]\n")
+    return count
+
+
+def write_csv(lines: Iterable[ProductLine], stream: TextIO) -> int:
+    """A header and a row per product; text cells cannot start a spreadsheet formula."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(PRODUCT_KEYS)
+    count = 0
+    for line in lines:
+        count += 1
+        row = product_json(line)
+        row["images"] = "|".join(line.images)
+        row["top_k"] = json.dumps(line.top_k, ensure_ascii=False)
+        writer.writerow(
+            ["" if v is None else guard(v) if isinstance(v, str) else v for v in row.values()]
+        )
+    return count
+
+
+def products_table(lines: Iterable[ProductLine], photos: Mapping[str, str] | None = None) -> Table:
+    """Products for people. `photos` adds a column: the photo's name by sku."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("sku", "title", "category", "confidence", "status"):
+        table.add_column(name, justify="right" if name == "confidence" else "left", no_wrap=True)
+    table.columns[1].max_width = 34
+    table.columns[1].overflow = "ellipsis"
+    table.add_column("why", overflow="fold")
+    if photos is not None:
+        table.add_column("photo", no_wrap=True)
+    for line in lines:
+        category = line.category or (f"[dim]{line.suggestion}?[/dim]" if line.suggestion else "")
+        confidence = "" if line.confidence is None else f"{line.confidence:.3f}"
+        why = line.review_reason or line.failure_code or ""
+        style = STATUS_STYLE[line.status]
+        cells = [
+            _plain(line.sku),
+            _plain(line.title or ""),
+            category,
+            confidence,
+            f"[{style}]{line.status}[/{style}]",
+            why,
+        ]
+        if photos is not None:
+            cells.append(_plain(photos.get(line.sku, "")))
+        table.add_row(*cells)
+    return table
+
+
+def _plain(text: str) -> str:
+    """A delivered text, so that it can neither style nor steer the terminal."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown.replace("[", "\\[")
+
+
+def status_line(counts: Mapping[Status, int]) -> str:
+    """`35 tagged · 6 needs_review · 1 failed`, coloured."""
+    parts = [
+        f"[{STATUS_STYLE[status]}]{counts[status]:,} {status}[/{STATUS_STYLE[status]}]"
+        for status in Status
+        if counts[status]
+    ]
+    return " · ".join(parts) or "no products"
+
+
+def print_summary(summary: UploadSummary, counts: Mapping[Status, int], console: Console) -> None:
+    """An upload's ledger and where its products stand."""
+    console.print(f"upload [bold]{summary.upload_id}[/bold]: {summary.products:,} products")
+    parts = [
+        f"{number:,} {word}"
+        for number, word in (
+            (summary.created, "new"),
+            (summary.changed, "with changed photos"),
+            (summary.updated, "with changed texts only"),
+            (summary.unchanged, "unchanged"),
+            (summary.rejected, "lines rejected"),
+            (summary.skipped, "other files skipped"),
+        )
+        if number
+    ]
+    console.print("  delivered: " + (", ".join(parts) or "nothing"))
+    console.print(f"  status:    {status_line(counts)}")
+    for warning in summary.warnings:
+        console.print(f"  [yellow]warning:[/yellow] {_plain(warning)}")
+
+
+def autopilot_text(card: ModelCard, state: Autopilot) -> str:
+    """What may be accepted without a person, at which stated rate, and whose rate it is."""
+    a = card.acceptance
+    if state is Autopilot.OFF:
+        return f"autopilot off: {card.title} accepts nothing, everything goes to review"
+    error = f"{a.holdout_errors} wrong of {a.holdout_accepted:,} accepted"
+    if state is Autopilot.PROVISIONAL:
+        return (
+            f"autopilot provisional: {card.title} accepts at a target precision of "
+            f"{a.target_precision:.1%}. The stated rate is the one of the model's own hold-out "
+            f"({error}; at most {a.error_upper:.2%} wrong with 95 % confidence), not yet of "
+            "this catalogue"
+        )
+    return (
+        f"autopilot certified: {card.title} at a target precision of {a.target_precision:.1%}, "
+        "measured on this retailer's own products"
+    )

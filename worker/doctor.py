@@ -1,0 +1,188 @@
+"""`atelier check`: looks at everything that Atelier needs, and says how to mend what is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from tagging.database import batches, models, schema, uploads
+from tagging.database.session import Database, wal_is_safe
+from tagging.domain import Status
+from tagging.errors import AtelierError
+from tagging.model_card import read_bundle
+from tagging.settings import Settings
+from worker.app import BrokerDoorbell, create_app
+from worker.bootstrap import DEFAULT_BUNDLE
+
+LOW_DISK_BYTES: Final = 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at; `remedy` is empty where nothing is to be done."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Every finding, in the order in which they should be mended. Changes nothing."""
+    findings = [_data_folder(settings), _tensorflow(), _model(settings), _sqlite(settings)]
+    if settings.embedded and not (settings.home / "atelier.db").exists():
+        findings.append(
+            Finding(
+                what="database",
+                ok=True,
+                found="none yet; the first `atelier tag` makes it in the data folder",
+            )
+        )
+        return findings
+    database = Database(settings.resolved_database_url())
+    try:
+        findings.append(_database(database))
+        if findings[-1].ok:
+            findings.extend(_queue(settings, database))
+    finally:
+        database.close()
+    return findings
+
+
+def _data_folder(settings: Settings) -> Finding:
+    home = settings.home.absolute()
+    where = home if home.exists() else home.parent
+    if not os.access(where, os.W_OK):
+        return Finding(
+            what="data folder",
+            ok=False,
+            found=f"{where} cannot be written",
+            remedy="choose another with --home DIR or ATELIER_HOME, or change its owner",
+        )
+    free = shutil.disk_usage(where).free
+    return Finding(
+        what="data folder",
+        ok=free >= LOW_DISK_BYTES,
+        found=f"{home}, {free / 1024**3:.1f} GiB free",
+        remedy="" if free >= LOW_DISK_BYTES else "make room: images are copied into it",
+    )
+
+
+def _tensorflow() -> Finding:
+    if find_spec("tensorflow") is None:
+        return Finding(
+            what="tensorflow",
+            ok=os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow",
+            found="not installed",
+            remedy="pip install 'atelier[cpu]', or 'atelier[gpu]' on a machine with one; or set "
+            "KERAS_BACKEND to a backend that is installed",
+        )
+    names = ("tensorflow", "tensorflow-cpu", "keras")
+    return Finding(
+        what="tensorflow", ok=True, found=", ".join(filter(None, map(_release_of, names)))
+    )
+
+
+def _release_of(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def _model(settings: Settings) -> Finding:
+    path: Path = settings.model_bundle or DEFAULT_BUNDLE
+    try:
+        card = read_bundle(path)
+    except AtelierError as error:
+        return Finding(
+            what="model for new retailers",
+            ok=False,
+            found=str(error),
+            remedy="train one with `atelier train`, or set ATELIER_MODEL_BUNDLE",
+        )
+    return Finding(
+        what="model for new retailers", ok=True, found=f"{card.title} at {path}, all files verified"
+    )
+
+
+def _sqlite(settings: Settings) -> Finding:
+    mode = "WAL" if wal_is_safe() else "DELETE journal, because this release's WAL has a defect"
+    return Finding(
+        what="sqlite",
+        ok=True,
+        found=f"{sqlite3.sqlite_version}, {mode}"
+        + ("" if settings.embedded else " (not in use: a database server is set)"),
+    )
+
+
+def _database(database: Database) -> Finding:
+    shown = database.url.render_as_string(hide_password=True)
+    try:
+        found, needed = schema.current(database), schema.head()
+    except DBAPIError as error:
+        return Finding(
+            what="database",
+            ok=False,
+            found=f"{shown} does not answer: {str(error.orig).strip()}",
+            remedy="start the server, or correct ATELIER_DATABASE_URL",
+        )
+    return Finding(
+        what="database",
+        ok=found == needed,
+        found=f"{shown} at migration {found}",
+        remedy="" if found == needed else "run `atelier db upgrade`",
+    )
+
+
+def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
+    doorbell = BrokerDoorbell(create_app(settings))
+    depth = doorbell.depth()
+    yield Finding(
+        what="broker",
+        ok=depth is not None,
+        found="does not answer" if depth is None else f"{depth:,} messages wait",
+        remedy="start the broker, or correct ATELIER_BROKER_URL" if depth is None else "",
+    )
+    with database.read() as session:
+        counts = batches.counts(session)
+        products = uploads.status_counts(session)
+        errors = batches.last_errors(session)
+        in_charge = [model for model, used in models.all_models(session) if used]
+    broken = [model.card.title for model in in_charge if not _bundle_ok(model.path)]
+    yield Finding(
+        what="queue",
+        ok=not errors,
+        found=f"{products[Status.QUEUED]:,} products queued in {counts['queued']:,} batches, "
+        f"{counts['leased']:,} in hand" + ("; " + "; ".join(errors) if errors else ""),
+        remedy="mend what the errors name; the batches stay queued"
+        if errors
+        else "start `atelier worker`"
+        if counts["queued"] and not counts["leased"]
+        else "",
+    )
+    yield Finding(
+        what="models in charge",
+        ok=not broken,
+        found="all verified" if not broken else f"not usable: {', '.join(broken)}",
+        remedy="copy the bundle back to its folder; `atelier models list` names it"
+        if broken
+        else "",
+    )
+
+
+def _bundle_ok(path: Path) -> bool:
+    try:
+        read_bundle(path)
+    except AtelierError:
+        return False
+    return True

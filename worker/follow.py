@@ -1,0 +1,117 @@
+"""Waiting for an upload with a live picture of how it goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from tagging.database import batches, uploads
+from tagging.database.tables import UploadState
+from tagging.domain import Status
+from tagging.errors import AtelierError
+from worker.bootstrap import Runtime
+from worker.console import status_line
+from worker.embedded import EmbeddedWorker
+
+POLL_S: Final = 0.25
+
+
+class UploadStuckError(AtelierError):
+    """Batches of an upload cannot be done; they stay queued."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where an upload stands."""
+
+    filed: bool
+    counts: dict[Status, int]
+    errors: list[str]
+
+    @property
+    def products(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def ended(self) -> int:
+        return self.products - self.counts[Status.QUEUED]
+
+    @property
+    def complete(self) -> bool:
+        return self.filed and self.counts[Status.QUEUED] == 0
+
+
+def standing(runtime: Runtime, upload_id: str) -> Standing:
+    with runtime.database.read() as session:
+        upload = uploads.get(session, upload_id)
+        return Standing(
+            filed=upload.state is UploadState.FILED,
+            counts=uploads.status_counts(session, upload_id),
+            errors=batches.last_errors(session, upload_id),
+        )
+
+
+def progress_bar(console: Console) -> Progress:
+    """Nothing is drawn where standard error is no terminal."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def wait_for_upload(
+    runtime: Runtime,
+    upload_id: str,
+    console: Console,
+    *,
+    worker: EmbeddedWorker | None = None,
+    poll_s: float = POLL_S,
+) -> Standing:
+    """Return when every product of the upload reached an end.
+
+    Raises:
+        UploadStuckError: a batch was given back because it cannot be done (a broken bundle, a
+            store that is away). It stays queued: nothing is lost.
+        WorkerFailedError: `worker` cannot run.
+    """
+    began = time.monotonic()
+    with progress_bar(console) as progress:
+        bar = progress.add_task("tagging", total=None, rate="starting the worker")
+        while True:
+            now = standing(runtime, upload_id)
+            rate = now.ended / max(1e-9, time.monotonic() - began)
+            progress.update(
+                bar,
+                total=now.products,
+                completed=now.ended,
+                rate=f"{rate:,.0f}/s  {status_line(now.counts)}" if now.ended else "starting",
+            )
+            if now.complete:
+                return now
+            if now.errors:
+                raise UploadStuckError(
+                    f"upload {upload_id} cannot go on: {'; '.join(now.errors)} "
+                    f"Its {now.counts[Status.QUEUED]:,} products stay queued; mend this and start "
+                    "a worker."
+                )
+            if worker is not None:
+                worker.watch()
+            time.sleep(poll_s)

@@ -1,0 +1,46 @@
+"""The Celery tasks; each is a few lines that call one service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from celery import Celery
+from sqlalchemy.exc import DBAPIError
+
+from tagging.errors import AtelierError
+from tagging.tag import BatchReport
+from worker.app import TASK
+
+log = structlog.get_logger("worker")
+
+
+def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) -> None:
+    """Put the tasks on `app`. `tag_batch` is `Tagger.tag_batch`."""
+
+    def task(batch_id: int) -> None:
+        try:
+            report = tag_batch(batch_id)
+        except AtelierError as error:
+            # Given back with its reason; the sweeper announces it again.
+            log.error("batch_given_back", batch=batch_id, error=str(error))
+        except DBAPIError as error:
+            # The database is away: the lease, if there is one, falls silent and is taken back.
+            log.error("database_away", batch=batch_id, error=str(error.orig))
+        else:
+            if report is None:
+                log.info("batch_not_ours", batch=batch_id)
+            else:
+                log.info(
+                    "batch",
+                    id=report.batch_id,
+                    products=report.products,
+                    images=report.images,
+                    failed=report.failed,
+                    decode_s=round(report.decode_s, 3),
+                    classify_s=round(report.classify_s, 3),
+                    write_s=round(report.write_s, 3),
+                    images_per_s=round(report.images_per_s, 1),
+                )
+
+    app.task(name=TASK, acks_late=True, ignore_result=True)(task)
