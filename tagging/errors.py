@@ -23,5 +23,9 @@ class SchemaError(AtelierError):
     """The database is not at the migration this version needs."""
 
 
+class StoreAwayError(AtelierError):
+    """The image store as a whole cannot be reached; no product is to blame."""
+
+
 class TrainingDataError(AtelierError):
     """Training data is missing, altered, or not of the form that was announced."""

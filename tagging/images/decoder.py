@@ -1,0 +1,200 @@
+"""The decoder child: reads hostile files so that the worker need not.
+
+    python -m tagging.images.decoder '{"max_bytes": ..., ...}'
+
+It is started, asked and ended by `decoders.DecoderPool` (the messages: `protocol`), holds no
+secrets, and imports Pillow and NumPy only. The kernel bounds it: address space, processor time per
+image, no core file, no writing of files. It ends with its parent: at the end of its input, and on
+Linux at its parent's death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import math
+import os
+import resource
+import signal
+import stat
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from PIL import AvifImagePlugin
+
+from tagging.domain import FailureCode
+from tagging.images.decode import align_pillow_bound, decode_image, memory_exceeded
+from tagging.images.model_input import to_model_input
+from tagging.images.protocol import WireSpec, pack, unpack_from
+from tagging.images.rejection import ImageLimits, ImageRejected, ImageTooLarge
+
+_OPEN_FILES: Final = 32
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Serve until the input ends. `sys.argv[1]`: the `ImageLimits` as JSON."""
+    limits = ImageLimits(**json.loads(sys.argv[1]))
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody to answer
+        answers = _claim_output()
+        _outlive_nobody()
+        warnings.simplefilter("ignore")  # this process prints nothing
+        align_pillow_bound(limits)
+        # Pictures are spread over processes; threads within one would each take address space.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+        idle_bytes = _confine(limits)
+        _write(answers, pack({"ready": True}))
+        _silence(2)  # until here a traceback tells the parent why the start failed
+        _serve(sys.stdin.buffer, answers, limits, idle_bytes)
+
+
+def _serve(requests: BinaryIO, answers: int, limits: ImageLimits, idle_bytes: int) -> None:
+    buffer = bytearray()
+    while True:
+        message = unpack_from(buffer, payload_max_bytes=0)
+        if message is None:
+            more = os.read(requests.fileno(), 1 << 16)
+            if not more:
+                return
+            buffer += more
+            continue
+        spec = WireSpec(**message[0]["spec"])
+        for sha256, path in message[0]["images"]:
+            _allow_seconds(limits.max_seconds)
+            header, payload = _answer(sha256, Path(path), spec, limits)
+            # After a MemoryError, and whenever the heap has kept much (fragments, leaks of a C
+            # library), a fresh process is the only one whose memory bound means what it says.
+            grown = _address_space_bytes() - idle_bytes
+            if header.get("code") == FailureCode.DECODE_MEMORY or (
+                grown > limits.max_memory_bytes // 4
+            ):
+                header["retire"] = True
+            _write(answers, pack(header, payload))
+            if "retire" in header:
+                return
+
+
+def _answer(
+    sha256: str, path: Path, spec: WireSpec, limits: ImageLimits
+) -> tuple[dict[str, Any], bytes]:
+    """Header and payload for one image. Whatever is not foreseen here may end the process."""
+    try:
+        data = _stored_bytes(path, sha256, limits)
+        image = decode_image(data, limits, for_input=spec)
+        del data
+        pixels = to_model_input(image, spec)  # (h, w, c) uint8
+    except ImageRejected as refused:
+        return {"code": refused.code, "detail": refused.detail}, b""
+    except MemoryError:
+        bound = memory_exceeded(limits)
+        return {"code": bound.code, "detail": bound.detail}, b""
+    return {"shape": pixels.shape}, pixels.tobytes()
+
+
+def _stored_bytes(path: Path, sha256: str, limits: ImageLimits) -> bytes:
+    """The bytes of a stored image, verified. Raises ImageRejected (`missing`, `too_large`)."""
+    try:
+        # Non-blocking matters to a FIFO in the file's place only: opening one would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise _missing(sha256, "is not a regular file")
+            if found.st_size > limits.max_bytes:
+                raise ImageTooLarge(limits.max_bytes, f"{found.st_size:,} bytes")
+            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
+                data = stream.readall()
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError as error:
+        raise _missing(sha256, "is gone") from error
+    except OSError as error:
+        raise _missing(sha256, f"cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise _missing(sha256, "was altered: the stored bytes no longer match their sha256")
+    return data
+
+
+def _missing(sha256: str, what: str) -> ImageRejected:
+    return ImageRejected(
+        FailureCode.MISSING,
+        f"The stored image {sha256} {what}; restore it from a backup, or delete it from the image "
+        "store and deliver it again.",
+    )
+
+
+def _claim_output() -> int:
+    """The pipe to the parent, as a descriptor of our own: no library's print can reach it."""
+    answers = os.dup(1)
+    _silence(1)
+    return answers
+
+
+def _silence(descriptor: int) -> None:
+    """Point a standard stream at the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _outlive_nobody() -> None:
+    """End with the parent, and only then: Ctrl-C and a group's SIGTERM are the parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # For a child that hangs in a decoder and so does not see its input end. It is the death of
+        # the *thread* that started us which counts; the pool's threads live as long as the pool.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _confine(limits: ImageLimits) -> int:
+    """Set the limits that hold for life; returns the address space in use now, in bytes.
+
+    macOS refuses RLIMIT_AS; there, `max_memory_bytes` is not enforced.
+    """
+    idle_bytes = _address_space_bytes()
+    _limit(resource.RLIMIT_CORE, 0, for_life=True)
+    _limit(resource.RLIMIT_FSIZE, 0, for_life=True)  # pipes and devices are no files in this sense
+    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES, for_life=True)
+    if idle_bytes:
+        _limit(resource.RLIMIT_AS, idle_bytes + limits.max_memory_bytes, for_life=True)
+    return idle_bytes
+
+
+def _limit(which: int, value: int, *, for_life: bool = False) -> None:
+    """Set a soft limit (and the hard one) to `value`, or to the hard limit if that is lower."""
+    _, hard = resource.getrlimit(which)
+    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(which, (soft, soft if for_life else hard))
+
+
+def _allow_seconds(max_seconds: float) -> None:
+    """RLIMIT_CPU counts from the start of the process, so it is raised before each image.
+
+    Passing it raises SIGXCPU, which ends the process; the parent reads that from its status. The
+    kernel counts whole seconds, so an image gets up to one more.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + max_seconds))
+
+
+def _address_space_bytes() -> int:
+    """What RLIMIT_AS counts; 0 where the system does not say (macOS)."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:
+        return 0
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+if __name__ == "__main__":
+    main()

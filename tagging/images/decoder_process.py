@@ -1,0 +1,270 @@
+"""The parent's handle of one decoder child: start it, ask it, and say what it died of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from tagging.domain import FailureCode
+from tagging.errors import AtelierError
+from tagging.images.model_input import ModelInput
+from tagging.images.protocol import (
+    Decoded,
+    DecodeRequest,
+    ProtocolError,
+    pack_request,
+    read_answer,
+    unpack_from,
+)
+from tagging.images.rejection import ImageLimits
+
+_START_SECONDS: Final = 60.0  # normally 0.3; a busy machine with a cold disk may need a hundredfold
+_END_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 5.0
+
+_INHERITED: Final = frozenset(
+    {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHOME", "TMPDIR"}
+)
+_INHERITED_PREFIXES: Final = ("LD_", "DYLD_")
+_OUTSIDE_SIGNALS: Final = frozenset(
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+)
+"""Signals that no picture raises: a person, a supervisor, or the kernel short of memory sent it."""
+
+
+class DecoderUnavailable(AtelierError):
+    """No decoder child can be started, or the pool is closed; no picture is to blame."""
+
+
+class DecoderDied(Exception):
+    """A child ended before it answered all that it was asked.
+
+    `received`: it had taken the request, so the next unanswered image was in its hands.
+    `verdict`: code and sentence for that image, if the image is to blame.
+    `outside`: what ended it did not come from the picture.
+    """
+
+    def __init__(
+        self, code: FailureCode, detail: str, *, received: bool = True, outside: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.verdict = code, detail
+        self.received = received
+        self.outside = outside
+
+
+class DecoderProcess:
+    """One running child. Used by one thread at a time, the one that made it.
+
+    Attributes:
+        answered: how many images it has answered since it started.
+        usable: whether it may be asked; False once it died, retired or was ended.
+    """
+
+    def __init__(self, limits: ImageLimits) -> None:
+        """Start a child and wait until it is ready. Raises DecoderUnavailable."""
+        self._limits = limits
+        self._wall_seconds = 2 * limits.max_seconds + _GRACE_SECONDS
+        self._buffer = bytearray()
+        self.answered = 0
+        self.usable = True
+        arguments = json.dumps(dataclasses.asdict(limits))
+        try:
+            # Popen execs at once (vfork, no Python in between), which is safe beside TensorFlow's
+            # threads; fork or multiprocessing would not be.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-W", "ignore", "-m", "tagging.images.decoder", arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                close_fds=True,
+                env=_environment(),
+            )
+        except OSError as error:
+            raise DecoderUnavailable(
+                f"No decoder process can be started: {error}. Check {sys.executable} and the "
+                "limits on processes and open files."
+            ) from error
+        self._stdin: IO[bytes] = _present(self._process.stdin)
+        self._stdout: IO[bytes] = _present(self._process.stdout)
+        self._stderr: IO[bytes] = _present(self._process.stderr)
+        os.set_blocking(self._stdin.fileno(), False)
+        self._await_ready()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def is_idle_and_alive(self) -> bool:
+        """Whether it may be asked now; one that was killed while it waited may not."""
+        return self.usable and self._process.poll() is None
+
+    def exchange(self, spec: ModelInput, requests: list[DecodeRequest]) -> Iterator[Decoded]:
+        """Ask for `requests`, yield the answers in order as they come.
+
+        Ends early, with `usable` False, if the child retires. A caller that stops early must
+        `end()` the child, which would go on answering.
+
+        Raises:
+            DecoderDied: the image after the last one yielded was in hand. The child is ended.
+        """
+        self._send(pack_request(spec, requests))
+        payload_max_bytes = spec.height * spec.width * spec.channels
+        for request in requests:
+            try:
+                header, payload = self._receive(payload_max_bytes, self._wall_seconds)
+                answer = read_answer(header, payload, request, spec)
+            except TimeoutError as error:
+                raise self._killed_for_hanging() from error
+            except (EOFError, ProtocolError, OSError) as error:
+                raise self._post_mortem(error) from error
+            self.answered += 1
+            if header.get("retire"):
+                self.usable = False
+            yield answer
+            if not self.usable:
+                return
+
+    def end(self, *, patience_seconds: float = 0.0) -> int:
+        """End the child and release all that belongs to it; returns its status as Popen gives it.
+
+        Args:
+            patience_seconds: how long it may take to end by itself once its input has ended.
+        """
+        self.usable = False
+        self._stdin.close()
+        try:
+            self._process.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # also ends a stopped process
+        status = self._process.wait()
+        self._stdout.close()
+        self._stderr.close()
+        return status
+
+    def close(self) -> None:
+        """End an idle child the gentle way."""
+        self.end(patience_seconds=_END_SECONDS)
+
+    def _await_ready(self) -> None:
+        try:
+            header, _ = self._receive(0, _START_SECONDS)
+            if header.get("ready") is True:
+                return
+            reason = f"it said {header!r}"
+        except (TimeoutError, EOFError, ProtocolError, OSError) as error:
+            reason = str(error)
+        self._process.kill()
+        printed = self._stderr.read(1 << 16).decode(errors="replace").strip()
+        status = self.end()
+        raise DecoderUnavailable(
+            f"A decoder process did not start ({reason}, status {status}): "
+            f"{printed[-1000:] or 'it printed nothing'}. Check the installation of Pillow and "
+            "NumPy, and ATELIER_IMAGE_MAX_MEMORY_BYTES."
+        )
+
+    def _send(self, message: bytes) -> None:
+        """Raises DecoderDied with `received` False, or for hanging, as `exchange` does."""
+        poller = select.poll()
+        poller.register(self._stdin.fileno(), select.POLLOUT)
+        deadline = time.monotonic() + self._wall_seconds
+        view = memoryview(message)
+        try:
+            while view:
+                if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    raise self._killed_for_hanging()
+                view = view[os.write(self._stdin.fileno(), view) :]
+        except OSError as error:
+            self.end()
+            raise DecoderDied(
+                FailureCode.DECODER_CRASH, f"the decoder took no request: {error}", received=False
+            ) from error
+
+    def _receive(self, payload_max_bytes: int, seconds: float) -> tuple[dict[str, Any], bytes]:
+        """The next message. Raises TimeoutError, EOFError, ProtocolError."""
+        poller = select.poll()
+        poller.register(self._stdout.fileno(), select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while True:
+            message = unpack_from(self._buffer, payload_max_bytes=payload_max_bytes)
+            if message is not None:
+                return message
+            if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError(f"no answer within {seconds:g} s")
+            received = os.read(self._stdout.fileno(), 1 << 16)
+            if not received:
+                raise EOFError("it ended")
+            self._buffer += received
+
+    def _killed_for_hanging(self) -> DecoderDied:
+        self.end()
+        return DecoderDied(
+            FailureCode.DECODE_TIMEOUT,
+            f"Decoding gave no answer within {self._wall_seconds:g} s; export the picture again, "
+            "or raise ATELIER_IMAGE_MAX_SECONDS if the machine is slow.",
+        )
+
+    def _post_mortem(self, error: Exception) -> DecoderDied:
+        # A child that talks nonsense still runs; one whose output ended is about to be gone.
+        status = self.end(patience_seconds=_END_SECONDS if isinstance(error, EOFError) else 0.0)
+        if status == -signal.SIGXCPU:
+            return DecoderDied(
+                FailureCode.DECODE_TIMEOUT,
+                f"Decoding took more than {self._limits.max_seconds:g} s of processor time; "
+                "deliver a smaller or simpler file, or raise ATELIER_IMAGE_MAX_SECONDS.",
+            )
+        if isinstance(error, ProtocolError):
+            manner = f"sent nonsense ({error})"
+        elif status < 0:
+            manner = f"was ended by {signal.Signals(-status).name}"
+        else:
+            manner = f"ended with status {status}"
+        return DecoderDied(
+            FailureCode.DECODER_CRASH,
+            f"The decoder {manner} while it had this picture in hand; export the picture again "
+            "and deliver the new file.",
+            outside=isinstance(error, EOFError) and -status in _OUTSIDE_SIGNALS,
+        )
+
+
+def _environment() -> dict[str, str]:
+    """What a child may know: where to import from, and that it has one thread. No secrets.
+
+    Its import path is ours, so that it finds the same packages however we were started. One thread
+    and one malloc arena, since each further one reserves address space that RLIMIT_AS counts; and
+    large blocks go back to the system when freed.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
+    threads = (
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    )
+    return {
+        **kept,
+        **dict.fromkeys(threads, "1"),
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
+    }
+
+
+def _present(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:  # Popen gives a stream for every PIPE that it was asked for
+        raise DecoderUnavailable("a decoder process has no pipe")
+    return stream

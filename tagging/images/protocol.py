@@ -1,0 +1,132 @@
+"""What the decoder pool asks of a child, and what a child answers: values and their wire format.
+
+A message is two lengths (4 bytes each, big-endian), a JSON header, and raw bytes. No pickle: what
+the child sends was made while it read hostile files, so the parent checks all of it.
+
+    parent -> child   {"spec": {kind, height, width, channels}, "images": [[sha256, path], ...]}
+    child -> parent   {"ready": true}                              once, when it may be asked
+                      {"shape": [h, w, c]} + h * w * c bytes       one of these two per image,
+                      {"code": ..., "detail": ...}                 in the order asked
+    With "retire": true in an answer, the child ends after it; the rest must be asked of another.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tagging.domain import FailureCode
+from tagging.images.model_input import ModelInput
+
+_LENGTHS: Final = struct.Struct(">II")
+_HEADER_MAX_BYTES: Final = 1 << 20
+
+
+class ProtocolError(Exception):
+    """The other side sent what is no message; nothing after it can be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeRequest:
+    """A stored image: its expected sha256 (hex) and where its bytes lie."""
+
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """What became of one request: `pixels`, or `code` and `detail`.
+
+    `pixels`: (height, width, channels) uint8 as `to_model_input` gives them.
+    """
+
+    sha256: str
+    pixels: npt.NDArray[np.uint8] | None = None
+    code: FailureCode | None = None
+    detail: str | None = None
+
+    @property
+    def readable(self) -> bool:
+        return self.pixels is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireSpec:
+    """`ModelInput` as it travels; the child reads it without the card's pydantic model."""
+
+    kind: str
+    height: int
+    width: int
+    channels: int
+
+
+def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One message as bytes."""
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return _LENGTHS.pack(len(text), len(payload)) + text + payload
+
+
+def pack_request(spec: ModelInput, requests: list[DecodeRequest]) -> bytes:
+    """The message that asks a child for `requests`, in this order."""
+    return pack(
+        {
+            "spec": {
+                "kind": spec.kind,
+                "height": spec.height,
+                "width": spec.width,
+                "channels": spec.channels,
+            },
+            "images": [[request.sha256, str(request.path)] for request in requests],
+        }
+    )
+
+
+def unpack_from(
+    buffer: bytearray, *, payload_max_bytes: int
+) -> tuple[dict[str, Any], bytes] | None:
+    """Take one message off the front of `buffer`; None while it is not all there.
+
+    Raises:
+        ProtocolError: the lengths are out of bounds, or the header is not a JSON object.
+    """
+    if len(buffer) < _LENGTHS.size:
+        return None
+    text_bytes, payload_bytes = _LENGTHS.unpack_from(buffer)
+    if text_bytes > _HEADER_MAX_BYTES or payload_bytes > payload_max_bytes:
+        raise ProtocolError(f"a message of {text_bytes} + {payload_bytes} bytes was announced")
+    start, end = _LENGTHS.size + text_bytes, _LENGTHS.size + text_bytes + payload_bytes
+    if len(buffer) < end:
+        return None
+    text, payload = bytes(buffer[_LENGTHS.size : start]), bytes(buffer[start:end])
+    del buffer[:end]
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise ProtocolError("a header is not JSON") from error
+    if not isinstance(header, dict):
+        raise ProtocolError("a header is not a JSON object")
+    return header, payload
+
+
+def read_answer(
+    header: dict[str, Any], payload: bytes, request: DecodeRequest, spec: ModelInput
+) -> Decoded:
+    """The answer to `request` from a message. Raises ProtocolError if it is none."""
+    if "code" in header:
+        try:
+            code = FailureCode(header["code"])
+        except ValueError as error:
+            raise ProtocolError(f"unknown failure code {header['code']!r}") from error
+        return Decoded(sha256=request.sha256, code=code, detail=str(header.get("detail")))
+    shape = (spec.height, spec.width, spec.channels)
+    if header.get("shape") != list(shape) or len(payload) != np.prod(shape):
+        raise ProtocolError(f"pixels of shape {header.get('shape')!r}, {len(payload)} bytes")
+    pixels = np.frombuffer(bytearray(payload), dtype=np.uint8).reshape(shape)  # writable
+    return Decoded(sha256=request.sha256, pixels=pixels)

@@ -1,0 +1,463 @@
+"""The decoder pool with real children: odd files, bombs, kills, hangs; nothing is left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tagging.domain import FailureCode
+from tagging.images.content import allowed_formats
+from tagging.images.decode import decode_image
+from tagging.images.decoder_process import DecoderDied, DecoderProcess
+from tagging.images.decoders import Decoded, DecodeRequest, DecoderPool, DecoderUnavailable
+from tagging.images.model_input import to_model_input
+from tagging.images.protocol import WireSpec
+from tagging.images.rejection import ImageLimits
+
+SPEC = WireSpec(kind="fashion-mnist", height=28, width=28, channels=1)
+LIMITS = ImageLimits()
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's bound is Linux's")
+
+
+def request(path: Path) -> DecodeRequest:
+    return DecodeRequest(sha256=hashlib.sha256(path.read_bytes()).hexdigest(), path=path)
+
+
+def write(path: Path, data: bytes) -> DecodeRequest:
+    path.write_bytes(data)
+    return request(path)
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_bomb(width: int, height: int, *, rows: int) -> bytes:
+    """A grey PNG that announces `height` rows and holds `rows`, well compressed."""
+    packer = zlib.compressobj(1)
+    packed = b"".join(packer.compress(bytes(width + 1)) for _ in range(rows)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", packed)
+    return b"\x89PNG\r\n\x1a\n" + body + png_chunk(b"IEND", b"")
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecoderPool]:
+    with DecoderPool(2, LIMITS) as running:
+        yield running
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[DecodeRequest]:
+    """Forty small pictures, each its own."""
+    requests = []
+    for i in range(40):
+        buffer = io.BytesIO()
+        Image.new("RGB", (60, 60), (i, 0, 0)).save(buffer, "PNG")
+        requests.append(write(tmp_path / f"{i}.png", buffer.getvalue()))
+    return requests
+
+
+def assert_answers(items: Sequence[DecodeRequest], answers: Sequence[Decoded]) -> None:
+    """One answer each, in order; each failure has a code and a sentence."""
+    assert [answer.sha256 for answer in answers] == [item.sha256 for item in items]
+    for answer in answers:
+        if answer.pixels is not None:
+            assert answer.pixels.shape == (28, 28, 1)
+            assert answer.pixels.dtype == np.uint8
+            assert (answer.code, answer.detail) == (None, None)
+        else:
+            assert answer.code is not None
+            assert answer.detail is not None
+            assert len(answer.detail) > 20
+            assert answer.detail.endswith(".")
+
+
+def test_children_and_this_process_see_the_same_pixels(
+    pool: DecoderPool, photos: list[DecodeRequest]
+) -> None:
+    answers = pool.decode(photos, SPEC)
+    assert_answers(photos, answers)
+    for item, answer in zip(photos, answers, strict=True):
+        image = decode_image(item.path.read_bytes(), LIMITS, for_input=SPEC)
+        assert answer.pixels is not None
+        np.testing.assert_array_equal(answer.pixels, to_model_input(image, SPEC))
+
+
+def test_nothing_to_do(pool: DecoderPool) -> None:
+    assert pool.decode([], SPEC) == []
+
+
+def test_an_unknown_kind_is_refused_before_any_work(
+    pool: DecoderPool, photos: list[DecodeRequest]
+) -> None:
+    with pytest.raises(ValueError, match="no preprocessing of kind"):
+        pool.decode(photos, WireSpec(kind="sketch", height=1, width=1, channels=1))
+
+
+def test_progress_is_told_in_the_callers_thread(
+    pool: DecoderPool, photos: list[DecodeRequest]
+) -> None:
+    told: list[tuple[int, int]] = []
+    pool.decode(photos, SPEC, lambda done: told.append((done, threading.get_ident())))
+    assert told[-1] == (len(photos), threading.get_ident())
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_what_progress_raises_ends_the_call_and_not_the_pool(
+    pool: DecoderPool, photos: list[DecodeRequest]
+) -> None:
+    def lost(_: int) -> None:
+        raise KeyError("lease lost")
+
+    with pytest.raises(KeyError, match="lease lost"):
+        pool.decode(photos, SPEC, lost)
+    assert_answers(photos, pool.decode(photos, SPEC))
+
+
+def test_two_threads_at_once_get_their_own_answers(
+    pool: DecoderPool, photos: list[DecodeRequest]
+) -> None:
+    answers: dict[int, list[Decoded]] = {}
+
+    def work(seed: int) -> None:
+        items = photos[seed:] + photos[:seed]
+        for _ in range(5):
+            answers[seed] = pool.decode(items, SPEC)
+            assert_answers(items, answers[seed])
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [0, 1, 2]
+    assert all(answer.readable for some in answers.values() for answer in some)
+
+
+def plain_pillow_loads(path: Path, formats: Sequence[str]) -> set[str]:
+    """Which files under `path` a plain process opens and loads within the default limits."""
+    program = """
+import sys
+from pathlib import Path
+from PIL import Image
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        with Image.open(path, formats=sys.argv[2].split(",")) as image:
+            if image.width * image.height <= 50_000_000:
+                image.load()
+                print(path.name, flush=True)
+    except Exception:
+        pass
+"""
+    arguments = [sys.executable, "-W", "ignore", "-c", program, str(path), ",".join(formats)]
+    done = subprocess.run(arguments, capture_output=True, check=True)
+    return set(done.stdout.decode().split("\n")) - {""}
+
+
+def test_odd_images_end_with_pixels_or_a_reason(pool: DecoderPool, data_dir: Path) -> None:
+    folder = data_dir / "odd-images"
+    paths = sorted(folder.iterdir())
+    items = [request(path) for path in paths]
+    before = pool.process_ids
+    answers = pool.decode(items, SPEC)
+    assert_answers(items, answers)
+    assert pool.process_ids == before  # not one of them cost a child
+    readable = {path.name for path, a in zip(paths, answers, strict=True) if a.readable}
+    loadable = plain_pillow_loads(folder, allowed_formats())
+    assert loadable - readable == set()
+    assert len(readable) > 300
+
+
+def become_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def become_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda path: path.unlink(), "is gone"),
+        (lambda path: path.write_bytes(b"other bytes"), "no longer match"),
+        (become_folder, "not a regular file"),
+        (become_fifo, "not a regular file"),
+    ],
+    ids=["gone", "altered", "a folder", "a FIFO that nobody writes"],
+)
+def test_a_stored_file_that_is_not_what_it_was_is_missing(
+    pool: DecoderPool, photos: list[DecodeRequest], prepare: Callable[[Path], object], words: str
+) -> None:
+    prepare(photos[3].path)
+    answers = pool.decode(photos, SPEC)
+    assert_answers(photos, answers)
+    assert answers[3].code is FailureCode.MISSING
+    assert words in str(answers[3].detail)
+    assert sum(not answer.readable for answer in answers) == 1
+
+
+def test_bombs_are_refused_or_bounded(pool: DecoderPool, tmp_path: Path) -> None:
+    lying = png_bomb(2_000_000_000, 2_000_000_000, rows=0)
+    assert len(lying) < 160
+    items = [
+        write(tmp_path / "lying.png", lying),
+        write(tmp_path / "huge.png", png_bomb(40_000, 40_000, rows=4_000)),
+        write(tmp_path / "within bounds.png", png_bomb(7_000, 7_000, rows=7_000)),
+    ]
+    answers = pool.decode(items, SPEC)
+    assert_answers(items, answers)
+    codes = [answer.code for answer in answers]
+    assert codes == [FailureCode.TOO_MANY_PIXELS, FailureCode.TOO_MANY_PIXELS, None]
+
+
+def test_a_file_with_too_many_bytes_is_not_read(
+    photos: list[DecodeRequest], tmp_path: Path
+) -> None:
+    items = [*photos[:2], write(tmp_path / "big", bytes(5_000))]
+    with DecoderPool(1, ImageLimits(max_bytes=4_000)) as small:
+        answers = small.decode(items, SPEC)
+    assert [answer.code for answer in answers] == [None, None, FailureCode.TOO_LARGE]
+
+
+@linux_only
+def test_too_much_memory_costs_the_image_only(photos: list[DecodeRequest], tmp_path: Path) -> None:
+    bomb = write(tmp_path / "bomb.png", png_bomb(7_000, 7_000, rows=7_000))
+    items = [*photos[:5], bomb, *photos[5:]]
+    with DecoderPool(1, ImageLimits(max_memory_bytes=32 * 1024 * 1024)) as small:
+        answers = small.decode(items, SPEC)
+    assert_answers(items, answers)
+    assert answers[5].code is FailureCode.DECODE_MEMORY
+    assert sum(not answer.readable for answer in answers) == 1
+
+
+def test_too_much_processor_time_costs_the_image_only(
+    photos: list[DecodeRequest], tmp_path: Path
+) -> None:
+    slow = write(tmp_path / "slow.jpg", slow_jpeg())
+    with DecoderPool(1, ImageLimits(max_seconds=0.05)) as hasty:
+        answers = hasty.decode([*photos[:5], slow, *photos[5:]], SPEC)
+    assert answers[5].code is FailureCode.DECODE_TIMEOUT
+    assert "ATELIER_IMAGE_MAX_SECONDS" in str(answers[5].detail)
+    assert sum(not answer.readable for answer in answers) == 1
+
+
+def slow_jpeg() -> bytes:
+    """A progressive JPEG of 80 kB whose last scan is repeated: some seconds' work, as an attack."""
+    buffer = io.BytesIO()
+    Image.new("L", (4_000, 4_000)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last_scan * 500 + data[-2:]
+
+
+class Killer(threading.Thread):
+    """Sends a signal to children of a pool as soon as it sees one at work."""
+
+    def __init__(self, pool: DecoderPool, number: signal.Signals, times: int) -> None:
+        super().__init__()
+        self._pool, self._number, self._times = pool, number, times
+
+    def run(self) -> None:
+        for _ in range(self._times):
+            time.sleep(0.02)
+            for pid in self._pool.process_ids[:1]:
+                os.kill(pid, self._number)
+
+
+def test_children_killed_from_outside_cost_nothing(photos: list[DecodeRequest]) -> None:
+    items = photos * 20
+    with DecoderPool(2, LIMITS) as victim:
+        killer = Killer(victim, signal.SIGKILL, times=4)
+        killer.start()
+        answers = [victim.decode(items, SPEC) for _ in range(3)]
+        killer.join()
+    for some in answers:
+        assert_answers(items, some)
+        assert all(answer.readable for answer in some)
+
+
+def test_a_child_killed_while_idle_is_replaced(photos: list[DecodeRequest]) -> None:
+    with DecoderPool(1, LIMITS) as victim:
+        victim.decode(photos, SPEC)
+        [before] = victim.process_ids
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: not is_running(before))
+        assert all(answer.readable for answer in victim.decode(photos, SPEC))
+        assert victim.process_ids != [before]
+
+
+def is_running(pid: int) -> bool:
+    """Neither gone nor a zombie that its parent has not looked at yet."""
+    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False)
+    return status.returncode == 0 and not status.stdout.startswith(b"Z")
+
+
+def stopped_child(limits: ImageLimits) -> DecoderProcess:
+    child = DecoderProcess(limits)
+    os.kill(child.pid, signal.SIGSTOP)
+    return child
+
+
+def test_a_child_that_hangs_is_killed_and_its_image_blamed(photos: list[DecodeRequest]) -> None:
+    child = stopped_child(ImageLimits(max_seconds=0.1))
+    started = time.monotonic()
+    with pytest.raises(DecoderDied) as caught:
+        list(child.exchange(SPEC, photos[:3]))
+    assert caught.value.verdict[0] is FailureCode.DECODE_TIMEOUT
+    assert 5 < time.monotonic() - started < 15
+    assert is_gone(child.pid)
+
+
+def test_a_pool_goes_on_after_a_hang(photos: list[DecodeRequest]) -> None:
+    with DecoderPool(1, ImageLimits(max_seconds=0.1)) as hanging:
+        os.kill(hanging.process_ids[0], signal.SIGSTOP)
+        answers = hanging.decode(photos[:4], SPEC)
+    codes = [answer.code for answer in answers]
+    assert codes == [FailureCode.DECODE_TIMEOUT, None, None, None]
+
+
+def test_a_crash_is_blamed_on_the_image_in_hand(photos: list[DecodeRequest]) -> None:
+    """A SIGSEGV while images are in hand, as a bug in a decoder raises it."""
+    child = DecoderProcess(LIMITS)
+    answers = child.exchange(SPEC, photos * 50)
+    next(answers)
+    os.kill(child.pid, signal.SIGSEGV)
+    with pytest.raises(DecoderDied) as caught:
+        list(answers)
+    assert not caught.value.outside
+    assert caught.value.verdict[0] is FailureCode.DECODER_CRASH
+    assert "SIGSEGV" in caught.value.verdict[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_groups_signals_are_the_parents_affair(
+    pool: DecoderPool, photos: list[DecodeRequest], number: signal.Signals
+) -> None:
+    before = pool.process_ids
+    for pid in before:
+        os.kill(pid, number)
+    assert all(answer.readable for answer in pool.decode(photos, SPEC))
+    assert pool.process_ids == before
+
+
+@linux_only
+def test_files_and_processes_return_to_where_they_were(photos: list[DecodeRequest]) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before, threads = open_files(), threading.active_count()
+    seen: list[int] = []
+    for _ in range(2):
+        with DecoderPool(2, LIMITS) as short_lived:
+            inside = open_files()
+            for _ in range(3):
+                seen += short_lived.process_ids
+                os.kill(short_lived.process_ids[0], signal.SIGKILL)
+                assert all(answer.readable for answer in short_lived.decode(photos, SPEC))
+            assert open_files() <= inside
+    assert open_files() == before
+    assert threading.active_count() == threads
+    assert all(is_gone(pid) for pid in seen)
+
+
+def test_children_end_with_a_parent_that_is_killed() -> None:
+    program = """
+import sys, time
+from tagging.images.decoders import DecoderPool
+from tagging.images.rejection import ImageLimits
+pool = DecoderPool(2, ImageLimits())
+print(*pool.process_ids, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(pids) == 2
+    wait_for(lambda: not any(is_running(pid) for pid in pids))
+
+
+def test_children_know_no_secrets(
+    photos: list[DecodeRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATELIER_DATABASE_URL", "postgresql://u:secret@host/db")
+    with DecoderPool(1, LIMITS) as secretive:
+        assert all(answer.readable for answer in secretive.decode(photos, SPEC))
+        if sys.platform == "linux":
+            environment = Path(f"/proc/{secretive.process_ids[0]}/environ").read_bytes()
+            assert b"secret" not in environment
+
+
+def test_a_closed_pool_says_so(photos: list[DecodeRequest]) -> None:
+    closed = DecoderPool(1, LIMITS)
+    closed.close()
+    closed.close()
+    with pytest.raises(DecoderUnavailable, match="is closed"):
+        closed.decode(photos, SPEC)
+
+
+def test_closing_ends_what_is_in_progress(photos: list[DecodeRequest]) -> None:
+    busy = DecoderPool(1, LIMITS)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            busy.decode(photos * 500, SPEC)
+        except DecoderUnavailable as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.1)
+    busy.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(failures) == 1
+    assert busy.process_ids == []
+
+
+def test_children_that_do_not_start_are_reported_with_what_they_printed() -> None:
+    with pytest.raises(DecoderUnavailable, match=r"did not start .*Traceback|No decoder process"):
+        DecoderPool(1, BrokenLimits())
+    with pytest.raises(ValueError, match="at least 1 process, got 0"):
+        DecoderPool(0, LIMITS)
+
+
+class BrokenLimits(ImageLimits):
+    """Passes here, but the child gets a number that it refuses."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_pixels", -1)
