@@ -1,0 +1,63 @@
+# The words of this project: make demo, make test, make check, make lock, make clean.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Half of the cores for test processes would leave the servers that they start waiting.
+WORKERS ?= 2
+
+.PHONY: help demo test lint types check lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     tag the sample catalogue on this machine, nothing to install before"
+	@echo "make test     all tests, with real Redis and PostgreSQL from wheels"
+	@echo "make lint     ruff: format and lint"
+	@echo "make types    mypy, strict"
+	@echo "make check    lint, types and test"
+	@echo "make lock     resolve the dependencies of pyproject.toml anew"
+	@echo "make clean    remove the environment and the demo's data"
+
+# The stamps say which lock file the environment was made from; a changed lock makes it anew.
+$(VENV)/runtime.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v < (3, 14); \
+		sys.exit(None if ok else f"Atelier needs Python 3.11 to 3.13, {sys.executable} is " \
+		f"{v.major}.{v.minor}; try: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (TensorFlow is big: a minute or two the first time)"
+	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	@$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	@$(PIP) install --quiet --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/runtime.stamp
+	@$(BIN)/python -m worker.demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+check: lint types test
+
+# uv only resolves; what it writes is installed by pip.
+lock: $(VENV)/runtime.stamp
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu \
+		--universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev -c requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-header -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu -c requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-header -o requirements-gpu.lock
+
+clean:
+	rm -rf $(VENV) demo-data
