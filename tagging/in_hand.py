@@ -6,7 +6,8 @@ Shared by the threads that tag, the one that beats, and the one that ends the pr
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,21 +16,27 @@ from tagging.database.batches import Lease
 
 @dataclass(eq=False, kw_only=True)
 class Work:
-    """One leased batch in hand. `progress` counts steps; only a change of it earns a beat."""
+    """One leased batch in hand. Its lease beats for `stuck_s` after each step, not longer."""
 
     lease: Lease
-    progress: int = 0
-    beaten: int = -1
+    stuck_s: float
+    monotonic: Callable[[], float]
+    alive_until: float = field(init=False)
 
-    def step(self) -> None:
-        """Say that the work moved on."""
-        self.progress += 1
+    def __post_init__(self) -> None:
+        self.step()
+
+    def step(self, allowance_s: float = 0.0) -> None:
+        """Say that the work moved on; the next step may take `allowance_s` if that is longer."""
+        self.alive_until = self.monotonic() + max(self.stuck_s, allowance_s)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class InHand:
     """The leases of this process. Thread-safe."""
 
+    stuck_s: float
+    monotonic: Callable[[], float] = time.monotonic
     _works: set[Work] = field(default_factory=set)
     _abandoned: dict[str, Lease] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,7 +72,7 @@ class InHand:
     @contextmanager
     def hold(self, lease: Lease) -> Iterator[Work]:
         """Register a lease while it is worked on."""
-        work = Work(lease=lease)
+        work = Work(lease=lease, stuck_s=self.stuck_s, monotonic=self.monotonic)
         with self._lock:
             self._works.add(work)
         try:
@@ -94,10 +101,8 @@ class InHand:
         with self._lock:
             self._abandoned.pop(lease.token, None)
 
-    def moved_since_last_beat(self) -> list[Lease]:
-        """The leases that moved on since this was last asked."""
+    def alive(self) -> list[Lease]:
+        """The leases whose work made a step recently enough to beat."""
+        now = self.monotonic()
         with self._lock:
-            moved = [work for work in self._works if work.progress != work.beaten]
-            for work in moved:
-                work.beaten = work.progress
-            return [work.lease for work in moved]
+            return [work.lease for work in self._works if now < work.alive_until]

@@ -104,8 +104,8 @@ class Inbox:
                 yield plan
         images = []
         for entry in ripe:
-            if entry in manifests:
-                continue
+            if entry in manifests or not os.path.lexists(entry):
+                continue  # a manifest took it along a moment ago
             if entry.is_file() and is_image_name(entry.name):
                 images.append(entry.name)
             elif entry.is_dir() and not entry.is_symlink():

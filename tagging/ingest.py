@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from tagging.catalog.delivery import (
     DeliveredRow,
@@ -38,7 +39,7 @@ from tagging.database.tables import Product, UploadItem, UploadState
 from tagging.database.uploads import LedgerLine
 from tagging.domain import ItemOutcome, ReviewReason, Status
 from tagging.images.decode import ImageRejected
-from tagging.images.store import ImageStore
+from tagging.images.store import ImageStore, StoreSession
 
 RECEIVE_ROWS: Final = 500
 """Ledger lines per transaction while receiving; their images are made durable together."""
@@ -158,7 +159,7 @@ class Ingest:
             session.commit()
 
     def _receive_row(
-        self, seq: int, row: Row, puts: Any
+        self, seq: int, row: Row, puts: StoreSession
     ) -> tuple[LedgerLine, list[tuple[str, int]]]:
         if isinstance(row, SkippedFile):
             return LedgerLine(
@@ -253,7 +254,7 @@ class _Page:
         self._settled: list[dict[str, Any]] = []
         self._queued: list[tuple[int, str, int]] = []
 
-    def file(self, session: Any) -> bool:
+    def file(self, session: Session) -> bool:
         """File the first pending products; True when none was left behind."""
         groups, last = self._groups(session)
         if not groups:
@@ -280,7 +281,7 @@ class _Page:
         uploads.settle_lines(session, self._settled)
         return last and len(chosen) == len(wanted)
 
-    def _groups(self, session: Any) -> tuple[dict[str, list[UploadItem]], bool]:
+    def _groups(self, session: Session) -> tuple[dict[str, list[UploadItem]], bool]:
         lines = uploads.pending_lines(session, self.upload_id, FILE_LINES)
         groups: dict[str, list[UploadItem]] = {}
         for line in lines:
@@ -297,7 +298,7 @@ class _Page:
 
     def _write_products(
         self,
-        session: Any,
+        session: Session,
         rows: Iterable[tuple[str, _Merged, Product | None, list[UploadItem]]],
     ) -> None:
         fresh = [(sku, merged, lines) for sku, merged, product, lines in rows if product is None]
@@ -386,7 +387,7 @@ class _Page:
                 first = False
             self._settled.append(change)
 
-    def _make_batches(self, session: Any) -> None:
+    def _make_batches(self, session: Session) -> None:
         batch: list[tuple[int, str, int]] = []
         images = 0
         for item in [*self._queued, None]:

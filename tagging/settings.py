@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     stale_s: float = Field(
         default=10.0, gt=0, description="Work that showed no progress for so long is taken back."
     )
+    stuck_s: float = Field(
+        default=30.0, gt=0, description="A step of work that takes longer is stuck."
+    )
     sweep_s: float = Field(default=2.0, gt=0, description="How often the sweeper looks.")
     stop_s: float = Field(
         default=8.0, ge=0, description="After SIGTERM, how long work in hand may go on."

@@ -126,10 +126,11 @@ class Sweeper:
             if pulse not in silent:
                 continue
             with self.database.write() as session:
-                outcome = batches.take_back(session, pulse, now=self.now())
+                taken = batches.take_back(session, pulse, now=self.now())
                 session.commit()
-            if outcome is not None:
-                log.warning("batch_taken_back", batch=pulse.batch_id, now=outcome)
+            if taken is not None:
+                log.warning("batch_taken_back", batch=pulse.batch_id, now=taken.outcome)
+                self.doorbell.announce(taken.queued)
 
     def _file_uploads(self) -> None:
         with self.database.read() as session:

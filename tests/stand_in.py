@@ -116,9 +116,7 @@ class InlineDecoders(Decoders):
             try:
                 image = decode_image(item.path.read_bytes(), LIMITS)
             except ImageRejected as error:
-                answers.append(Decoded(
-                        sha256=item.sha256, code=error.code, detail=error.detail
-                    ))
+                answers.append(Decoded(sha256=item.sha256, code=error.code, detail=error.detail))
             else:
                 answers.append(Decoded(sha256=item.sha256, pixels=to_model_input(image, spec)))
         if on_progress is not None:
@@ -209,7 +207,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
             store=store,
             decoders=decoders,
             classifiers=shelf,
-            in_hand=InHand(),
+            in_hand=InHand(stuck_s=30.0, monotonic=clock.monotonic),
             worker="test",
             preprocessing_version=PREPROCESSING_VERSION,
             now=clock.now,

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from celery import Celery
-from tagging.images.decoders import DecoderPool
-from tagging.images.store import FolderImageStore
 
 import model_training
 from tagging.database import models, schema
@@ -23,7 +21,9 @@ from tagging.database.models import KnownModel
 from tagging.database.session import Database
 from tagging.errors import BundleError
 from tagging.images.decode import ImageLimits
+from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
+from tagging.images.store import FolderImageStore
 from tagging.in_hand import InHand
 from tagging.ingest import Ingest
 from tagging.model_card import CARD_NAME, card_fingerprint, read_card
@@ -161,7 +161,7 @@ def open_worker(settings: Settings) -> Iterator[WorkerRuntime]:
         classifiers = ClassifierShelf(
             shapes=settings.classify_shapes, bundles=lambda: bundle_folders(settings)
         )
-        in_hand = InHand()
+        in_hand = InHand(stuck_s=settings.stuck_s)
         try:
             yield WorkerRuntime(
                 runtime=runtime,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from pydantic import ValidationError
 from rich.live import Live
@@ -115,10 +116,16 @@ def watch(
         )
         drop.prepare()
         while True:
-            for taken in drop.step():
-                if as_json:
-                    console.print_json(taken)
-                    sys.stdout.flush()
+            try:
+                for taken in drop.step():
+                    if as_json:
+                        console.print_json(taken)
+                        sys.stdout.flush()
+            except (DBAPIError, OSError) as error:
+                # The database or a disk is away: what was begun is in its plan, so try again.
+                structlog.get_logger("inbox").error("inbox_waits", error=str(error))
+                time.sleep(5.0)
+                continue
             if once and drop.empty():
                 return
             time.sleep(min(0.5, settle_s / 2))

@@ -11,11 +11,13 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import Any
 
 import structlog
 from celery import signals
 from celery.apps.worker import Worker
+from celery.exceptions import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches
@@ -60,6 +62,8 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
         # weak=False: Celery would drop the closure at once.
         signals.worker_shutting_down.connect(on_stopping, weak=False)
         signals.setup_logging.connect(_leave_logging_alone, weak=False)
+        # It warns root of pickled messages; this application takes JSON only.
+        warnings.simplefilter("ignore", SecurityWarning)
         worker: Any = Worker(
             app=work.runtime.app,
             pool="threads",
@@ -107,12 +111,12 @@ def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
     """Show progress of the leases in hand; give back what could not be given back before."""
     database, in_hand = work.runtime.database, work.in_hand
     while not ended.wait(work.runtime.settings.beat_s):
-        moved, abandoned = in_hand.moved_since_last_beat(), in_hand.abandoned()
-        if not moved and not abandoned:
+        alive, abandoned = in_hand.alive(), in_hand.abandoned()
+        if not alive and not abandoned:
             continue
         try:
             with database.write() as session:
-                batches.beat(session, moved)
+                batches.beat(session, alive)
                 for lease in abandoned:
                     batches.give_back(session, lease, error=None)
                 session.commit()

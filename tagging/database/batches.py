@@ -207,8 +207,16 @@ def pulses(session: Session) -> list[BatchPulse]:
     return [BatchPulse(batch_id=r.id, token=r.lease_token, beat=r.beat) for r in rows]
 
 
-def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> str | None:
-    """End the lease of a batch that fell silent; says what became of it, None if it moved on.
+@dataclass(frozen=True, kw_only=True)
+class TakenBack:
+    """What became of a silent batch: `queued`, `split` or `failed`; which batches to announce."""
+
+    outcome: str
+    queued: tuple[int, ...]
+
+
+def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> TakenBack | None:
+    """End the lease of a batch that fell silent; None if it moved on meanwhile.
 
     The crash counts against a batch of several products, and against a single product only if it
     was the sole work in hand. Twice: a batch is split by 16, with fresh counters. Three times: the
@@ -230,16 +238,15 @@ def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> str |
         batch.crashes += 1
     batch.lease_token, batch.lease_alone = None, False
     if batch.products > 1 and batch.crashes >= CRASHES_BEFORE_SPLIT:
-        _split(session, batch, now=now)
-        return "split"
+        return TakenBack(outcome="split", queued=_split(session, batch, now=now))
     if batch.products == 1 and batch.crashes >= CRASHES_BEFORE_FAILED:
         _fail_single(session, batch, now=now)
-        return "failed"
-    batch.state = BatchState.QUEUED
-    return "queued"
+        return TakenBack(outcome="failed", queued=())
+    batch.state, batch.announced_at = BatchState.QUEUED, now
+    return TakenBack(outcome="queued", queued=(batch.id,))
 
 
-def _split(session: Session, batch: Batch, *, now: dt.datetime) -> None:
+def _split(session: Session, batch: Batch, *, now: dt.datetime) -> tuple[int, ...]:
     rows = session.execute(
         sa.select(BatchItem.product_id, BatchItem.image_set, sa.func.count())
         .join(ImageSetImage, ImageSetImage.image_set == BatchItem.image_set)
@@ -249,7 +256,7 @@ def _split(session: Session, batch: Batch, *, now: dt.datetime) -> None:
     ).all()
     items = [(product_id, image_set, count) for product_id, image_set, count in rows]
     size = -(-len(items) // SPLIT_WAYS)
-    for start in range(0, len(items), size):
+    parts = tuple(
         create(
             session,
             retailer_id=batch.retailer_id,
@@ -258,7 +265,11 @@ def _split(session: Session, batch: Batch, *, now: dt.datetime) -> None:
             now=now,
             parent_id=batch.id,
         )
+        for start in range(0, len(items), size)
+    )
+    mark_announced(session, parts, now=now)
     batch.state, batch.finished_at = BatchState.SPLIT, now
+    return parts
 
 
 def _fail_single(session: Session, batch: Batch, *, now: dt.datetime) -> None:

@@ -12,6 +12,7 @@ from tagging.database import batches, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
 from tagging.domain import FailureCode, ReviewReason, Status, Verdict
+from tagging.errors import StoreAwayError
 from tagging.ingest import MAX_PRODUCT_IMAGES, UploadSummary
 from tests.stand_in import Services, picture
 
@@ -201,7 +202,7 @@ def test_an_upload_cut_off_while_received_starts_again_under_its_id(
     class PowerCutError(Exception):
         pass
 
-    def cut(rows: int) -> None:
+    def cut(_: int) -> None:
         raise PowerCutError
 
     with open_delivery(source) as delivery, pytest.raises(PowerCutError):
@@ -311,7 +312,6 @@ def test_a_broken_store_gives_the_batch_back_and_fails_nobody(
     services: Services, tmp_path: Path
 ) -> None:
     deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
-    from tagging.tag import StoreAwayError
 
     def away(_: object) -> None:
         raise StoreAwayError("the image store is away")

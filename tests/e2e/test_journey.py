@@ -1,0 +1,144 @@
+"""The main job through real processes, on both kinds of installation."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from tests.processes import Place
+from tests.stand_in import picture
+
+SAMPLE = Path(__file__).parents[2] / "sample_catalog" / "products.csv"
+
+
+def test_the_sample_catalogue_is_tagged_and_a_second_time_nothing_is_done(place: Place) -> None:
+    first = place.run_json("tag", str(SAMPLE), "--retailer", "sample")
+    assert (first["products"], first["unchanged"], first["rejected"]) == (42, 0, [])
+    assert first["by_status"]["queued"] == 0
+    assert first["by_status"]["failed"] == 1
+    rows = place.export()
+    assert len(rows) == 42
+    broken = rows["AT-1042"]
+    assert (broken["status"], broken["failure_code"]) == ("failed", "unreadable")
+    assert broken["failure_detail"]
+    assert len(rows["AT-1033"]["images"]) == 2
+    for row in rows.values():
+        assert (row["category"] is not None) == (row["status"] == "tagged")
+        if row["status"] != "failed":
+            assert row["suggestion"] == row["top_k"][0]["category"]
+            assert row["confidence"] == row["top_k"][0]["confidence"]
+            assert row["model"] == "fashion-mnist:1"
+
+    again = place.run_json("tag", str(SAMPLE), "--retailer", "sample")
+    assert (again["products"], again["unchanged"], again["enqueued"]) == (42, 42, 0)
+    assert place.export() == rows
+    assert place.scalar("SELECT count(*) FROM batches") == 1
+
+    status = place.run_json("status", first["upload"])
+    assert status["products"] == 42
+    assert sum(status["by_status"].values()) == 42
+    assert status["batches"]["done"] == 1
+
+
+def test_ingest_waits_for_a_worker_and_sigterm_ends_it_soon(place: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"p{number}.png").write_bytes(picture(number * 8, size=(60, 80)))
+    with place.started("worker", "--concurrency", "2") as worker:
+        done = place.run_json("ingest", str(folder), "--wait")
+        assert done["by_status"]["queued"] == 0
+        assert worker.terminate() < 12
+        assert worker.process is not None
+        assert worker.process.returncode == 0
+        assert "Traceback" not in worker.text()
+    assert place.scalar("SELECT count(*) FROM leaders") == 0
+
+
+def test_work_in_hand_at_sigterm_is_given_back_without_an_attempt(
+    embedded: Place, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"p{number}.png").write_bytes(picture(number * 4, size=(300, 300)))
+    embedded.environment |= {"ATELIER_STOP_S": "0", "ATELIER_BATCH_IMAGES": "60"}
+    embedded.run("ingest", str(folder))
+    with embedded.started("worker") as worker:
+        embedded.wait_until(
+            lambda: bool(embedded.scalar("SELECT count(*) FROM batches WHERE attempts > 0")),
+            timeout_s=60,
+            what="a batch was leased",
+        )
+        assert worker.terminate() < 12
+    row = embedded.scalar("SELECT state || attempts FROM batches")
+    assert row in ("queued0", "done1")
+    with embedded.started("worker"):
+        embedded.wait_until(
+            lambda: embedded.scalar("SELECT count(*) FROM products WHERE status = 'queued'") == 0,
+            timeout_s=60,
+            what="everything is tagged",
+        )
+
+
+def test_export_as_csv_is_safe_from_formulas_and_can_be_read_back(
+    embedded: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(200))
+    manifest = tmp_path / "products.csv"
+    manifest.write_text('sku,image,title\n1,a.png,"=HYPERLINK(""x"")"\n2,a.png,-5 % off\n')
+    embedded.run("tag", str(manifest))
+    text = embedded.run("products", "export", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["title"] for row in rows] == ['\'=HYPERLINK("x")', "'-5 % off"]
+    assert json.loads(rows[0]["top_k"])[0]["category"]
+    assert [row["title"] for row in embedded.export().values()] == ['=HYPERLINK("x")', "-5 % off"]
+
+
+def test_standard_input_takes_jsonl(embedded: Place, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(200))
+    lines = f'{{"sku": "S1", "image": "{tmp_path.name}/a.png"}}\nnot json\n'.encode()
+    done = embedded.run_json("ingest", "-", stdin=lines)
+    # Paths are relative to where the command runs, which is not the parent of tmp_path here.
+    assert (done["products"], [row["line"] for row in done["rejected"]]) == (0, [1, 2])
+
+
+def test_wrong_use_is_told_from_failure(embedded: Place, tmp_path: Path) -> None:
+    embedded.run("tag", expect=2)
+    embedded.run("products", "list", "--min-confidence", "7", expect=2)
+    embedded.run("tag", str(tmp_path / "nowhere"), expect=1)
+    embedded.run("status", "no-such-upload", expect=1)
+    embedded.run("products", "list", "--retailer", "nobody", expect=1)
+    embedded.environment["ATELIER_BATCH_IMAGES"] = "none"
+    embedded.run("status", expect=2)
+
+
+def test_a_bundle_that_was_altered_is_refused_with_a_reason_and_nothing_is_lost(
+    embedded: Place, tmp_path: Path
+) -> None:
+    import shutil
+
+    from worker.bootstrap import DEFAULT_BUNDLE
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(DEFAULT_BUNDLE, bundle)
+    weights = bundle / "model.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    (tmp_path / "a.png").write_bytes(picture(200))
+    embedded.environment["ATELIER_MODEL_BUNDLE"] = str(bundle)
+    embedded.run("tag", str(tmp_path / "a.png"), expect=1)
+    assert embedded.scalar("SELECT status FROM products") == "queued"
+    shutil.copytree(DEFAULT_BUNDLE, bundle, dirs_exist_ok=True)
+    embedded.run("tag", str(tmp_path / "a.png"))
+    assert embedded.scalar("SELECT status FROM products") != "queued"
+
+
+def test_check_says_what_is_wrong(embedded: Place) -> None:
+    assert all(finding["ok"] for finding in embedded.run_json("check"))
+    embedded.environment["ATELIER_DATABASE_URL"] = "postgresql+psycopg://x@127.0.0.1:1/x"
+    findings = json.loads(embedded.run("check", "--json", expect=1))
+    (wrong,) = [finding for finding in findings if not finding["ok"]]
+    assert wrong["what"] == "database"
+    assert "ATELIER_DATABASE_URL" in wrong["remedy"]

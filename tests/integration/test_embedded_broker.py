@@ -1,0 +1,75 @@
+"""The broker file: messages go through, and a damaged or missing file is made anew."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tagging.settings import Settings
+from worker.app import QUEUE, TASK, BrokerDoorbell, create_app
+from worker.embedded_broker import mend
+
+# Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+
+@pytest.fixture
+def doorbell(tmp_path: Path) -> Iterator[BrokerDoorbell]:
+    app = create_app(Settings(home=tmp_path, database_url=None, broker_url=None))
+    yield BrokerDoorbell(app)
+    app.close()
+
+
+def taken(doorbell: BrokerDoorbell) -> list[int]:
+    """Take and acknowledge every message, as a worker does."""
+    found = []
+    with doorbell._app.connection() as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        while queue.qsize():
+            message = queue.get(timeout=5)
+            found.append(message.payload[0][0])
+            message.ack()
+        queue.close()
+    return found
+
+
+def test_messages_carry_only_ids_and_leave_nothing_behind(
+    doorbell: BrokerDoorbell, tmp_path: Path
+) -> None:
+    doorbell.announce([3, 5])
+    assert doorbell.depth() == 2
+    connection = sqlite3.connect(tmp_path / "broker.db")
+    (payload,) = connection.execute("SELECT payload FROM kombu_message LIMIT 1").fetchone()
+    assert TASK in payload
+    assert taken(doorbell) == [3, 5]
+    assert connection.execute("SELECT count(*) FROM kombu_message").fetchone() == (0,)
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "empty", "gone"])
+def test_a_damaged_file_is_replaced_and_work_goes_on(
+    doorbell: BrokerDoorbell, tmp_path: Path, damage: str
+) -> None:
+    doorbell.announce([1])
+    file = tmp_path / "broker.db"
+    if damage == "garbage":
+        file.write_bytes(b"\x17" * 9000)
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:5000])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        file.unlink()
+    for _ in range(3):  # the first may notice the damage, the next find the new file
+        doorbell.announce([2])
+    assert 2 in taken(doorbell)
+
+
+def test_a_sound_or_missing_file_is_left_alone(doorbell: BrokerDoorbell, tmp_path: Path) -> None:
+    assert not mend(tmp_path / "nothing.db")
+    doorbell.announce([1])
+    assert not mend(tmp_path / "broker.db")
+    assert doorbell.depth() == 1

@@ -1,0 +1,115 @@
+"""Migrations go up and down with data in them; the tables and the view are what the code needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from tagging.database import schema
+from tagging.database.session import Database, wal_is_safe
+from tagging.database.tables import Base
+from tagging.errors import SchemaError
+from tests.integration.test_ingest_and_tag import deliver, write_folder
+from tests.stand_in import Services
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_migrations_make_what_the_tables_say(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_down_and_up_again_with_data(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    services.tag_all()
+    database = services.database
+    assert schema.current(database) == schema.head()
+    schema.downgrade(database, "base")
+    assert schema.current(database) is None
+    with database.engine.connect() as connection:
+        assert set(sa.inspect(connection).get_table_names()) <= {"alembic_version"}
+        assert sa.inspect(connection).get_view_names() == []
+    with pytest.raises(SchemaError, match="atelier db upgrade"):
+        schema.require_current(database)
+    schema.upgrade(database)
+    schema.require_current(database)
+
+
+def test_every_column_and_table_says_what_it_is() -> None:
+    for table in Base.metadata.tables.values():
+        assert table.comment, table
+        assert all(column.comment for column in table.columns), table
+
+
+def test_comments_reach_postgresql(services: Services) -> None:
+    if services.database.is_sqlite:
+        return
+    with services.database.engine.connect() as connection:
+        columns = sa.inspect(connection).get_columns("products")
+    assert all(column["comment"] for column in columns)
+
+
+def readme_queries() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [part.split("```")[0].strip() for part in text.split("```sql\n")[1:]]
+
+
+def test_the_queries_of_the_readme_run(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255, "b.png": 64}))
+    services.tag_all()
+    queries = readme_queries()
+    assert len(queries) == 3
+    with services.database.read() as session:
+        results = [session.execute(sa.text(query)).all() for query in queries]
+    assert results[0] == [("Light", 1)]
+    assert [row.sku for row in results[1]] == ["b"]
+    assert results[2][0].retailer == "default"
+
+
+def test_the_view_has_the_documented_columns(database: Database) -> None:
+    with database.engine.connect() as connection:
+        found = [column["name"] for column in sa.inspect(connection).get_columns("tagged_catalog")]
+    assert found == [
+        "retailer",
+        "sku",
+        "title",
+        "category",
+        "parent_category",
+        "suggestion",
+        "confidence",
+        "status",
+        "review_reason",
+        "model",
+        "tagged_at",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((3, 52, 0), True),
+    ],
+)
+def test_wal_is_used_only_where_it_is_safe(version: tuple[int, ...], safe: bool) -> None:
+    assert wal_is_safe(version) is safe
+
+
+def test_a_write_that_is_not_committed_leaves_nothing(services: Services) -> None:
+    with services.database.write() as session:
+        session.execute(sa.text("DELETE FROM autopilots"))
+    with services.database.read() as session:
+        assert session.execute(sa.text("SELECT count(*) FROM autopilots")).scalar() == 1

@@ -1,0 +1,195 @@
+"""What falls silent is taken back; what is forgotten is announced again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tagging.database import batches
+from tagging.database.batches import Lease
+from tagging.database.tables import Batch, BatchState, Product, Upload, UploadState
+from tagging.domain import FailureCode, Status
+from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
+from tests.stand_in import Services
+
+
+def lease(services: Services, batch_id: int, *, alone: bool = False) -> Lease:
+    with services.database.write() as session:
+        held = batches.lease(session, batch_id, token=f"t{batch_id}", worker="w", alone=alone)
+        session.commit()
+    assert held is not None
+    return held
+
+
+def pass_time(services: Services, seconds: float, *, step: float = 2.0) -> None:
+    """Let the sweeper look every `step` seconds for so long."""
+    until = services.clock.seconds + seconds
+    while services.clock.seconds < until:
+        services.clock.seconds += step
+        services.sweeper.step()
+
+
+def batch_of(services: Services, batch_id: int) -> Batch:
+    with services.database.read() as session:
+        return session.get_one(Batch, batch_id)
+
+
+def all_batches(services: Services) -> list[Batch]:
+    with services.database.read() as session:
+        return list(session.scalars(sa.select(Batch).order_by(Batch.id)))
+
+
+@pytest.fixture
+def delivered(services: Services, tmp_path: Path) -> Services:
+    """Three products in one batch."""
+    deliver(services, write_folder(tmp_path / "in", {f"{i}.png": 255 for i in range(3)}))
+    return services
+
+
+def test_a_silent_lease_is_taken_back_and_announced_again(delivered: Services) -> None:
+    (batch_id,) = delivered.bell.messages
+    delivered.bell.messages.clear()
+    lease(delivered, batch_id)
+    pass_time(delivered, 8)
+    assert batch_of(delivered, batch_id).state is BatchState.LEASED
+    pass_time(delivered, 20)
+    assert batch_of(delivered, batch_id).state is BatchState.QUEUED
+    assert delivered.bell.messages == [batch_id]
+    delivered.tag_all()
+    assert {line.status for line in listed(delivered).values()} == {Status.TAGGED}
+
+
+def test_a_lease_that_beats_is_left_alone(delivered: Services) -> None:
+    held = lease(delivered, delivered.bell.messages[0])
+    for _ in range(30):
+        pass_time(delivered, 4)
+        with delivered.database.write() as session:
+            batches.beat(session, [held])
+            session.commit()
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+
+
+def test_a_database_that_was_away_costs_nobody_a_lease(delivered: Services) -> None:
+    held = lease(delivered, delivered.bell.messages[0])
+    pass_time(delivered, 8)
+    delivered.clock.seconds += 600
+    delivered.sweeper.forget_everything()
+    pass_time(delivered, 8)
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+
+
+def test_two_crashes_split_a_batch_and_no_product_is_lost(delivered: Services) -> None:
+    batch_id = delivered.bell.messages.pop()
+    for _ in range(2):
+        lease(delivered, batch_id)
+        pass_time(delivered, 14)
+    whole, *parts = all_batches(delivered)
+    assert whole.state is BatchState.SPLIT
+    assert [(part.products, part.attempts, part.crashes) for part in parts] == [(1, 0, 0)] * 3
+    pass_time(delivered, 20)
+    delivered.tag_all()
+    assert {line.status for line in listed(delivered).values()} == {Status.TAGGED}
+
+
+def test_a_product_that_crashes_three_workers_alone_fails_and_its_neighbours_do_not(
+    delivered: Services,
+) -> None:
+    batch_id = delivered.bell.messages.pop()
+    for _ in range(2):
+        lease(delivered, batch_id)
+        pass_time(delivered, 14)
+    poison = all_batches(delivered)[1].id
+    for _ in range(3):
+        lease(delivered, poison, alone=True)
+        pass_time(delivered, 14)
+    pass_time(delivered, 20)
+    delivered.tag_all()
+    statuses = [line.status for line in listed(delivered).values()]
+    assert sorted(statuses) == [Status.FAILED, Status.TAGGED, Status.TAGGED]
+    (failed,) = [line for line in listed(delivered).values() if line.status is Status.FAILED]
+    assert failed.failure_code == FailureCode.WORKER_CRASH
+    assert "3 workers" in str(failed.failure_detail)
+
+
+def test_a_crash_beside_other_work_does_not_count_against_a_single_product(
+    services: Services, tmp_path: Path
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    (batch_id,) = services.bell.messages
+    for _ in range(5):
+        lease(services, batch_id, alone=False)
+        pass_time(services, 14)
+    assert batch_of(services, batch_id).crashes == 0
+    with services.database.read() as session:
+        assert batches.needs_solitude(session, batch_id)
+
+
+def test_giving_back_counts_as_no_attempt(delivered: Services) -> None:
+    held = lease(delivered, delivered.bell.messages[0])
+    with delivered.database.write() as session:
+        assert batches.give_back(session, held, error=None)
+        session.commit()
+    batch = batch_of(delivered, held.batch_id)
+    assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
+
+
+def test_a_stale_lease_can_neither_finish_nor_give_back_nor_beat(delivered: Services) -> None:
+    held = lease(delivered, delivered.bell.messages[0])
+    pass_time(delivered, 14)
+    before = batch_of(delivered, held.batch_id).beat
+    with delivered.database.write() as session:
+        assert not batches.finish(session, held, now=delivered.clock.now())
+        assert not batches.give_back(session, held, error=None)
+        batches.beat(session, [held])
+        session.commit()
+    assert batch_of(delivered, held.batch_id).beat == before
+
+
+def test_a_wiped_broker_is_filled_again_but_never_flooded(
+    services: Services, tmp_path: Path
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {f"{i}.png": i for i in range(40)}))
+    assert len(services.bell.messages) == 10
+    services.bell.messages.clear()
+    pass_time(services, 120)
+    assert sorted(services.bell.messages) == [batch.id for batch in all_batches(services)]
+    services.tag_all()
+    assert Status.QUEUED not in {line.status for line in listed(services).values()}
+
+
+def test_filing_that_was_cut_off_is_taken_up(services: Services, tmp_path: Path) -> None:
+    summary = deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    with services.database.write() as session:
+        upload = session.get_one(Upload, summary.upload_id)
+        upload.state, upload.filed_at = UploadState.RECEIVED, None
+        session.commit()
+    pass_time(services, 16)
+    with services.database.read() as session:
+        assert session.get_one(Upload, summary.upload_id).state is UploadState.FILED
+        assert session.scalar(sa.select(sa.func.count()).select_from(Product)) == 1
+
+
+def test_one_sweeper_at_a_time_and_a_dead_one_is_replaced(delivered: Services) -> None:
+    import dataclasses
+
+    first = delivered.sweeper
+    second = dataclasses.replace(first, holder="second")
+    first.step()
+    second.step()
+    assert (first.in_chair, second.in_chair) == (True, False)
+    for _ in range(10):
+        delivered.clock.seconds += 2
+        first.step()
+        second.step()
+    assert (first.in_chair, second.in_chair) == (True, False)
+    for _ in range(7):
+        delivered.clock.seconds += 2
+        second.step()
+    assert second.in_chair
+    first.step()
+    assert not first.in_chair
+    second.leave()
+    first.step()
+    assert first.in_chair

@@ -1,0 +1,62 @@
+"""What a worker has in hand."""
+
+from __future__ import annotations
+
+import threading
+
+from tagging.database.batches import Lease
+from tagging.in_hand import InHand
+
+
+def lease(number: int) -> Lease:
+    return Lease(batch_id=number, token=str(number), retailer_id=1, model_id=1, alone=False)
+
+
+def test_a_lease_beats_while_its_work_makes_steps() -> None:
+    now = [0.0]
+    hand = InHand(stuck_s=30.0, monotonic=lambda: now[0])
+    with hand.hold(lease(1)) as work:
+        now[0] = 29.0
+        assert hand.alive() == [lease(1)]
+        now[0] = 31.0
+        assert hand.alive() == []
+        work.step()
+        assert hand.alive() == [lease(1)]
+        work.step(300.0)
+        now[0] = 330.0
+        assert hand.alive() == [lease(1)]
+    assert hand.leases() == []
+
+
+def test_abandoned_leases_are_kept_until_they_are_settled() -> None:
+    hand = InHand(stuck_s=1.0)
+    hand.abandon(lease(1))
+    assert hand.abandoned() == [lease(1)]
+    hand.settled(lease(1))
+    hand.settled(lease(1))
+    assert hand.abandoned() == []
+
+
+def test_work_that_must_be_alone_waits_for_the_others_and_keeps_them_out() -> None:
+    hand = InHand(stuck_s=1.0)
+    order: list[str] = []
+    sharing, alone_waits = threading.Event(), threading.Event()
+
+    def share() -> None:
+        with hand.room(alone=False):
+            sharing.set()
+            alone_waits.wait(10)
+            order.append("shared")
+
+    def be_alone() -> None:
+        sharing.wait(10)
+        alone_waits.set()
+        with hand.room(alone=True):
+            order.append("alone")
+
+    threads = [threading.Thread(target=share), threading.Thread(target=be_alone)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["shared", "alone"]
