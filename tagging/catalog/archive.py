@@ -1,0 +1,193 @@
+"""A zip of images, or of a manifest and its images, read entry by entry and never unpacked to disk.
+
+It is a manifest delivery if exactly one manifest (.csv, .tsv, .jsonl, .ndjson) lies at its top, or,
+where its top holds nothing but one folder, directly in that folder. Otherwise every image in it is
+a product, whose sku is the image's whole path in the archive without its ending; a single top
+folder is part of that path.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO
+
+from tagging.catalog.delivery import (
+    Delivery,
+    DeliveryLimits,
+    DeliveryRowError,
+    RejectedRow,
+    Row,
+    SkippedFile,
+    printable,
+    several_manifests,
+    shown,
+)
+from tagging.catalog.folder import image_row
+from tagging.catalog.manifest import FileManifest
+from tagging.catalog.naming import (
+    JSONL_ENDINGS,
+    ending,
+    is_found_manifest,
+    is_image_name,
+    nfc,
+    product_names,
+    skip_reason,
+)
+from tagging.catalog.paths import MissingFileError, missing_file, path_parts
+from tagging.catalog.zip_entries import Entry, entries_of, open_entry, open_zip
+from tagging.errors import DeliveryError
+
+
+def open_archive(path: Path, *, limits: DeliveryLimits) -> Delivery:
+    """The zip at `path`.
+
+    Raises:
+        DeliveryError: It is damaged, too large, or its manifest cannot be read.
+    """
+    with ExitStack() as stack:
+        try:
+            archive, file = open_zip(path, limits)
+        except OSError as error:
+            raise DeliveryError(
+                f"'{shown(path.name)}' cannot be read ({error.strerror}); upload it again"
+            ) from error
+        stack.enter_context(file)
+        stack.enter_context(archive)
+        entries = entries_of(archive, limits)
+        manifests = _manifests(entries)
+        delivery: Delivery
+        if len(manifests) == 1:
+            manifest = manifests[0]
+            delivery = FileManifest(
+                kind="archive",
+                name=path.name,
+                manifest=manifest.name,
+                is_json=ending(manifest.name) in JSONL_ENDINGS,
+                open_bytes=lambda: open_entry(archive, manifest),
+                find_image=_ArchiveImages(archive, entries, beside=manifest.name).find,
+                limits=limits,
+            )
+        else:
+            delivery = _ArchiveFolder(path.name, archive, entries)
+            if manifests:
+                delivery.warnings.append(several_manifests([one.name for one in manifests]))
+        delivery.close_with(stack.pop_all())
+        return delivery
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveImage:
+    """An image in an archive."""
+
+    archive: zipfile.ZipFile
+    entry: Entry
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    def open(self) -> BinaryIO:
+        return open_entry(self.archive, self.entry)
+
+
+class _ArchiveFolder(Delivery):
+    """An archive in which every image is a product."""
+
+    def __init__(self, name: str, archive: zipfile.ZipFile, entries: Sequence[Entry]) -> None:
+        super().__init__(kind="archive", name=printable(name))
+        self._archive = archive
+        self._entries = entries
+
+    def rows(self) -> Iterator[Row]:
+        line = 0
+        for folder, in_folder in groupby(self._entries, lambda e: e.name.rpartition("/")[0]):
+            entries = list(in_folder)
+            # A dict, since twins have one name between them.
+            images = {
+                e.name.rpartition("/")[2]: None
+                for e in entries
+                if is_image_name(e.name) and not e.refused
+            }
+            parts = product_names(images)
+            for entry in entries:
+                part = parts.get(entry.name.rpartition("/")[2])
+                sku = f"{folder}/{part}" if folder and part else part
+                row = self._row(entry, line + 1, sku)
+                if not isinstance(row, SkippedFile):
+                    line += 1
+                yield row
+
+    def _row(self, entry: Entry, line: int, sku: str | None) -> Row:
+        if not (entry.refused or is_image_name(entry.name)):
+            return SkippedFile(
+                name=printable(entry.name),
+                why=skip_reason(printable(entry.name), in_archive=True),
+            )
+        if entry.problem is not None:
+            problem = f"'{shown(entry.name)}': {entry.problem}"
+            return RejectedRow(line=line, value=entry.name, error=problem)
+        return image_row(ArchiveImage(archive=self._archive, entry=entry), line, sku)
+
+    def estimated_rows(self) -> int:
+        return sum(entry.refused or is_image_name(entry.name) for entry in self._entries)
+
+
+def _manifests(entries: Sequence[Entry]) -> list[Entry]:
+    """The manifests at the top, or in the only folder there."""
+    listed = {e.name: e for e in entries if not e.refused}  # of twins the one with the problem
+    if all("/" in name for name in listed):
+        tops = {name.partition("/")[0] for name in listed}
+        if len(tops) != 1:
+            return []
+        depth = 1
+    else:
+        depth = 0
+    return [e for name, e in listed.items() if name.count("/") == depth and is_found_manifest(name)]
+
+
+class _ArchiveImages:
+    """The images that a manifest in an archive can name: those beside it and below."""
+
+    def __init__(self, archive: zipfile.ZipFile, entries: Sequence[Entry], *, beside: str) -> None:
+        self._archive = archive
+        self._folder = beside.rpartition("/")[0]
+        # Of twins the later one stays, which says that the name is not unique.
+        self._entries = {entry.name: entry for entry in entries if entry.name}
+        self._similar: dict[str, str] | None = None
+
+    def find(self, text: str) -> ArchiveImage:
+        """As `ImageFolder.find`, within the archive."""
+        try:
+            return self._find(text, path_parts(text))
+        except MissingFileError:
+            if "\\" not in text:
+                raise
+        return self._find(text, path_parts(text.replace("\\", "/")))
+
+    def _find(self, text: str, parts: tuple[str, ...]) -> ArchiveImage:
+        name = nfc("/".join((self._folder, *parts) if self._folder else parts))
+        entry = self._entries.get(name)
+        if entry is None:
+            similar = self._similar_names().get(name.casefold())
+            if similar is not None and similar.endswith("/"):
+                raise DeliveryRowError(f"'{shown(text)}' is a folder; name an image file in it")
+            raise missing_file(text, place="beside the manifest in the archive", similar=similar)
+        if entry.problem is not None:
+            raise DeliveryRowError(f"'{shown(text)}': {entry.problem}")
+        return ArchiveImage(archive=self._archive, entry=entry)
+
+    def _similar_names(self) -> dict[str, str]:
+        """Names by their form without case; folders end in a slash. Made when first needed."""
+        if self._similar is None:
+            skip = len(self._folder) + bool(self._folder)
+            self._similar = {}
+            for name in self._entries:
+                self._similar[name.casefold()] = name[skip:]
+                while name := name.rpartition("/")[0]:
+                    self._similar.setdefault(name.casefold(), name[skip:] + "/")
+        return self._similar

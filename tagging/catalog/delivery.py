@@ -1,0 +1,302 @@
+"""What a delivery is, and `open_delivery`, which finds out what kind of delivery was handed over.
+
+    with open_delivery("shop/products.csv") as delivery:
+        for row in delivery.rows():
+            ...
+
+A delivery is read as a stream of rows: memory does not grow with the number of products. Each row
+is a product that can be taken in, something that was refused with a reason, or a file that is no
+picture. What a picture's bytes are worth is decided by whoever opens them, not here.
+"""
+
+from __future__ import annotations
+
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Literal, Protocol, Self
+
+from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
+from tagging.errors import AtelierError, DeliveryError
+
+SHOWN_CHARS: Final = 200
+"""How much of what was received is repeated in a report."""
+
+ACCEPTED: Final = (
+    "a folder of images, a manifest (.csv, .tsv, .txt, .jsonl, .ndjson), a .zip of either, one "
+    "image file, or - for JSON lines on standard input"
+)
+
+Kind = Literal["folder", "manifest", "archive", "stdin"]
+
+
+class DeliveryRowError(AtelierError):
+    """One row, or the bytes of one of its images, cannot be used; its neighbours go on.
+
+    Raised while a path is resolved and by `open` and `read` of an `ImageSource`. Whoever catches
+    it turns it into a rejected row.
+    """
+
+
+def printable(text: str) -> str:
+    """`text` with everything that is not printable escaped, so that it can be shown and stored."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(text: str) -> str:
+    """`text` printable and no longer than `SHOWN_CHARS` characters."""
+    clear = printable(text[: SHOWN_CHARS + 1])
+    return clear if len(clear) <= SHOWN_CHARS else clear[: SHOWN_CHARS - 1] + "…"
+
+
+class ImageSource(Protocol):
+    """The bytes of one delivered image, not yet looked at."""
+
+    @property
+    def name(self) -> str:
+        """What the image is called in the delivery."""
+
+    def open(self) -> BinaryIO:
+        """A stream of the bytes, which the caller closes.
+
+        Raises:
+            OSError: The file cannot be read any more.
+            DeliveryRowError: It is not what was announced. Reading may raise it too.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveredRow:
+    """One product as delivered, with at least one image. Several rows may name one `sku`.
+
+    `line`: where it stands: the physical line of a manifest on which the row begins (the header is
+    line 1); in a folder or an archive of images, the ordinal among images and rejected rows.
+    """
+
+    line: int
+    sku: str
+    images: tuple[ImageSource, ...]
+    title: str | None
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectedRow:
+    """Something delivered that no product can be made of.
+
+    `value`: what was received, made printable and shortened to 200 characters.
+    `error`: what is wrong and what to do about it. `sku`: where it could be read.
+    """
+
+    line: int
+    value: str
+    error: str
+    sku: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", shown(self.value))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkippedFile:
+    """A file among the images that is not called like one. It is listed and is no error."""
+
+    name: str
+    why: str
+
+
+Row = DeliveredRow | RejectedRow | SkippedFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryLimits:
+    """How much one delivery may ask of this machine."""
+
+    max_entries: int = 1_000_000
+    """Entries in an archive, folders included."""
+    max_total_bytes: int = 200 * 1000**3
+    """Bytes of all entries of an archive, unpacked, as its directory declares them."""
+    max_ratio: int = 1000
+    """How many times larger than packed an entry may be, if it is above `ratio_free_bytes`."""
+    ratio_free_bytes: int = 1_000_000
+    """Entries up to this size, unpacked, may have any ratio."""
+    max_cell_chars: int = 1_000_000
+    """Characters in one cell of a manifest, or in one value of a JSON line."""
+    max_row_chars: int = 4_000_000
+    """Characters in one row of a manifest."""
+    max_columns: int = 1000
+    """Columns of a manifest."""
+    max_images_per_row: int = 200
+    """Images that one row may name."""
+
+
+DEFAULT_LIMITS: Final = DeliveryLimits()
+
+
+class Delivery(ABC):
+    """A delivery that could be opened. Use it in a `with` block.
+
+    `kind` and `name` say what was handed over; `warnings` grows while it is opened and read.
+    """
+
+    def __init__(self, *, kind: Kind, name: str) -> None:
+        self.kind: Kind = kind
+        self.name = name
+        self.warnings: list[str] = []
+        self._open_files = ExitStack()
+
+    def close_with(self, resources: ExitStack) -> None:
+        """Close `resources` when this delivery is closed."""
+        self._open_files.push(resources)
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """Everything that was delivered, in a fixed order.
+
+        Raises:
+            DeliveryError: The delivery stopped being readable halfway (a disk, a changed file).
+        """
+
+    @abstractmethod
+    def estimated_rows(self) -> int | None:
+        """About how many rows there are, for a progress bar; None where counting costs too much."""
+
+    def close(self) -> None:
+        """Let go of open files. Images of an archive can't be opened afterwards."""
+        self._open_files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_delivery(
+    source: str | Path,
+    *,
+    stdin: BinaryIO | None = None,
+    limits: DeliveryLimits = DEFAULT_LIMITS,
+    manifest_in_folder: bool = False,
+) -> Delivery:
+    """Open what `source` names: see `ACCEPTED`.
+
+    Args:
+        source: A path, or `-`.
+        stdin: The stream that `-` stands for; its image paths are relative to the current folder.
+        limits: How much the delivery may ask of this machine.
+        manifest_in_folder: Read a folder that holds exactly one manifest at its top as that
+            manifest (a drop folder is delivered this way).
+
+    Raises:
+        DeliveryError: The delivery as a whole cannot be read; the text says what to do.
+    """
+    # Imported here because these modules are built on the values above.
+    from tagging.catalog.archive import open_archive
+    from tagging.catalog.folder import FolderDelivery, manifests_at_top, single_image
+    from tagging.catalog.manifest import manifest_from_stdin, open_manifest
+
+    if str(source) == "-":
+        if stdin is None:
+            raise DeliveryError("'-' is standard input, but none was handed over; name a file")
+        return manifest_from_stdin(stdin, limits=limits)
+    path = Path(source)
+    mode = _mode_of(source, path)
+    if stat.S_ISDIR(mode):
+        manifests = manifests_at_top(path) if manifest_in_folder else []
+        if len(manifests) == 1:
+            return open_manifest(path / manifests[0], limits=limits)
+        folder = FolderDelivery(path)
+        if manifests:
+            folder.warnings.append(several_manifests(manifests))
+        return folder
+    if not stat.S_ISREG(mode):
+        raise DeliveryError(f"'{shown(str(source))}' is neither a file nor a folder; {_accepted()}")
+    magic = _first_bytes(path)
+    refusal = _foreign_format(path.name, magic)
+    if refusal is not None:
+        raise DeliveryError(f"'{shown(str(source))}' {refusal}")
+    if magic.startswith(ZIP_MAGICS):
+        return open_archive(path, limits=limits)
+    if ending(path.name) in MANIFEST_ENDINGS:
+        return open_manifest(path, limits=limits)
+    if is_image_name(path.name):
+        return single_image(path)
+    raise DeliveryError(f"'{shown(str(source))}' is nothing that can be ingested; {_accepted()}")
+
+
+ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip begins: with its first entry or, if it has none, with the end of its directory."""
+
+_SPREADSHEETS: Final = frozenset({"xlsx", "xlsm", "xlsb", "xls", "ods", "numbers"})
+_OTHER_ARCHIVES: Final = {
+    b"\x1f\x8b": "gzip",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
+
+
+def _accepted() -> str:
+    return f"give {ACCEPTED}"
+
+
+def several_manifests(names: list[str]) -> str:
+    """The warning of a delivery in which it is not clear which manifest counts."""
+    listed = ", ".join(f"'{shown(name)}'" for name in names[:5])
+    return (
+        f"there are {len(names)} manifests ({listed}), so none was read and products are named "
+        "after their image files; to use a manifest, leave exactly one"
+    )
+
+
+def _mode_of(source: str | Path, path: Path) -> int:
+    text = str(source)
+    if not text.strip():
+        raise DeliveryError(f"the source is empty; {_accepted()}")
+    if "://" in text and not path.exists():
+        raise DeliveryError(f"'{shown(text)}' is an address; download it first, then {_accepted()}")
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        raise DeliveryError(f"there is no '{shown(text)}'; {_accepted()}") from None
+    except (OSError, ValueError) as error:
+        raise DeliveryError(f"'{shown(text)}' cannot be read ({error}); {_accepted()}") from error
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except OSError as error:
+        raise DeliveryError(
+            f"'{shown(str(path))}' cannot be read ({error.strerror}); check its permissions"
+        ) from error
+
+
+def _foreign_format(name: str, magic: bytes) -> str | None:
+    """Why a well-known format is not read and what to do, or None."""
+    last = ending(name)
+    if last in _SPREADSHEETS:
+        return "is a spreadsheet; save it as CSV (UTF-8) and give that file"
+    if last == "json":
+        return "is JSON; write one object per line and call it .jsonl"
+    for signature, what in _OTHER_ARCHIVES.items():
+        if magic.startswith(signature):
+            return f"is a {what} archive, which is not read; unpack it, or pack it as .zip"
+    if last == "zip" and not magic.startswith(ZIP_MAGICS):
+        return "is called .zip but is none; pack it again, or give the unpacked folder"
+    return None

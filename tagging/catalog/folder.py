@@ -1,0 +1,260 @@
+"""A folder of images: every file that is called like an image is one product.
+
+Folders are listed one at a time and sorted, so that memory grows with the largest folder and not
+with the delivery, and the same folder always gives the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tagging.catalog.delivery import (
+    DeliveredRow,
+    Delivery,
+    ImageSource,
+    RejectedRow,
+    Row,
+    SkippedFile,
+    printable,
+    shown,
+)
+from tagging.catalog.naming import (
+    is_found_manifest,
+    is_image_name,
+    is_noise,
+    is_utf8,
+    nfc,
+    product_names,
+    skip_reason,
+    sku_problem,
+)
+from tagging.catalog.paths import FileImage, inside
+from tagging.errors import DeliveryError
+
+MAX_COUNTED: Final = 100_000
+"""Entries looked at for the estimate of a progress bar; a larger folder has no estimate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """One name in a folder.
+
+    `path`: relative to the delivered folder, as the system spells it. `product`: the sku of an
+    image, or how the skus in a folder begin; None if the name is no UTF-8 or a twin has taken it.
+    """
+
+    name: str
+    path: str
+    product: str | None
+    is_folder: bool
+    is_file: bool
+    is_link: bool
+
+
+class FolderDelivery(Delivery):
+    """A folder. The sku of an image is its path in the folder, in NFC, without its ending.
+
+    Files that would share a sku keep their endings (see `product_names`). Links to files that stay
+    inside are followed; links to folders never, so that there are no loops.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(os.path.realpath(root))
+        super().__init__(kind="folder", name=printable(self._root.name or str(self._root)))
+        try:
+            os.scandir(self._root).close()
+        except OSError as error:
+            raise _unlistable(root, error) from error
+
+    def rows(self) -> Iterator[Row]:
+        line = 0
+        try:
+            levels = [iter(self._listing("", ""))]
+        except OSError as error:
+            raise _unlistable(self._root, error) from error
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+                continue
+            row: Row
+            if entry.is_folder and entry.product is not None:
+                try:
+                    levels.append(iter(self._listing(entry.path, entry.product)))
+                    continue
+                except OSError as error:
+                    row = _reject(
+                        entry,
+                        line + 1,
+                        f"the folder cannot be listed ({error.strerror}), so nothing in it was "
+                        "read; check its permissions and deliver it again",
+                    )
+            else:
+                row = self._row(entry, line + 1)
+            if not isinstance(row, SkippedFile):
+                line += 1
+            yield row
+
+    def estimated_rows(self) -> int | None:
+        images = seen = 0
+        folders = [str(self._root)]
+        while folders:
+            try:
+                with os.scandir(folders.pop()) as entries:
+                    for entry in entries:
+                        seen += 1
+                        if seen > MAX_COUNTED:
+                            return None
+                        if is_noise(entry.name):
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        elif is_image_name(entry.name):
+                            images += 1
+            except OSError:
+                continue  # Reported when the rows are read; an estimate may miss it.
+        return images
+
+    def _listing(self, folder: str, product: str) -> list[_Entry]:
+        """What `folder` (relative) holds, noise left out, sorted by name.
+
+        Raises:
+            OSError: It cannot be listed.
+        """
+        with os.scandir(self._root / folder) as entries:
+            kinds = {
+                entry.name: (
+                    entry.is_dir(follow_symlinks=False),
+                    entry.is_file(follow_symlinks=False),
+                    entry.is_symlink(),
+                )
+                for entry in entries
+                if not is_noise(entry.name)
+            }
+        names = sorted(filter(is_utf8, kinds), key=lambda name: (nfc(name), name))
+        broken = sorted(kinds.keys() - set(names))
+        parts = product_names(n for n in names if is_image_name(n) and not kinds[n][0])
+        seen: set[str] = set()
+        for name in names:
+            if kinds[name][0]:
+                parts[name] = None if nfc(name) in seen else nfc(name)
+                seen.add(nfc(name))
+        above = f"{product}/" if product else ""
+        return [
+            _Entry(
+                name=name,
+                path=f"{folder}/{name}" if folder else name,
+                product=None if (part := parts.get(name)) is None else above + part,
+                is_folder=kinds[name][0],
+                is_file=kinds[name][1],
+                is_link=kinds[name][2],
+            )
+            for name in (*names, *broken)
+        ]
+
+    def _row(self, entry: _Entry, line: int) -> Row:
+        """What to say of an entry that is not descended into."""
+        named_image = is_image_name(entry.name)
+        if not is_utf8(entry.name):
+            if not (named_image or entry.is_folder):
+                return _skip(entry, "its name is not valid UTF-8, and it is not called an image")
+            return _reject(entry, line, "its name is not valid UTF-8; rename it in plain letters")
+        if entry.is_folder:
+            return _reject(entry, line, f"{_TWIN}; nothing in it was read")
+        relative, is_file = entry.path, entry.is_file
+        if entry.is_link:
+            real = os.path.realpath(self._root / entry.path)
+            within = inside(str(self._root), real)
+            if within is None:
+                return _reject(
+                    entry,
+                    line,
+                    "refused_path: it is a link that leaves the folder; put the file itself there",
+                )
+            if Path(real).is_dir():
+                return _skip(entry, "a link to a folder inside this delivery is not followed")
+            relative, is_file = within, Path(real).is_file()
+        if not named_image:
+            return _skip(entry, skip_reason(printable(entry.path)))
+        if not is_file:
+            return _reject(
+                entry,
+                line,
+                "it is a link that leads to no file; put the file itself there"
+                if entry.is_link
+                else "it is a device, pipe or socket and is not opened; put a file there",
+            )
+        return image_row(
+            FileImage(root=str(self._root), relative=relative, name=entry.path), line, entry.product
+        )
+
+
+_TWIN: Final = (
+    "refused_name: another one beside it has the same name in a different Unicode normal form; "
+    "rename one of them"
+)
+
+
+def image_row(image: ImageSource, line: int, sku: str | None) -> Row:
+    """The row of one image that is a product by itself; `sku` None: a twin has taken its name."""
+    problem = _TWIN if sku is None else sku_problem(sku)
+    if sku is None or problem is not None:
+        return RejectedRow(line=line, value=image.name, error=f"'{shown(image.name)}': {problem}")
+    return DeliveredRow(line=line, sku=sku, images=(image,), title=None, attributes={})
+
+
+def single_image(path: Path) -> Delivery:
+    """A delivery of one product, whose sku is the file's name without its ending."""
+    return _SingleImage(path)
+
+
+class _SingleImage(Delivery):
+    def __init__(self, path: Path) -> None:
+        super().__init__(kind="folder", name=printable(path.name))
+        real = Path(os.path.realpath(path))
+        self._image = FileImage(root=str(real.parent), relative=real.name, name=path.name)
+        self._sku = product_names([path.name])[path.name]
+
+    def rows(self) -> Iterator[Row]:
+        yield image_row(self._image, 1, self._sku)
+
+    def estimated_rows(self) -> int:
+        return 1
+
+
+def manifests_at_top(root: Path) -> list[str]:
+    """The names of the manifests directly in `root`, sorted. Links do not count.
+
+    Raises:
+        DeliveryError: The folder cannot be listed.
+    """
+    try:
+        with os.scandir(root) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if is_found_manifest(entry.name)
+                and not is_noise(entry.name)
+                and entry.is_file(follow_symlinks=False)
+            )
+    except OSError as error:
+        raise _unlistable(root, error) from error
+
+
+def _unlistable(root: Path, error: OSError) -> DeliveryError:
+    return DeliveryError(
+        f"the folder '{shown(str(root))}' cannot be listed ({error.strerror}); check its "
+        "permissions"
+    )
+
+
+def _reject(entry: _Entry, line: int, why: str) -> RejectedRow:
+    return RejectedRow(line=line, value=entry.path, error=f"'{shown(entry.path)}': {why}")
+
+
+def _skip(entry: _Entry, why: str) -> SkippedFile:
+    return SkippedFile(name=printable(entry.path), why=why)

@@ -1,0 +1,117 @@
+"""What the names of delivered files say: which are pictures, which are noise, which sku they give.
+
+Names only. Whether a file is a picture its bytes decide, later.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+IMAGE_ENDINGS: Final = frozenset(
+    {"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"}
+)
+CSV_ENDINGS: Final = frozenset({"csv", "tsv", "txt"})
+JSONL_ENDINGS: Final = frozenset({"jsonl", "ndjson"})
+MANIFEST_ENDINGS: Final = CSV_ENDINGS | JSONL_ENDINGS
+FOUND_MANIFEST_ENDINGS: Final = MANIFEST_ENDINGS - {"txt"}
+"""What makes a file a manifest when nobody pointed at it; a .txt is more often a readme."""
+
+MAX_SKU_CHARS: Final = 200
+
+_NOISE: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+_UNSTORABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories no sku may hold: controls, lone surrogates, line and paragraph separators."""
+
+
+def nfc(text: str) -> str:
+    """`text` in Unicode normal form C. macOS delivers names decomposed; products are compared."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_utf8(text: str) -> bool:
+    """False for a name whose bytes were not UTF-8 (Python shows them as lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def ending(name: str) -> str:
+    """What follows the last dot, in lower case; '' if there is no dot."""
+    _, dot, last = name.rpartition(".")
+    return last.lower() if dot else ""
+
+
+def is_image_name(name: str) -> bool:
+    return ending(name) in IMAGE_ENDINGS
+
+
+def is_found_manifest(name: str) -> bool:
+    return ending(name) in FOUND_MANIFEST_ENDINGS
+
+
+def is_noise(name: str) -> bool:
+    """Whether a file or folder is left by an operating system and not worth a word."""
+    return name.startswith(".") or name.lower() in _NOISE
+
+
+def skip_reason(name: str, *, in_archive: bool = False) -> str:
+    """Why a file that is not called like an image is left out, and what to do if it matters."""
+    last = ending(name)
+    if last in FOUND_MANIFEST_ENDINGS:
+        if in_archive:
+            return (
+                "a manifest, not a picture; to read the products that it lists, move it to the top "
+                "of the archive, as the only one there"
+            )
+        return (
+            "a manifest, not a picture; to read the products that it lists, give this file itself "
+            f"as the source: atelier ingest '{name}'"
+        )
+    if last == "zip":
+        return "a zip inside a delivery is not opened; deliver it by itself"
+    kind = f"a .{last} file" if last else "a file without an ending"
+    return f"{kind} is not taken for a picture; if it is one, give it its ending (.jpg, .png, ...)"
+
+
+def sku_problem(sku: str) -> str | None:
+    """What is wrong with `sku` and what to do, or None."""
+    if not sku.strip():
+        return "the sku is empty; give every product its sku"
+    if len(sku) > MAX_SKU_CHARS:
+        return f"the sku has {len(sku)} characters; shorten it to {MAX_SKU_CHARS} or fewer"
+    if not sku.isprintable() and any(
+        unicodedata.category(c) in _UNSTORABLE_CATEGORIES for c in sku
+    ):
+        return "the sku has control characters in it (a line break, a tab, ...); remove them"
+    return None
+
+
+def product_names(names: Iterable[str]) -> dict[str, str | None]:
+    """The last part of the sku of each image file of one folder, by file name.
+
+    It is the name in normal form C without its ending. Where that would be shared, each of those
+    files keeps its ending, and so on until all differ: of `a.jpg`, `a.png` and `a.jpg.gif` none is
+    `a.jpg` twice. Depends only on which files the folder holds. None: a file whose whole name
+    differs from another's in Unicode normal form alone, so that nothing tells them apart.
+    """
+    chosen: dict[str, str | None] = {}
+    whole: set[str] = set()
+    for name in names:
+        normal = nfc(name)
+        chosen[name] = None if normal in whole else normal.rpartition(".")[0] or normal
+        whole.add(normal)
+    while True:
+        # Ends: each round at least one file of every shared name moves to its whole name, for good,
+        # and whole names are unique.
+        uses = Counter(part for part in chosen.values() if part is not None)
+        shared = {part for part, count in uses.items() if count > 1}
+        if not shared:
+            return chosen
+        for name, part in chosen.items():
+            if part in shared:
+                chosen[name] = nfc(name)

@@ -1,0 +1,443 @@
+"""Zips: read without unpacking, bounded, and never trusted."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import tracemalloc
+import unicodedata
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tagging.catalog.delivery import (
+    DeliveredRow,
+    DeliveryLimits,
+    DeliveryRowError,
+    RejectedRow,
+    Row,
+    SkippedFile,
+    open_delivery,
+)
+from tagging.errors import DeliveryError
+
+SMALL = DeliveryLimits(max_entries=50, max_total_bytes=50_000_000, ratio_free_bytes=10_000)
+
+
+@dataclass
+class Packed:
+    """One entry, every field of which may lie."""
+
+    name: bytes
+    data: bytes = b"pixels"
+    method: int = 8
+    size: int | None = None
+    crc: int | None = None
+    flags: int = 0x800
+    mode: int = stat.S_IFREG | 0o644
+    at: int | None = None
+    """Where the directory says that the entry lies."""
+    local_name: bytes | None = None
+    cut: int = 0
+    """Bytes missing at the end of the packed data."""
+
+
+def pack(*entries: Packed, count: int | None = None) -> bytes:
+    """The bytes of a zip, written by hand."""
+    body, directory = b"", b""
+    for one in entries:
+        packer = zlib.compressobj(9, wbits=-15)
+        raw = packer.compress(one.data) + packer.flush() if one.method == 8 else one.data
+        fields = (
+            one.flags,
+            one.method,
+            0,
+            0x21,
+            zlib.crc32(one.data) if one.crc is None else one.crc,
+            len(raw),
+            len(one.data) if one.size is None else one.size,
+        )
+        offset = len(body) if one.at is None else one.at
+        name = one.name if one.local_name is None else one.local_name
+        body += struct.pack("<4s5H3L2H", b"PK\3\4", 20, *fields, len(name), 0) + name
+        body += raw[: len(raw) - one.cut]
+        directory += (
+            struct.pack("<4s6H3L5H2L", b"PK\1\2", 0x314, 20, *fields, len(one.name), 0, 0, 0, 0,
+                        one.mode << 16, offset)
+            + one.name
+        )  # fmt: skip
+    number = len(entries) if count is None else count
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, number, number, len(directory), len(body), 0)
+    return body + directory + end
+
+
+def zip_of(files: dict[str, str | bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def outcome(row: Row) -> tuple[str, str]:
+    """A word for what became of an entry, and the text to check."""
+    if isinstance(row, SkippedFile):
+        return "skipped", f"{row.name}: {row.why}"
+    if isinstance(row, RejectedRow):
+        return "rejected", row.error
+    try:
+        with row.images[0].open() as file:
+            return "read", f"{row.sku}={file.read().decode(errors='replace')[:20]}"
+    except DeliveryRowError as error:
+        return "broken", str(error)
+
+
+def outcomes(path: Path, data: bytes, limits: DeliveryLimits = SMALL) -> list[tuple[str, str]]:
+    path /= "upload.zip"
+    path.write_bytes(data)
+    with open_delivery(path, limits=limits) as delivery:
+        assert (delivery.kind, delivery.name) == ("archive", "upload.zip")
+        found = list(delivery.rows())
+        lines = [row.line for row in found if not isinstance(row, SkippedFile)]
+        assert lines == sorted(set(lines))
+        return [outcome(row) for row in found]
+
+
+def test_a_zip_of_images(tmp_path: Path) -> None:
+    data = zip_of(
+        {
+            "b.jpg": "1",
+            "a.JPG": "2",
+            "sub/": "",
+            "sub/c.png": "3",
+            "sub/deep/d.webp": "4",
+            "sub/c.jpg": "5",
+            "readme.txt": "",
+            "sub/more.zip": "",
+            "sub/p.csv": "",
+            "__MACOSX/._b.jpg": "",
+            ".DS_Store": "",
+            "sub/Thumbs.db": "",
+            ".hidden/x.jpg": "",
+        }
+    )
+    found = outcomes(tmp_path, data)
+    assert [text for word, text in found if word == "read"] == [
+        "a=2",
+        "b=1",
+        "sub/c.jpg=5",
+        "sub/c.png=3",
+        "sub/deep/d=4",
+    ]
+    skipped = [text for word, text in found if word == "skipped"]
+    assert [text.partition(":")[0] for text in skipped] == [
+        "readme.txt",
+        "sub/more.zip",
+        "sub/p.csv",
+    ]
+    assert "deliver it by itself" in skipped[1]
+    assert "top of the archive" in skipped[2]
+    assert len(found) == 8
+
+
+def test_a_single_top_folder_stays_in_the_sku(tmp_path: Path) -> None:
+    assert outcomes(tmp_path, zip_of({"shop/a.jpg": "1"})) == [("read", "shop/a=1")]
+
+
+def test_an_empty_zip_is_a_delivery_of_nothing(tmp_path: Path) -> None:
+    assert outcomes(tmp_path, zip_of({})) == []
+
+
+@pytest.mark.parametrize("top", ["", "shop/"])
+@pytest.mark.parametrize("manifest", ["products.csv", "P.TSV", "p.jsonl"])
+def test_a_zip_with_a_manifest(tmp_path: Path, top: str, manifest: str) -> None:
+    text = (
+        '{"sku": "1", "image": "images/a.jpg", "size": 38}\n'
+        if manifest == "p.jsonl"
+        else "sku;image;size\n1;images\\a.jpg;38\n"
+    )
+    path = tmp_path / "upload.zip"
+    path.write_bytes(
+        zip_of({f"{top}images/a.jpg": "pixels", f"{top}{manifest}": text, f"{top}x.txt": ""})
+    )
+    with open_delivery(path) as delivery:
+        assert (delivery.kind, delivery.name) == ("archive", "upload.zip")
+        assert delivery.estimated_rows() == 1
+        (row,) = delivery.rows()
+        assert isinstance(row, DeliveredRow)
+        assert (row.sku, row.attributes) == ("1", {"size": "38"})
+        assert row.images[0].name == f"{top}images/a.jpg"
+        assert outcome(row) == ("read", "1=pixels")
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["a.csv", "b.csv"], "warned"),
+        (["a.csv", "b.jsonl", "x/a.jpg"], "warned"),
+        (["x/a.csv", "y/a.jpg"], "images"),
+        (["a.jpg", "x/a.csv"], "images"),
+        (["x/y/a.csv", "x/y/a.jpg"], "images"),
+        (["notes.txt", "a.jpg"], "images"),
+    ],
+)
+def test_zips_without_one_clear_manifest(tmp_path: Path, names: list[str], kind: str) -> None:
+    path = tmp_path / "upload.zip"
+    path.write_bytes(zip_of(dict.fromkeys(names, "")))
+    with open_delivery(path) as delivery:
+        assert bool(delivery.warnings) == (kind == "warned")
+        assert {type(row) for row in delivery.rows()} <= {DeliveredRow, SkippedFile}
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("a.jpg", None),
+        ("./sub/../a.jpg", None),
+        ("sub\\b.jpg", None),
+        ("ü.jpg", None),
+        ("x.jpg", "no file 'x.jpg' beside the manifest in the archive"),
+        ("A.JPG", "there is 'a.jpg': capitals count"),
+        ("Sub/b.jpg", "there is 'sub/b.jpg': capitals count"),
+        ("sub", "is a folder"),
+        (".", "no file"),
+        ("../secret.jpg", "refused_path"),
+        ("..\\secret.jpg", "refused_path"),
+        ("/a.jpg", "refused_path"),
+        ("C:\\a.jpg", "refused_path"),
+        ("/etc/passwd", "refused_path"),
+        ("https://x/a.jpg", "refused_path"),
+        ("locked.jpg", "encrypted"),
+        ("link.jpg", "it is a link"),
+        ("twin.jpg", "same name"),
+    ],
+)
+def test_images_named_by_a_manifest_in_a_zip(tmp_path: Path, image: str, says: str | None) -> None:
+    manifest = f"sku,image\n1,{image}\n".encode()
+    data = pack(
+        Packed(b"p.csv", manifest),
+        Packed(b"a.jpg"),
+        Packed(b"sub/b.jpg"),
+        Packed(unicodedata.normalize("NFD", "ü.jpg").encode()),
+        Packed(b"locked.jpg", flags=0x801),
+        Packed(b"link.jpg", b"/etc/passwd", mode=stat.S_IFLNK | 0o777),
+        Packed(b"twin.jpg"),
+        Packed(b"twin.jpg"),
+        Packed(b"../secret.jpg"),
+        Packed(b"/etc/passwd"),
+    )
+    ((word, text),) = outcomes(tmp_path, data)
+    if says is None:
+        assert (word, text) == ("read", "1=pixels")
+    else:
+        assert word == "rejected"
+        assert text.startswith("line 2: ")
+        assert says in text
+
+
+GOOD = Packed(b"good.jpg")
+ZEROS = bytes(20_000_000)
+
+
+@pytest.mark.parametrize(
+    ("entries", "word", "says"),
+    [
+        ([Packed(b"../a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"x/../../a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"..\\a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"/etc/cron.d/a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"\\\\server\\a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"C:\\a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"C:a.jpg")], "rejected", "refused_path"),
+        ([Packed(b"../../root/.ssh/authorized_keys")], "rejected", "refused_path"),
+        ([Packed(b"a.jpg\0.exe")], "rejected", "refused_path"),
+        ([Packed(b"x" * 5000 + b".jpg")], "rejected", "refused_path"),
+        ([Packed(b"l.jpg", b"/etc/passwd", mode=stat.S_IFLNK | 0o777)], "rejected", "is a link"),
+        ([Packed(b"l", b"/", mode=stat.S_IFLNK | 0o777)], "rejected", "is a link"),
+        ([Packed(b"p.jpg", mode=stat.S_IFIFO)], "rejected", "device, pipe"),
+        ([Packed(b"d.jpg", mode=stat.S_IFBLK)], "rejected", "device, pipe"),
+        ([Packed(b"e.jpg", flags=0x801)], "rejected", "encrypted"),
+        ([Packed(b"e.jpg", flags=0x840)], "rejected", "encrypted"),
+        ([Packed(b"lzma.jpg", method=14)], "rejected", "method 14"),
+        ([Packed(b"bzip2.jpg", method=12)], "rejected", "method 12"),
+        ([Packed(b"zstd.jpg", method=93)], "rejected", "method 93"),
+        ([Packed(b"bomb.jpg", ZEROS)], "rejected", "more than 1000 times"),
+        ([Packed(b"liar.jpg", b"x", method=0, size=40_000_000)], "rejected", "more than 1000"),
+        ([Packed(b"a\n.jpg")], "rejected", "control characters"),
+        ([Packed(b" .jpg")], "rejected", "sku is empty"),
+        ([Packed(b"y" * 300 + b".jpg")], "rejected", "300 characters"),
+        ([Packed(b"crc.jpg", crc=1)], "broken", "damaged in the archive"),
+        ([Packed(b"short.jpg", b"x" * 100, size=200)], "broken", "damaged"),
+        ([Packed(b"long.jpg", b"x" * 200, size=100)], "broken", "damaged"),
+        ([Packed(b"bomb.jpg", ZEROS, size=9_000)], "broken", "damaged"),
+        ([Packed(b"stored.jpg", b"x" * 100, method=0, size=50)], "broken", "damaged"),
+        ([Packed(b"cut.jpg", b"0123456789", cut=3)], "rejected", "overlap"),
+        ([Packed(b"noise.jpg", b"\xff" * 50, method=8, crc=0, size=50)], "broken", "damaged"),
+        ([Packed(b"other.jpg", local_name=b"elses.jpg")], "broken", "damaged"),
+        ([Packed(b"nowhere.jpg", at=0x7FFFFFF0)], "rejected", "overlap"),
+        ([Packed(b"good.jpg")], "rejected", "same name"),
+        ([Packed(b"./good.jpg")], "rejected", "same name"),
+        ([Packed(b"x//..//good.jpg")], "rejected", "same name"),
+        ([Packed(b"nested.zip", zip_of({"a.jpg": "1"}))], "skipped", "not opened"),
+        ([Packed(b"a.exe")], "skipped", "not taken for a picture"),
+    ],
+)  # fmt: skip
+def test_hostile_entries_harm_only_themselves(
+    tmp_path: Path, entries: list[Packed], word: str, says: str
+) -> None:
+    found = outcomes(tmp_path, pack(GOOD, *entries))
+    assert found.count(("read", "good=pixels")) == 1
+    ((got, text),) = [one for one in found if one != ("read", "good=pixels")]
+    assert got == word
+    assert says in text
+
+
+def test_twins_in_other_spellings_are_found(tmp_path: Path) -> None:
+    data = pack(
+        Packed("ü.jpg".encode()),
+        Packed(unicodedata.normalize("NFD", "ü.jpg").encode()),
+        Packed(b"s\\a.jpg"),
+        Packed(b"s/a.jpg"),
+        Packed(b"t.jpg"),
+        Packed(b"/t.jpg"),
+        Packed(b"t.jpg"),
+    )
+    assert [word for word, _ in outcomes(tmp_path, data)].count("read") == 3
+
+
+def test_names_that_a_mac_packed(tmp_path: Path) -> None:
+    name = unicodedata.normalize("NFD", "Größe.jpg").encode()
+    assert outcomes(tmp_path, pack(Packed(name, flags=0))) == [("read", "Größe=pixels")]
+
+
+def test_names_in_code_page_437(tmp_path: Path) -> None:
+    data = pack(Packed("Gr\u00f6\u00dfe.jpg".encode("cp437"), flags=0))
+    assert outcomes(tmp_path, data) == [("read", "Größe=pixels")]
+
+
+@pytest.mark.parametrize("at", [0, 7, 40])
+def test_overlapping_entries_are_all_rejected(tmp_path: Path, at: int) -> None:
+    data = pack(GOOD, Packed(b"other.jpg", at=at, local_name=b"good.jpg"), Packed(b"third.jpg"))
+    found = outcomes(tmp_path, data)
+    assert [word for word, _ in found] == ["rejected", "rejected", "read"]
+    assert "'good.jpg': its bytes overlap" in found[0][1]
+
+
+def test_overlapping_bomb(tmp_path: Path) -> None:
+    """Many names for the same packed bytes, as in D. Fifield's overlapping bomb."""
+    data = pack(GOOD, *(Packed(b"%d.jpg" % n, at=0, local_name=b"good.jpg") for n in range(20)))
+    found = outcomes(tmp_path, data)
+    assert [word for word, _ in found] == ["rejected"] * 21
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (zip_of({"a.jpg": "1" * 1000})[:-30], "damaged or incomplete"),
+        (zip_of({"a.jpg": "1"})[:40], "damaged or incomplete"),
+        (b"PK\x03\x04", "damaged or incomplete"),
+        (b"PK\x05\x06", "damaged or incomplete"),
+        (b"PK\x03\x04" + b"x" * 100_000, "damaged or incomplete"),
+        (pack(GOOD)[:-10] + b"\xff" * 10, "damaged or incomplete|entries"),
+        (pack(Packed(b"\xff\xfe.jpg")), "damaged or incomplete"),
+        (pack(*(Packed(b"%d.jpg" % n) for n in range(51))), "more than 50 entries"),
+        (pack(*(Packed(b"%d.jpg" % n) for n in range(51)), count=1), "more than 50 entries"),
+        (pack(Packed(b"a.jpg", ZEROS), Packed(b"b.jpg", ZEROS), Packed(b"c.jpg", ZEROS)),
+         "unpacks to 60000000 bytes"),
+        (pack(Packed(b"a.jpg", size=0xFFFF_FFF0)), "unpacks to"),
+        (zip_of({"p.csv": "a,b\n1,2\n", "a.jpg": ""}), "no column sku"),
+        (zip_of({"p.csv": ""}), "'p.csv' is empty"),
+        (pack(Packed(b"p.csv", b"sku,image\n", flags=0x801)), "encrypted"),
+        (pack(Packed(b"p.csv", b"sku,image\n", crc=1)), "damaged in the archive"),
+        (pack(Packed(b"p.csv", b"sku,image\n" + b" " * 11_000_000)), "more than 1000 times"),
+    ],
+)  # fmt: skip
+def test_zips_that_cannot_be_read_at_all(tmp_path: Path, data: bytes, says: str) -> None:
+    with pytest.raises(DeliveryError, match=says):
+        outcomes(tmp_path, data)
+
+
+def test_a_lying_size_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "upload.zip").write_bytes(
+        pack(
+            Packed(b"bomb.jpg", bytes(50_000_000), size=100_000), Packed(b"b.jpg", ZEROS[:900_000])
+        )
+    )
+    tracemalloc.start()
+    try:
+        with open_delivery(tmp_path / "upload.zip") as delivery:
+            for row in delivery.rows():
+                outcome(row)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+def test_entries_can_be_read_side_by_side_and_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "upload.zip"
+    big = bytes(range(256)) * 2000
+    path.write_bytes(zip_of({"a.jpg": big, "b.jpg": big[::-1]}))
+    with open_delivery(path) as delivery:
+        one, two = (
+            row.images[0].open() for row in delivery.rows() if isinstance(row, DeliveredRow)
+        )
+        with one, two:
+            a, b = b"", b""
+            while part := one.read(70_001):
+                a += part
+                b += two.read(70_001)
+        assert (a, b + two.read() if not two.closed else b) == (big, big[::-1])
+
+
+def test_nothing_is_written_beside_the_archive(tmp_path: Path) -> None:
+    outcomes(tmp_path, pack(GOOD, Packed(b"../evil.jpg"), Packed(b"/tmp/evil.jpg")))
+    assert [path.name for path in tmp_path.iterdir()] == ["upload.zip"]
+
+
+def test_images_are_out_of_reach_after_closing(tmp_path: Path) -> None:
+    (tmp_path / "upload.zip").write_bytes(zip_of({"a.jpg": "1"}))
+    with open_delivery(tmp_path / "upload.zip") as delivery:
+        (row,) = delivery.rows()
+    assert isinstance(row, DeliveredRow)
+    with pytest.raises(DeliveryRowError, match="closed"):
+        row.images[0].open()
+
+
+BASE = pack(GOOD, Packed(b"sub/a.png", b"x" * 400), Packed(b"stored.jpg", b"y" * 90, method=0))
+
+
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300
+)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(4, len(BASE) - 1), st.integers(0, 255)), min_size=1, max_size=6
+    ),
+    cut=st.integers(0, 3),
+)
+def test_any_damage_ends_in_an_error_of_ours(
+    tmp_path: Path, changes: list[tuple[int, int]], cut: int
+) -> None:
+    data = bytearray(BASE)
+    for at, value in changes:
+        data[at] = value
+    try:
+        outcomes(tmp_path, bytes(data[: len(data) - cut]))
+    except DeliveryError:
+        return
+
+
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100
+)
+@given(st.binary(max_size=300))
+def test_any_bytes_after_the_magic_end_in_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(DeliveryError):
+        outcomes(tmp_path, b"PK\x03\x04" + data)
