@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test lint types check lock clean
+.PHONY: help demo test faults lint types check lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     tag the sample catalogue on this machine, nothing to install before"
 	@echo "make test     all tests, with real Redis and PostgreSQL from wheels"
+	@echo "make faults   the kill tests at full size (about ten minutes)"
 	@echo "make lint     ruff: format and lint"
 	@echo "make types    mypy, strict"
 	@echo "make check    lint, types and test"
@@ -39,6 +40,11 @@ demo: $(VENV)/runtime.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+
+# The same kills at full size: ten of them during 10,000 images, on both kinds of installation.
+faults: $(VENV)/dev.stamp
+	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 \
+		$(BIN)/python -m pytest tests/faults --junitxml=build/faults.xml
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -31,12 +31,12 @@ HOME: Final = Path("demo-data")
 RETAILER: Final = "sample"
 
 
-def main() -> int:
-    """Returns the exit code."""
+def main(picture: Path | None = None) -> int:
+    """Returns the exit code. `picture`: an SVG file to draw what was printed into."""
     began = time.perf_counter()
     # Said here, so that a server in the environment does not get the sample catalogue.
     settings = Settings(home=HOME, database_url=None, broker_url=None, images_dir=None)
-    show = Console(highlight=False)
+    show = Console(highlight=False, record=picture is not None)
     if not SAMPLE.exists():
         raise AtelierError(f"the sample catalogue {SAMPLE} is missing; run this from a checkout")
     with open_runtime(settings) as runtime:
@@ -61,6 +61,8 @@ def main() -> int:
         f"atelier tag YOUR_FOLDER --home {HOME}      (a folder of photos, a manifest or a zip)",
     ):
         show.print(f"  .venv/bin/{line}", soft_wrap=True)
+    if picture is not None:
+        show.save_svg(str(picture), title="make demo")
     return 0
 
 
@@ -108,7 +110,7 @@ def _manifest() -> list[dict[str, str]]:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
     except AtelierError as error:
         console.err().print(f"error: {error}", markup=False)
         sys.exit(1)

@@ -96,7 +96,10 @@ def wait_for_upload(
     with progress_bar(console) as progress:
         bar = progress.add_task("tagging", total=None, rate="starting the worker")
         while True:
+            asked = time.monotonic()
             now = standing(runtime, upload_id)
+            # Counting a long upload takes a while, and the worker wants the database too.
+            pause_s = max(poll_s, 5 * (time.monotonic() - asked))
             rate = now.ended / max(1e-9, time.monotonic() - began)
             progress.update(
                 bar,
@@ -114,4 +117,4 @@ def wait_for_upload(
                 )
             if worker is not None:
                 worker.watch()
-            time.sleep(poll_s)
+            time.sleep(pause_s)

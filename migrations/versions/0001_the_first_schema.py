@@ -216,7 +216,7 @@ def upgrade() -> None:
     op.create_table(
         "uploads",
         sa.Column("id", sa.String(length=64), nullable=False, comment="Shown to people."),
-        sa.Column("retailer_id", BIG_ID, nullable=False, comment="Who delivered."),
+        sa.Column("retailer_id", BIG_ID, nullable=False, comment="Whose."),
         sa.Column("source", sa.Text(), nullable=False, comment="Where it came from."),
         sa.Column(
             "kind",
@@ -300,7 +300,7 @@ def upgrade() -> None:
             "crashes",
             sa.Integer(),
             nullable=False,
-            comment="Leases that ended in silence (of a single product: only as sole work in hand).",
+            comment="Leases that ended in silence (of a single product: as sole work only).",
         ),
         sa.Column(
             "lease_token",

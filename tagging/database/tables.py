@@ -326,7 +326,7 @@ class Batch(Base):
         comment="Leases that were not given back; fresh after a split."
     )
     crashes: Mapped[int] = mapped_column(
-        comment="Leases that ended in silence (of a single product: only as sole work in hand)."
+        comment="Leases that ended in silence (of a single product: as sole work only)."
     )
     lease_token: Mapped[str | None] = mapped_column(
         sa.String(32), comment="Who may write; NULL when not leased."
