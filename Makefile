@@ -44,7 +44,7 @@ test: $(VENV)/dev.stamp
 # The same kills at full size: ten of them during 10,000 images, on both kinds of installation.
 faults: $(VENV)/dev.stamp
 	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 \
-		$(BIN)/python -m pytest tests/faults --junitxml=build/faults.xml
+		$(BIN)/python -m pytest tests/faults
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -73,13 +73,14 @@ class AcceptanceSpec(_Value):
 
 
 class OutOfDistributionSpec(_Value):
-    """`energy`: minus the log-sum-exp of the raw logits (Liu et al. 2020, eq. 4 at T = 1).
+    """How a bundle scores strangeness (`model_training.strangeness`), and from where it counts.
 
-    A score at or above `threshold` is out of distribution.
+    A score at or above `threshold` is out of distribution. `statistics` is a file of the bundle.
     """
 
-    method: Literal["energy"]
+    method: Literal["relative-mahalanobis"]
     threshold: float
+    statistics: str
 
 
 class ModelCard(_Value):
@@ -136,8 +137,9 @@ def read_bundle(bundle: Path) -> ModelCard:
         BundleError: a file is missing or altered, or a listed name leaves the folder.
     """
     card = read_card(bundle)
-    if card.weights not in card.files:
-        raise BundleError(f"{bundle}: the card lists no sha256 for its weights {card.weights!r}.")
+    for needed in (card.weights, card.out_of_distribution.statistics):
+        if needed not in card.files:
+            raise BundleError(f"{bundle}: the card lists no sha256 for {needed!r}, which it uses.")
     for name, expected in card.files.items():
         if Path(name).name != name:
             raise BundleError(f"{bundle}: the card names a file outside the bundle: {name!r}.")

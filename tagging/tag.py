@@ -46,13 +46,25 @@ MODEL_LOAD_S: Final = 300.0
 Logits = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """What a model says of n images, in their order.
+
+    `logits`: (n, categories) float32, raw. `ood_scores`: (n,) float64, higher is stranger; the
+    model's card says from where on it counts.
+    """
+
+    logits: Logits
+    ood_scores: npt.NDArray[np.float64]
+
+
 class Classifier(Protocol):
     """A loaded model. `classify` is called by several threads; the model runs in one."""
 
     card: ModelCard
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> Logits:
-        """(n, height, width, channels) -> raw logits (n, categories), n >= 1."""
+    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
+        """(n, height, width, channels) -> answers, n >= 1."""
 
 
 class Classifiers(Protocol):
@@ -224,11 +236,10 @@ class Tagger:
         if not pixels:
             return
         began = time.perf_counter()
-        logits = classifier.classify(np.stack(pixels))  # (n, categories) float32
+        answers = classifier.classify(np.stack(pixels))
         work.step()
         found.classify_s += time.perf_counter() - began
-        scores = energy(logits)
-        for sha256, row, score in zip(readable, logits, scores, strict=True):
+        for sha256, row, score in zip(readable, answers.logits, answers.ood_scores, strict=True):
             found.logits[sha256] = row
             found.scores[sha256] = float(score)
             found.fresh.append(
@@ -277,19 +288,6 @@ class Tagger:
             )
             session.commit()
         return len(failed)
-
-
-def energy(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Out-of-distribution score of raw logits (n, categories): (n,), higher is stranger.
-
-    The free energy of Liu et al. 2020, "Energy-based Out-of-distribution Detection", eq. 4, T = 1.
-    """
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=-1)
-    score: npt.NDArray[np.float64] = -(
-        top + np.log(np.exp(wide - top[..., np.newaxis]).sum(axis=-1))
-    )
-    return score
 
 
 def judge(

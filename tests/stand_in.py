@@ -31,7 +31,7 @@ from tagging.model_card import (
     OutOfDistributionSpec,
 )
 from tagging.sweep import Sweeper
-from tagging.tag import BatchReport, Classifier, Classifiers, Decoders, Tagger
+from tagging.tag import Answers, BatchReport, Classifier, Classifiers, Decoders, Tagger
 
 SHADES = ("Dark", "Middle", "Light")
 """The categories of the stand-in model: how bright a picture is."""
@@ -57,7 +57,9 @@ def stand_in_card(name: str = "shades", version: str = "1", fallback: float = 0.
             holdout_errors=3,
             error_upper=0.009,
         ),
-        out_of_distribution=OutOfDistributionSpec(method="energy", threshold=0.0),
+        out_of_distribution=OutOfDistributionSpec(
+            method="relative-mahalanobis", threshold=0.0, statistics="none"
+        ),
         weights="none",
         metrics={},
         data={},
@@ -74,11 +76,12 @@ class ShadeClassifier(Classifier):
         self.card = card
         self.calls: list[int] = []
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
         self.calls.append(len(images))
         means = images.reshape(len(images), -1).mean(axis=1, dtype=np.float64)  # (n,)
         shades = np.array([0.0, 128.0, 255.0])
-        return (20 - np.abs(means[:, np.newaxis] - shades) / 8).astype(np.float32)
+        distances = np.abs(means[:, np.newaxis] - shades) / 8  # (n, 3)
+        return Answers(logits=(20 - distances).astype(np.float32), ood_scores=-np.ones(len(images)))
 
 
 class ShadeShelf(Classifiers):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,10 @@ import structlog
 from tagging.database.models import KnownModel
 from tagging.errors import BundleError
 from tagging.model_card import ModelCard, card_fingerprint, read_card
+from tagging.tag import Answers
+
+if TYPE_CHECKING:  # importing it imports Keras
+    from model_training.bundle import LoadedNetwork
 
 log = structlog.get_logger("classifier")
 
@@ -30,13 +34,18 @@ class KerasClassifier:
 
     Args:
         card: of the bundle, verified.
-        network: maps uint8 (batch, h, w, c) to float32 logits (batch, categories).
+        network: answers uint8 (batch, h, w, c).
         shapes: batch sizes to compile for, smallest first.
         thread: the one that infers; shared by all classifiers of the process.
     """
 
     def __init__(
-        self, card: ModelCard, network: Any, *, shapes: Sequence[int], thread: ThreadPoolExecutor
+        self,
+        card: ModelCard,
+        network: LoadedNetwork,
+        *,
+        shapes: Sequence[int],
+        thread: ThreadPoolExecutor,
     ) -> None:
         self.card = card
         self._network = network
@@ -49,12 +58,12 @@ class KerasClassifier:
         for size in self._shapes:
             self.classify(np.zeros((size, spec.height, spec.width, spec.channels), np.uint8))
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """(n, h, w, c) uint8 -> raw logits (n, categories) float32. Waits for its turn."""
+    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
+        """(n, h, w, c) uint8 -> answers. Waits for its turn."""
         return self._thread.submit(self._run, images).result()
 
-    def _run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        parts: list[npt.NDArray[np.float32]] = []
+    def _run(self, images: npt.NDArray[np.uint8]) -> Answers:
+        parts: list[Answers] = []
         start, n = 0, len(images)
         while start < n:
             left = n - start
@@ -64,10 +73,13 @@ class KerasClassifier:
             if taken < size:
                 padding = np.zeros((size - taken, *part.shape[1:]), np.uint8)
                 part = np.concatenate([part, padding])
-            logits = np.asarray(self._network.predict_on_batch(part), np.float32)
-            parts.append(logits[:taken])
+            logits, scores = self._network.answer(part)
+            parts.append(Answers(logits=logits[:taken], ood_scores=scores[:taken]))
             start += taken
-        return np.concatenate(parts)  # (n, categories)
+        return Answers(
+            logits=np.concatenate([one.logits for one in parts]),
+            ood_scores=np.concatenate([one.ood_scores for one in parts]),
+        )
 
 
 class ClassifierShelf:

@@ -38,7 +38,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of order and augmentation.")] = 1,
     limit: Annotated[
         int | None, typer.Option("--limit", min=100, help="Only so many images, for a trial.")
     ] = None,

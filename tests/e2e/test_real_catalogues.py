@@ -46,11 +46,11 @@ def test_the_test_images_get_exactly_what_the_bundle_says_in_process(
     assert done["by_status"]["queued"] == done["by_status"]["failed"] == 0
 
     from model_training.bundle import load_network
-    from model_training.predict import predict_logits
+    from model_training.predict import in_batches
     from worker.bootstrap import DEFAULT_BUNDLE
 
     card, network = load_network(DEFAULT_BUNDLE)
-    logits = predict_logits(network, images[..., np.newaxis])
+    logits, _ = in_batches(network.answer, images[..., np.newaxis])
     probabilities = np.exp(softmax_log_probs(logits, card.temperature))  # (10000, 10)
     names = card.category_names
     rows = place.export()

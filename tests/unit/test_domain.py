@@ -24,7 +24,6 @@ from tagging.domain import (
     decide,
     softmax_log_probs,
 )
-from tagging.tag import energy
 
 CATEGORIES = ("A", "B", "C")
 NEVER_STRANGE = 100.0
@@ -154,8 +153,3 @@ def test_confidences_are_probabilities_in_order(rows: list[list[float]]) -> None
     assert confidences == sorted(confidences, reverse=True)
     assert all(0 <= c <= 1 for c in confidences)
     assert len(confidences) <= TOP_K
-
-
-def test_energy_is_minus_the_log_sum_of_exponentials() -> None:
-    rows = np.array([[0.0, 0.0], [1000.0, 0.0]], np.float32)
-    assert energy(rows) == pytest.approx([-math.log(2), -1000.0])

@@ -1,0 +1,1 @@
+"""The CNN: data, networks, training, calibration, thresholds, bundles, evaluation."""

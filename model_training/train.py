@@ -1,0 +1,214 @@
+"""Teach a network: AdamW, one warm-up and half a cosine, a moving average of the weights.
+
+The loop is written out (`train_on_batch`) instead of `Model.fit`, so that an epoch can be repeated
+from (seed, epoch) alone, and nothing in it belongs to one Keras backend.
+
+This module imports Keras; light code must not import it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from model_training.batches import epoch_batches, steps_per_epoch
+from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from model_training.configuration import TrainingConfig
+from model_training.datasets.labelled import LabelledImages
+from model_training.measures import accuracy, negative_log_likelihood
+from model_training.networks import build, compiles_for_itself, dtype_policy
+from model_training.predict import predict_logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """`model`: float32, with the averaged weights. `history`: one mapping per epoch."""
+
+    model: keras.Model
+    parameters: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+
+
+def train_network(
+    train: LabelledImages,
+    select: LabelledImages,
+    config: TrainingConfig,
+    *,
+    run_folder: Path,
+    data_fingerprint: str,
+    resume: bool,
+    console: Console,
+) -> TrainedNetwork:
+    """Train on `train`; after each epoch say how the averaged weights do on `select`.
+
+    Args:
+        train: uint8 images (n, height, width, channels) and labels.
+        select: never trained on.
+        config: see there.
+        run_folder: made if missing; gets `checkpoint.npz` and `history.jsonl`.
+        data_fingerprint: of the split; a checkpoint of other data is refused.
+        resume: go on from the checkpoint in `run_folder`, if there is one.
+        console: gets a progress bar and a line per epoch.
+
+    Raises:
+        TrainingDataError: `resume`, and the checkpoint belongs to another run.
+        BundleError: the network's parameters do not fit.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    parameters = dict(config.parameters) | {
+        "input_shape": list(train.images.shape[1:]),
+        "categories": len(train.categories),
+    }
+    identity = {"config": config.as_dict(), "data": data_fingerprint, "images": len(train)}
+    checkpoint = read_checkpoint(run_folder, identity) if resume else None
+
+    keras.utils.set_random_seed(config.seed)
+    with dtype_policy(config.dtype_policy):
+        model = build(config.network, parameters)
+        compile_for_training(model, config, len(train))
+    with dtype_policy("float32"):
+        averaged = build(config.network, parameters)
+        averaged.jit_compile = compiles_for_itself()
+    history: list[Mapping[str, Any]] = []
+    if checkpoint is not None:
+        _restore(model, checkpoint)
+        history = list(checkpoint.history)
+        console.print(f"resuming after epoch {checkpoint.epoch} of {config.epochs}")
+    _copy_averaged_weights(model, averaged)
+
+    steps = steps_per_epoch(len(train), config.batch_size)
+    with _progress(console) as progress:
+        bar = progress.add_task("training", total=config.epochs * steps)
+        progress.update(bar, completed=len(history) * steps)
+        for epoch in range(len(history), config.epochs):
+            started = time.perf_counter()
+            losses = []
+            for images, targets in epoch_batches(
+                train,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                epoch=epoch,
+                augmentation=config.augmentation,
+            ):
+                losses.append(float(model.train_on_batch(images, targets)))
+                progress.advance(bar)
+            trained_s = time.perf_counter() - started
+            raw = _copy_averaged_weights(model, averaged)
+            logits = predict_logits(averaged, select.images)
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "loss": round(float(np.mean(losses)), 5),
+                    "select_accuracy": round(accuracy(logits, select.labels), 5),
+                    "select_nll": round(negative_log_likelihood(logits, select.labels), 5),
+                    "seconds": round(trained_s, 1),
+                }
+            )
+            write_checkpoint(
+                run_folder,
+                Checkpoint(
+                    epoch=epoch + 1,
+                    model=raw,
+                    optimizer=[np.asarray(v) for v in _values(model.optimizer.variables)],
+                    history=history,
+                    identity=identity,
+                ),
+            )
+            _write_history(run_folder, history)
+            console.print(_epoch_line(history[-1], config.epochs))
+    return TrainedNetwork(model=averaged, parameters=parameters, history=history)
+
+
+def compile_for_training(model: keras.Model, config: TrainingConfig, images: int) -> None:
+    """Give `model` its optimizer, schedule and loss, and create the optimizer's variables."""
+    steps = config.epochs * steps_per_epoch(images, config.batch_size)
+    warmup = max(1, round(steps * config.warmup_share))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=config.peak_learning_rate / 25,
+        warmup_target=config.peak_learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(1, steps - warmup),
+    )
+    optimizer = keras.optimizers.AdamW(
+        learning_rate=schedule,
+        weight_decay=config.weight_decay,
+        use_ema=True,
+        # A short run must not average in its first steps: at most a twentieth of all steps.
+        ema_momentum=max(0.0, min(config.ema_momentum, 1 - 20 / steps)),
+        ema_overwrite_frequency=None,
+    )
+    # Scales, offsets and biases are few and set the scale of things; decay is for the kernels.
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.label_smoothing
+        ),
+        jit_compile=compiles_for_itself(),
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def _copy_averaged_weights(model: keras.Model, averaged: keras.Model) -> list[Any]:
+    """Put the moving averages into `averaged`; gives the raw weights, which `model` keeps.
+
+    Batch-norm statistics are no trained weights and are copied as they are: by the time the
+    learning rate has come down, the network that they were gathered for is the averaged one.
+    """
+    raw = _values(model.weights)
+    if int(np.asarray(model.optimizer.iterations)) > 0:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    averaged.set_weights(_values(model.weights))
+    model.set_weights(raw)
+    return raw
+
+
+def _values(variables: Sequence[Any]) -> list[Any]:
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
+def _restore(model: keras.Model, checkpoint: Checkpoint) -> None:
+    model.set_weights(list(checkpoint.model))
+    for variable, value in zip(model.optimizer.variables, checkpoint.optimizer, strict=True):
+        variable.assign(value)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {entry['epoch']}/{epochs}: loss {entry['loss']:.4f}, "
+        f"select accuracy {entry['select_accuracy']:.4f}, select NLL {entry['select_nll']:.4f}, "
+        f"{entry['seconds']:.0f} s"
+    )
+
+
+def _write_history(run_folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    lines = "".join(json.dumps(entry) + "\n" for entry in history)
+    (run_folder / "history.jsonl").write_text(lines, encoding="utf-8")

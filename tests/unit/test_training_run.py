@@ -1,0 +1,334 @@
+"""A whole small run: train, cut off, resume, bundle, load, evaluate. On the default backend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from model_training.augment import Augmentation
+from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from model_training.commands import run_evaluate, run_train
+from model_training.configuration import TrainingConfig
+from tagging.errors import BundleError, TrainingDataError
+from tagging.model_card import CARD_NAME, ModelCard, card_fingerprint, read_bundle
+
+# Keras 3.15 reads its own variables with numpy's old protocol; nothing of ours to mend.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+QUIET = Console(quiet=True)
+
+TINY = TrainingConfig(
+    parameters={"stem": 4, "widths": [4, 8], "blocks": [1, 1]},
+    batch_size=32,
+    epochs=2,
+    peak_learning_rate=1e-2,
+    dtype_policy="float32",
+    augmentation=Augmentation(shift=1, tone=0, erase=0),
+)
+
+
+def blotches(n: int, seed: int) -> list[str]:
+    """CSV lines of pictures that are easy to tell apart: the brighter, the higher the label."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for i in range(n):
+        label = i % 10
+        lit = rng.integers(0, 2, (7, 7)).repeat(4, axis=0).repeat(4, axis=1)
+        picture = lit * (30 + 23 * label)
+        lines.append(",".join(map(str, [label, *picture.ravel().tolist()])))
+    return lines
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in Fashion-MNIST's CSV form: 360 to train from, 40 to test on."""
+    folder = tmp_path_factory.mktemp("data") / "fashion-mnist"
+    folder.mkdir()
+    header = ",".join(["label", *(f"pixel{i}" for i in range(1, 785))])
+    for name, n, seed in (("train", 360, 0), ("test", 40, 1)):
+        text = "\n".join([header, *blotches(n, seed)]) + "\n"
+        (folder / f"fashion-mnist_{name}.csv").write_text(text, encoding="utf-8")
+    return folder.parent
+
+
+def train(data: Path, out: Path, **changes: Any) -> Path:
+    arguments: dict[str, Any] = {
+        "data_dir": data,
+        "cache_dir": data / "cache",
+        "out": out,
+        "epochs": None,
+        "resume": False,
+        "seed": 7,
+        "limit": None,
+        "console": QUIET,
+        "config": TINY,
+    }
+    return run_train("fashion-mnist", **(arguments | changes))
+
+
+def evaluate(data: Path, bundle: Path, **changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "data": "fashion-mnist",
+        "data_dir": data,
+        "cache_dir": data / "cache",
+        "test": False,
+        "console": QUIET,
+    }
+    return run_evaluate(bundle, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one uninterrupted run."""
+    return train(data, tmp_path_factory.mktemp("made") / "toy-3")
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A copy of `made` that a test may damage."""
+    return Path(shutil.copytree(made, tmp_path / made.name))
+
+
+def rewrite_card(bundle: Path, **fields: Any) -> None:
+    path = bundle / CARD_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields), encoding="utf-8")
+
+
+def test_the_bundle_says_what_it_was_made_of(made: Path) -> None:
+    card = read_bundle(made)
+    assert (card.name, card.version) == ("toy", "3")
+    assert card.network.parameters["input_shape"] == [28, 28, 1]
+    assert card.data["split"]["train"] == 300
+    assert card.data["split"]["select"] == card.data["split"]["holdout"] == 30
+    assert set(card.data["files_md5"]) == {"fashion-mnist_train.csv"}
+    assert card.metrics["holdout"]["images"] == card.acceptance.holdout_n == 30
+    assert card.metrics["holdout"]["accepted"] == card.acceptance.holdout_accepted
+    assert "test" not in card.metrics
+    assert [e["epoch"] for e in card.metrics["training"]["epochs"]] == [1, 2]
+    assert {"atelier", "keras", "numpy", "backend"} < set(card.versions)
+    assert sorted(p.name for p in made.iterdir()) == sorted([CARD_NAME, *card.files])
+    assert not [p for p in made.parent.iterdir() if "partial" in p.name]
+
+
+def test_the_network_learns(data: Path, tmp_path: Path) -> None:
+    card = read_bundle(train(data, tmp_path / "toy-1", epochs=12))
+    losses = [epoch["loss"] for epoch in card.metrics["training"]["epochs"]]
+    assert losses[-1] < 0.6 * losses[0]
+    assert card.metrics["select"]["accuracy"] > 0.3  # by chance: 0.1
+
+
+def test_the_loaded_network_gives_the_figures_of_its_card(made: Path, data: Path) -> None:
+    card, report = read_bundle(made), evaluate(data, made)
+    assert set(report) == {"model", "select", "holdout"}
+    for part in ("select", "holdout"):
+        assert report[part] == card.metrics[part]
+
+
+def test_a_run_that_was_cut_off_ends_where_an_uninterrupted_one_does(
+    made: Path, data: Path, tmp_path: Path
+) -> None:
+    class Unplugged(Console):
+        """Stands for a power cut in the second epoch: the first one's line is the last sign."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            if "epoch 1/" in str(objects):
+                raise KeyboardInterrupt
+            super().print(*objects, **options)
+
+    out = tmp_path / "toy-3"
+    with pytest.raises(KeyboardInterrupt):
+        train(data, out, console=Unplugged(quiet=True))
+    assert not out.exists()
+    one, two = read_bundle(made), read_bundle(train(data, out, resume=True))
+    for a, b in zip(
+        one.metrics["training"]["epochs"], two.metrics["training"]["epochs"], strict=True
+    ):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+        assert a["select_nll"] == pytest.approx(b["select_nll"], rel=1e-3)
+    assert one.temperature == pytest.approx(two.temperature, rel=1e-2)
+
+
+def test_another_seed_does_not_go_on_from_this_checkpoint(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "toy-1"
+    shutil.copytree(
+        train(data, tmp_path / "first-1", epochs=1).with_name("first-1.run"), f"{out}.run"
+    )
+    with pytest.raises(TrainingDataError, match=r"another run: config differ"):
+        train(data, out, epochs=1, resume=True, seed=8)
+
+
+def test_a_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(epoch=1, model=[np.ones(3)], optimizer=[], history=[], identity={})
+    write_checkpoint(tmp_path, checkpoint)
+    path = next(tmp_path.iterdir())
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(TrainingDataError, match="without --resume"):
+        read_checkpoint(tmp_path, {})
+
+
+def test_an_existing_bundle_is_replaced_only_when_told(bundle: Path, data: Path) -> None:
+    before = card_fingerprint(read_bundle(bundle))
+    with pytest.raises(BundleError, match="is not overwritten"):
+        train(data, bundle, epochs=1)
+    assert card_fingerprint(read_bundle(bundle)) == before
+    train(data, bundle, epochs=1, replace=True)
+    assert card_fingerprint(read_bundle(bundle)) != before
+    assert {p.name for p in bundle.parent.iterdir()} == {bundle.name, f"{bundle.name}.run"}
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters").write_text("dear")
+    with pytest.raises(BundleError, match="is no model bundle"):
+        train(data, tmp_path, replace=True)
+    assert (tmp_path / "letters").exists()
+
+
+def test_impossible_numbers_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for name in ("epochs", "limit"):
+        with pytest.raises(TrainingDataError, match=f"{name} must be at least 1, got 0"):
+            train(tmp_path, tmp_path / "none", **{name: 0})
+
+
+class TestLoading:
+    def test_altered_weights_are_refused(self, bundle: Path) -> None:
+        from model_training.bundle import load_network
+
+        weights = bundle / read_bundle(bundle).weights
+        raw = bytearray(weights.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        weights.write_bytes(raw)
+        with pytest.raises(BundleError, match="was altered or is missing"):
+            load_network(bundle)
+
+    def test_a_bundle_without_a_card_is_no_bundle(self, bundle: Path) -> None:
+        from model_training.bundle import load_network
+
+        (bundle / CARD_NAME).unlink()
+        with pytest.raises(BundleError, match="no complete model bundle"):
+            load_network(bundle)
+
+    @pytest.mark.parametrize(
+        ("network", "message"),
+        [
+            ({"name": "transformer", "parameters": {}}, "there is no network 'transformer'"),
+            ({"name": "preact-resnet", "parameters": {"depth": 3}}, "do not fit"),
+            (
+                {
+                    "name": "preact-resnet",
+                    "parameters": {
+                        "input_shape": [28, 28, 1],
+                        "categories": 10,
+                        "stem": 4,
+                        "widths": [4],
+                        "blocks": [1],
+                    },
+                },
+                "does not fit the network",
+            ),
+            (
+                {
+                    "name": "preact-resnet",
+                    "parameters": {
+                        "input_shape": [32, 32, 3],
+                        "categories": 10,
+                        "stem": 4,
+                        "widths": [4, 8],
+                        "blocks": [1, 1],
+                    },
+                },
+                "the card announces input",
+            ),
+        ],
+    )
+    def test_a_card_that_does_not_fit_its_weights_is_refused(
+        self, bundle: Path, network: dict[str, Any], message: str
+    ) -> None:
+        from model_training.bundle import load_network
+
+        rewrite_card(bundle, network=network)
+        with pytest.raises(BundleError, match=message):
+            load_network(bundle)
+
+    def test_logits_do_not_depend_on_the_company_an_image_is_in(self, made: Path) -> None:
+        from model_training.bundle import load_network
+        from model_training.predict import in_batches
+
+        _, network = load_network(made)
+        images = np.random.default_rng(0).integers(0, 256, (70, 28, 28, 1), dtype=np.uint8)
+        together, scores = in_batches(network.answer, images, batch=32)
+        alone, score = in_batches(network.answer, images[:1], batch=32)
+        assert (together.shape, scores.shape) == ((70, 10), (70,))
+        assert (together.dtype, scores.dtype) == (np.float32, np.float64)
+        assert alone[0] == pytest.approx(together[0], abs=1e-4)
+        assert score[0] == pytest.approx(scores[0], rel=1e-3, abs=1e-2)
+        nothing, no_scores = in_batches(network.answer, images[:0], batch=32)
+        assert (nothing.shape, no_scores.shape) == ((0, 10), (0,))
+
+    def test_the_policy_of_the_process_does_not_leak_into_a_bundle(self, made: Path) -> None:
+        import keras
+
+        from model_training.bundle import load_network
+        from model_training.networks import dtype_policy
+
+        with dtype_policy("mixed_bfloat16"):
+            _, network = load_network(made)
+            assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert {layer.compute_dtype for layer in network.model.layers if layer.weights} == {
+            "float32"
+        }
+
+
+class TestEvaluating:
+    def test_the_test_set_is_read_only_when_asked_for(self, bundle: Path, data: Path) -> None:
+        report = evaluate(data, bundle, test=True)
+        assert report["test"]["images"] == 40
+        assert "test" not in read_bundle(bundle).metrics
+        per_category = report["test"]["by_category"].values()
+        assert sum(row["accepted"] for row in per_category) == report["test"]["accepted"]
+        assert sum(row["images"] for row in per_category) == 40
+
+    def test_recorded_figures_stay(self, bundle: Path, data: Path) -> None:
+        report = evaluate(data, bundle, test=True, record=True)
+        card = read_bundle(bundle)
+        assert card.metrics["test"] == report["test"]
+        assert card.metrics["test_without_duplicates"] == report["test_without_duplicates"]
+        evaluate(data, bundle, test=True, record=True)  # the same again is no offence
+        rewrite_card(bundle, metrics={**card.metrics, "test": {"accuracy": 1.0}})
+        with pytest.raises(BundleError, match="scored once"):
+            evaluate(data, bundle, test=True, record=True)
+
+    def test_only_test_figures_are_recorded(self, bundle: Path, data: Path) -> None:
+        with pytest.raises(BundleError, match="only test figures"):
+            evaluate(data, bundle, record=True)
+
+    def test_other_data_than_the_bundles_own_is_refused(self, bundle: Path, data: Path) -> None:
+        rewrite_card(bundle, data={"limit": 100, "split": {"fingerprint": "0" * 64}})
+        with pytest.raises(BundleError, match="made from other data"):
+            evaluate(data, bundle)
+
+
+def test_limit_takes_the_first_images(data: Path, tmp_path: Path) -> None:
+    out = train(data, tmp_path / "toy-1", epochs=1, limit=120)
+    card: ModelCard = read_bundle(out)
+    assert card.data["limit"] == 120
+    assert card.data["split"]["train"] == 100
+    assert evaluate(data, out)["holdout"] == card.metrics["holdout"]
+
+
+def test_importing_the_commands_imports_neither_keras_nor_celery() -> None:
+    code = (
+        "import sys, model_training.commands;"
+        "print([m for m in ('keras', 'tensorflow', 'celery', 'kombu') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
