@@ -153,8 +153,12 @@ def read_bundle(bundle: Path) -> ModelCard:
 
 
 def card_fingerprint(card: ModelCard) -> str:
-    """sha256 (hex) of the card's canonical JSON: two bundles are the same model if it is equal."""
-    canonical = json.dumps(card.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """sha256 (hex) of the card's canonical JSON: two bundles are the same model if it is equal.
+
+    Without `metrics` and `description`: measuring a model does not make it another one.
+    """
+    identity = card.model_dump(mode="json", exclude={"metrics", "description"})
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -64,3 +64,8 @@ def test_cards_that_cannot_be_meant_are_refused(tmp_path: Path, changes: dict[st
 def test_the_fingerprint_tells_cards_apart() -> None:
     assert card_fingerprint(stand_in_card()) == card_fingerprint(stand_in_card())
     assert card_fingerprint(stand_in_card()) != card_fingerprint(stand_in_card(fallback=0.5))
+
+
+def test_measuring_a_model_does_not_make_it_another() -> None:
+    measured = stand_in_card().model_copy(update={"metrics": {"test": {"accuracy": 0.9}}})
+    assert card_fingerprint(measured) == card_fingerprint(stand_in_card())
