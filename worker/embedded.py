@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,10 @@ from typing import Final
 from tagging.errors import AtelierError
 from tagging.settings import Settings
 
-MOST_FAILED_STARTS: Final = 3
-"""A worker that ends with an error so often without getting ready is given up."""
+MOST_FAILURES: Final = 3
+"""A worker that ends with an error of its own so often, while nothing gets done, is given up."""
+MOST_DEATHS: Final = 10
+"""The same for one that is killed or crashes: the sweeper needs some to convict a product."""
 
 
 class WorkerFailedError(AtelierError):
@@ -34,7 +35,8 @@ class EmbeddedWorker:
         self.log_path = settings.home / "worker.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
-        self._started_at = 0.0
+        self._deaths = 0
+        self._progress = -1
 
     def start(self) -> None:
         settings = self._settings
@@ -49,27 +51,31 @@ class EmbeddedWorker:
                 stderr=log,
                 env=environment,
             )
-        self._started_at = time.monotonic()
 
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def watch(self) -> None:
+    def watch(self, progress: int) -> None:
         """Start the worker again if it died.
 
+        Args:
+            progress: grows while work gets done; what came before it grew is forgiven.
+
         Raises:
-            WorkerFailedError: it failed several times in a row soon after its start.
+            WorkerFailedError: it dies again and again while nothing gets done.
         """
+        if progress != self._progress:
+            self._progress, self._failures, self._deaths = progress, 0, 0
         if self._process is None or self._process.poll() is None:
             return
-        soon = time.monotonic() - self._started_at < 60
         code = self._process.returncode
-        # A kill (negative code) is an accident; an exit code of 1 is the worker's own verdict.
-        self._failures = self._failures + 1 if code > 0 and soon else 0
-        if self._failures >= MOST_FAILED_STARTS:
+        self._deaths += 1
+        # A positive code is the worker's own verdict, a negative one the signal that killed it.
+        self._failures += code > 0
+        if self._failures >= MOST_FAILURES or self._deaths >= MOST_DEATHS:
             raise WorkerFailedError(
-                f"the worker ended {self._failures} times with exit code {code}. "
+                f"the worker ended {self._deaths} times, the last time with exit code {code}. "
                 f"The end of {self.log_path}:\n{_tail(self.log_path)}"
             )
         self._close_pipe()

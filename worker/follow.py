@@ -116,5 +116,5 @@ def wait_for_upload(
                     "a worker."
                 )
             if worker is not None:
-                worker.watch()
+                worker.watch(now.ended)
             time.sleep(pause_s)

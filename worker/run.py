@@ -102,7 +102,8 @@ def _leave_logging_alone(**_: Any) -> None:
 
 
 def _follow_parent() -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: a thread that reads it when the interpreter ends aborts the process.
+    while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
