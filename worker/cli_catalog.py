@@ -90,7 +90,8 @@ def list_products(
         if not as_json and form is Format.TABLE:
             most = limit or LIST_LIMIT
             lines = list(products.listing(runtime.database, wanted, limit=most + 1))
-            console.out().print(console.products_table(lines[:most]))
+            show = console.out()
+            show.print(console.products_table(lines[:most], width=show.width))
             if len(lines) > most:
                 console.err().print(f"the first {most}; `atelier products export` has all of them")
             return
@@ -139,7 +140,8 @@ def export_products(
         elif form is Format.TABLE:
             lines = list(found)
             count = len(lines)
-            Console(file=stream, highlight=False).print(console.products_table(lines))
+            show = Console(file=stream, highlight=False)
+            show.print(console.products_table(lines, width=show.width))
         else:
             count = console.write_jsonl(found, stream)
     console.err().print(f"{count:,} products written")

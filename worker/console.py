@@ -33,6 +33,7 @@ PRODUCT_KEYS: Final = (
     "top_k",
     "suggestion",
 )
+WIDE: Final = 110
 STATUS_STYLE: Final = {
     Status.QUEUED: "dim",
     Status.TAGGED: "green",
@@ -99,24 +100,36 @@ def write_csv(lines: Iterable[ProductLine], stream: TextIO) -> int:
     return count
 
 
-def products_table(lines: Iterable[ProductLine], photos: Mapping[str, str] | None = None) -> Table:
-    """Products for people. `photos` adds a column: the photo's name by sku."""
+def products_table(
+    lines: Iterable[ProductLine], *, width: int, photos: Mapping[str, str] | None = None
+) -> Table:
+    """Products for people, on a terminal of `width` columns: a narrow one goes without titles.
+
+    `photos` adds a column: the photo's name by sku.
+    """
+    lines = list(lines)
+    titles = width >= WIDE
+    longest = max((len(line.sku) for line in lines), default=3)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("sku", "title", "category", "confidence", "status"):
-        table.add_column(name, justify="right" if name == "confidence" else "left", no_wrap=True)
-    table.columns[1].max_width = 34
-    table.columns[1].overflow = "ellipsis"
+    table.add_column("sku", min_width=min(longest, 24), overflow="fold")
+    if titles:
+        table.add_column("title", max_width=34, no_wrap=True, overflow="ellipsis")
+    table.add_column("category", min_width=12, overflow="fold")
+    table.add_column("confidence", justify="right", min_width=10)
+    table.add_column("status", min_width=12)
     table.add_column("why", overflow="fold")
     if photos is not None:
-        table.add_column("photo", no_wrap=True)
+        table.add_column("photo", overflow="fold")
     for line in lines:
-        category = line.category or (f"[dim]{line.suggestion}?[/dim]" if line.suggestion else "")
+        category = _plain(line.category or "")
+        if not category and line.suggestion:
+            category = f"[dim]{_plain(line.suggestion)}?[/dim]"
         confidence = "" if line.confidence is None else f"{line.confidence:.3f}"
         why = line.review_reason or line.failure_code or ""
         style = STATUS_STYLE[line.status]
         cells = [
             _plain(line.sku),
-            _plain(line.title or ""),
+            *([_plain(line.title or "")] if titles else []),
             category,
             confidence,
             f"[{style}]{line.status}[/{style}]",

@@ -70,7 +70,7 @@ def _show(runtime: Runtime, upload_id: str, show: Console) -> None:
     delivered = {row["sku"]: row for row in _manifest()}
     photos = {sku: row["image"].replace("images/", "") for sku, row in delivered.items()}
     lines = list(products.listing(runtime.database, ProductFilter(retailer=RETAILER)))
-    show.print(console.products_table(lines, photos))
+    show.print(console.products_table(lines, width=show.width, photos=photos))
     with runtime.database.read() as session:
         counts = uploads.status_counts(session, upload_id)
         (line,) = [r for r in models.retailers(session) if r.name == RETAILER]
