@@ -19,8 +19,9 @@ from typing import Any, Final
 
 import structlog
 
-from tagging.catalog.delivery import DeliveredRow, RejectedRow, open_delivery
+from tagging.catalog.delivery import DeliveredRow, RejectedRow
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
+from tagging.catalog.opening import open_delivery
 from tagging.catalog.paths import FileImage
 from tagging.database import uploads
 from tagging.errors import DeliveryError

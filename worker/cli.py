@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from rich.live import Live
 from sqlalchemy.exc import DBAPIError
 
-from tagging.catalog.delivery import open_delivery
+from tagging.catalog.opening import open_delivery
 from tagging.database import batches, models, uploads
 from tagging.domain import Status
 from tagging.errors import AtelierError

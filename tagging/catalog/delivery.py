@@ -1,4 +1,4 @@
-"""What a delivery is, and `open_delivery`, which finds out what kind of delivery was handed over.
+"""What a delivery is; `tagging.catalog.opening` finds out of which kind one is.
 
     with open_delivery("shop/products.csv") as delivery:
         for row in delivery.rows():
@@ -11,17 +11,14 @@ picture. What a picture's bytes are worth is decided by whoever opens them, not 
 
 from __future__ import annotations
 
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Protocol, Self
 
-from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
-from tagging.errors import AtelierError, DeliveryError
+from tagging.errors import AtelierError
 
 SHOWN_CHARS: Final = 200
 """How much of what was received is repeated in a report."""
@@ -183,77 +180,6 @@ class Delivery(ABC):
         self.close()
 
 
-def open_delivery(
-    source: str | Path,
-    *,
-    stdin: BinaryIO | None = None,
-    limits: DeliveryLimits = DEFAULT_LIMITS,
-    manifest_in_folder: bool = False,
-) -> Delivery:
-    """Open what `source` names: see `ACCEPTED`.
-
-    Args:
-        source: A path, or `-`.
-        stdin: The stream that `-` stands for; its image paths are relative to the current folder.
-        limits: How much the delivery may ask of this machine.
-        manifest_in_folder: Read a folder that holds exactly one manifest at its top as that
-            manifest (a drop folder is delivered this way).
-
-    Raises:
-        DeliveryError: The delivery as a whole cannot be read; the text says what to do.
-    """
-    # Imported here because these modules are built on the values above.
-    from tagging.catalog.archive import open_archive
-    from tagging.catalog.folder import FolderDelivery, manifests_at_top, single_image
-    from tagging.catalog.manifest import manifest_from_stdin, open_manifest
-
-    if str(source) == "-":
-        if stdin is None:
-            raise DeliveryError("'-' is standard input, but none was handed over; name a file")
-        return manifest_from_stdin(stdin, limits=limits)
-    path = Path(source)
-    mode = _mode_of(source, path)
-    if stat.S_ISDIR(mode):
-        manifests = manifests_at_top(path) if manifest_in_folder else []
-        if len(manifests) == 1:
-            return open_manifest(path / manifests[0], limits=limits)
-        folder = FolderDelivery(path)
-        if manifests:
-            folder.warnings.append(several_manifests(manifests))
-        return folder
-    if not stat.S_ISREG(mode):
-        raise DeliveryError(f"'{shown(str(source))}' is neither a file nor a folder; {_accepted()}")
-    magic = _first_bytes(path)
-    refusal = _foreign_format(path.name, magic)
-    if refusal is not None:
-        raise DeliveryError(f"'{shown(str(source))}' {refusal}")
-    if magic.startswith(ZIP_MAGICS):
-        return open_archive(path, limits=limits)
-    if ending(path.name) in MANIFEST_ENDINGS:
-        return open_manifest(path, limits=limits)
-    if is_image_name(path.name):
-        return single_image(path)
-    raise DeliveryError(f"'{shown(str(source))}' is nothing that can be ingested; {_accepted()}")
-
-
-ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
-"""How a zip begins: with its first entry or, if it has none, with the end of its directory."""
-
-_SPREADSHEETS: Final = frozenset({"xlsx", "xlsm", "xlsb", "xls", "ods", "numbers"})
-_OTHER_ARCHIVES: Final = {
-    b"\x1f\x8b": "gzip",
-    b"7z\xbc\xaf\x27\x1c": "7-Zip",
-    b"Rar!\x1a\x07": "RAR",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "Zstandard",
-}
-
-
-def _accepted() -> str:
-    return f"give {ACCEPTED}"
-
-
 def several_manifests(names: list[str]) -> str:
     """The warning of a delivery in which it is not clear which manifest counts."""
     listed = ", ".join(f"'{shown(name)}'" for name in names[:5])
@@ -261,42 +187,3 @@ def several_manifests(names: list[str]) -> str:
         f"there are {len(names)} manifests ({listed}), so none was read and products are named "
         "after their image files; to use a manifest, leave exactly one"
     )
-
-
-def _mode_of(source: str | Path, path: Path) -> int:
-    text = str(source)
-    if not text.strip():
-        raise DeliveryError(f"the source is empty; {_accepted()}")
-    if "://" in text and not path.exists():
-        raise DeliveryError(f"'{shown(text)}' is an address; download it first, then {_accepted()}")
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        raise DeliveryError(f"there is no '{shown(text)}'; {_accepted()}") from None
-    except (OSError, ValueError) as error:
-        raise DeliveryError(f"'{shown(text)}' cannot be read ({error}); {_accepted()}") from error
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(8)
-    except OSError as error:
-        raise DeliveryError(
-            f"'{shown(str(path))}' cannot be read ({error.strerror}); check its permissions"
-        ) from error
-
-
-def _foreign_format(name: str, magic: bytes) -> str | None:
-    """Why a well-known format is not read and what to do, or None."""
-    last = ending(name)
-    if last in _SPREADSHEETS:
-        return "is a spreadsheet; save it as CSV (UTF-8) and give that file"
-    if last == "json":
-        return "is JSON; write one object per line and call it .jsonl"
-    for signature, what in _OTHER_ARCHIVES.items():
-        if magic.startswith(signature):
-            return f"is a {what} archive, which is not read; unpack it, or pack it as .zip"
-    if last == "zip" and not magic.startswith(ZIP_MAGICS):
-        return "is called .zip but is none; pack it again, or give the unpacked folder"
-    return None

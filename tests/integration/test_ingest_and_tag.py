@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tagging.catalog.delivery import open_delivery
+from tagging.catalog.opening import open_delivery
 from tagging.database import batches, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
 from tagging.domain import FailureCode, ReviewReason, Status, Verdict
 from tagging.errors import StoreAwayError
-from tagging.ingest import MAX_PRODUCT_IMAGES, UploadSummary
+from tagging.filing import MAX_PRODUCT_IMAGES
+from tagging.ingest import UploadSummary
 from tests.stand_in import Services, picture
 
 
@@ -221,7 +222,7 @@ def test_an_upload_cut_off_while_received_starts_again_under_its_id(
 def test_filing_in_small_pages_gives_every_line_its_outcome_once(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    monkeypatch.setattr("tagging.ingest.FILE_LINES", page)
+    monkeypatch.setattr("tagging.filing.FILE_LINES", page)
     folder = write_folder(tmp_path / "in", {f"{i}.png": i for i in range(12)})
     rows = "".join(f"S{i % 5},{i}.png\n" for i in range(12))
     summary = deliver(services, write_manifest(folder, "sku,image\n" + rows))

@@ -23,8 +23,8 @@ from tagging.catalog.delivery import (
     RejectedRow,
     Row,
     SkippedFile,
-    open_delivery,
 )
+from tagging.catalog.opening import open_delivery
 from tagging.errors import DeliveryError
 
 SMALL = DeliveryLimits(max_entries=50, max_total_bytes=50_000_000, ratio_free_bytes=10_000)

@@ -16,10 +16,10 @@ from tagging.catalog.delivery import (
     DeliveredRow,
     RejectedRow,
     SkippedFile,
-    open_delivery,
     printable,
     shown,
 )
+from tagging.catalog.opening import open_delivery
 from tagging.errors import AtelierError, DeliveryError
 
 

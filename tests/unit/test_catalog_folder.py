@@ -16,8 +16,8 @@ from tagging.catalog.delivery import (
     RejectedRow,
     Row,
     SkippedFile,
-    open_delivery,
 )
+from tagging.catalog.opening import open_delivery
 from tagging.errors import DeliveryError
 
 

@@ -17,9 +17,9 @@ from tagging.catalog.delivery import (
     DeliveryLimits,
     RejectedRow,
     Row,
-    open_delivery,
 )
 from tagging.catalog.formula import guard
+from tagging.catalog.opening import open_delivery
 from tagging.errors import DeliveryError
 
 SMALL = DeliveryLimits(max_cell_chars=1000, max_row_chars=3000, max_images_per_row=3)
