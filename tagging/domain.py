@@ -257,7 +257,8 @@ def decide(prediction: Prediction, rules: Rules) -> Decision:
         return _flag(ReviewReason.AUTOPILOT_OFF)
     if prediction.disagreeing:
         return _flag(ReviewReason.IMAGES_DISAGREE)
-    if prediction.confidence < rules.thresholds.of(prediction.suggestion):
+    # Asked this way round, so that a confidence that is no number is not accepted either.
+    if not prediction.confidence >= rules.thresholds.of(prediction.suggestion):
         return _flag(ReviewReason.LOW_CONFIDENCE)
     return Decision(status=Status.TAGGED, category=prediction.suggestion, review_reason=None)
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from tagging.database import batches, uploads
 from tagging.database.tables import Product, UploadItem
-from tagging.domain import ItemOutcome, ReviewReason, Status
+from tagging.domain import FailureCode, ItemOutcome, ReviewReason, Status
 
 FILE_LINES: Final = 2000
 """Ledger lines looked at per transaction."""
@@ -134,6 +134,17 @@ class Page:
         if product.delisted_at is not None:
             product.delisted_at, product.updated_at = None, self.now
             described = False
+        if (
+            product.image_set == merged.image_set
+            and product.status is Status.FAILED
+            and product.failure_code is FailureCode.MISSING
+        ):
+            # Its stored bytes were lost; this delivery brought them back.
+            product.status = Status.QUEUED
+            product.failure_code = product.failure_detail = None
+            product.updated_at = self.now
+            self._queued.append((product.id, merged.image_set, len(merged.images)))
+            return ItemOutcome.CHANGED
         if product.image_set == merged.image_set:
             return ItemOutcome.UNCHANGED if described else ItemOutcome.UPDATED
         product.image_set = merged.image_set

@@ -43,6 +43,7 @@ class InHand:
     _gate: threading.Condition = field(default_factory=threading.Condition)
     _sharing: int = 0
     _alone: bool = False
+    _waiting_alone: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -54,10 +55,13 @@ class InHand:
         """
         with self._gate:
             if alone:
+                # Announced, so that the others let it in before they go on among themselves.
+                self._waiting_alone += 1
                 self._gate.wait_for(lambda: not self._alone and self._sharing == 0)
+                self._waiting_alone -= 1
                 self._alone = True
             else:
-                self._gate.wait_for(lambda: not self._alone)
+                self._gate.wait_for(lambda: not self._alone and not self._waiting_alone)
                 self._sharing += 1
         try:
             yield
@@ -100,6 +104,12 @@ class InHand:
         """An abandoned lease was given back (or was not ours any more)."""
         with self._lock:
             self._abandoned.pop(lease.token, None)
+
+    def stuck(self, beyond_s: float) -> list[Lease]:
+        """The leases whose work stopped beating `beyond_s` ago or longer."""
+        now = self.monotonic()
+        with self._lock:
+            return [work.lease for work in self._works if now >= work.alive_until + beyond_s]
 
     def alive(self) -> list[Lease]:
         """The leases whose work made a step recently enough to beat."""

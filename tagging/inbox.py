@@ -9,13 +9,14 @@ already in the ledger is never ingested twice.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -50,6 +51,8 @@ class Plan:
     kind: str
     entries: tuple[str, ...]
     main: str | None
+    rejected: dict[str, Any] | None = None
+    """The report, from when it was decided that all of it is moved to `rejected`."""
 
 
 @dataclass(kw_only=True)
@@ -62,11 +65,29 @@ class Inbox:
     settle_s: float
     monotonic: Callable[[], float]
     _seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
+    _lock: TextIO | None = None
 
     def prepare(self) -> None:
-        """Make the folders that are missing."""
+        """Make the folders that are missing, and take the inbox for this process.
+
+        Raises:
+            DeliveryError: another process watches it.
+        """
         for folder in (DONE, REJECTED, f"{STATE}/claimed", f"{STATE}/plans"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+        # Held open, and so locked, until the process ends, however it ends.
+        self._lock = (self.root / STATE / "lock").open("w", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeliveryError(
+                f"{self.root} is watched by another process already; one is enough"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the inbox."""
+        if self._lock is not None:
+            self._lock.close()
 
     def empty(self) -> bool:
         """Whether nothing is left to take."""
@@ -75,10 +96,23 @@ class Inbox:
     def step(self) -> Iterator[dict[str, Any]]:
         """Finish what was begun, then take what is ripe; yields a report for each upload."""
         for plan in self._plans():
-            yield self._carry_out(plan)
+            yield from self._try(plan)
         for plan in self._ripe_plans():
             self._write_plan(plan)
+            yield from self._try(plan)
+
+    def _try(self, plan: Plan) -> Iterator[dict[str, Any]]:
+        """Carry a plan out; what cannot be moved or read stays planned, and the others go on."""
+        try:
             yield self._carry_out(plan)
+        except OSError as error:
+            log.error(
+                "waits",
+                upload=plan.upload,
+                entries=plan.entries[:5],
+                error=str(error),
+                note="check the owner and the permissions of what was dropped; it is tried again",
+            )
 
     # What is there, and what has stopped growing
 
@@ -100,6 +134,8 @@ class Inbox:
         manifests = [e for e in entries if e.is_file() and ending(e.name) in MANIFEST_ENDINGS]
         waiting = bool(manifests)
         for manifest in manifests:
+            if not os.path.lexists(manifest):
+                continue  # an earlier manifest of this round took it along
             plan = self._manifest_plan(manifest, now) if manifest in ripe else None
             if plan is not None:
                 yield plan
@@ -107,6 +143,8 @@ class Inbox:
         for entry in ripe:
             if entry in manifests or not os.path.lexists(entry):
                 continue  # a manifest took it along a moment ago
+            if self._settled_for(entry, now) < self.settle_s:
+                continue  # it grew again while something else was ingested
             if entry.is_file() and is_image_name(entry.name):
                 images.append(entry.name)
             elif entry.is_dir() and not entry.is_symlink():
@@ -185,17 +223,22 @@ class Inbox:
 
     def _carry_out(self, plan: Plan) -> dict[str, Any]:
         done = self.root / DONE / plan.upload
-        rejected = self.root / REJECTED
         if done.exists():
             # Killed between the last move and the plan's end.
             self._plan_path(plan).unlink()
             return {"upload": plan.upload, "outcome": DONE}
+        if plan.rejected is not None:
+            # Killed while it was moved aside. Nothing is claimed any more: a file of the same
+            # name may have been dropped since, to replace the bad one.
+            self._move_aside(plan, plan.rejected)
+            self._plan_path(plan).unlink()
+            return plan.rejected
         claimed = self._claim(plan)
         try:
             summary = self._take_in(plan, claimed)
         except DeliveryError as error:
             report = {"upload": plan.upload, "outcome": REJECTED, "error": str(error)}
-            self._reject(plan, claimed, rejected, report)
+            self._reject(plan, report)
         else:
             report = self._report(summary)
             if summary.products == 0:
@@ -203,7 +246,7 @@ class Inbox:
                     "outcome": REJECTED,
                     "error": "no product could be taken from it; see `rejected` and `skipped`",
                 }
-                self._reject(plan, claimed, rejected, report)
+                self._reject(plan, report)
             else:
                 _write_durably(claimed / REPORT, report)
                 claimed.rename(done)
@@ -249,19 +292,34 @@ class Inbox:
             "warnings": list(summary.warnings),
         }
 
-    def _reject(self, plan: Plan, claimed: Path, rejected: Path, report: dict[str, Any]) -> None:
+    def _reject(self, plan: Plan, report: dict[str, Any]) -> None:
+        """Decide, durably, that all of it is moved to `rejected`; then do so."""
+        self._write_plan(replace(plan, rejected=report))
+        self._move_aside(plan, report)
+
+    def _move_aside(self, plan: Plan, report: dict[str, Any]) -> None:
         """Move what was claimed into `rejected`, the report beside it.
 
-        The names get the upload's id where one of them is taken; the report is written first, so
-        that a kill in between leaves a reason without its file for a moment, never the reverse.
+        The names get the upload's id where one of them is taken by an earlier upload.
         """
+        rejected = self.root / REJECTED
+        claimed = self.root / STATE / "claimed" / plan.upload
         names = [*plan.entries, f"{plan.main or plan.upload}.report.json"]
-        taken = any((rejected / name).exists() for name in names)
+        mine = _is_report_of(rejected / names[-1], plan.upload)
+        taken = not mine and any(os.path.lexists(rejected / name) for name in names)
         prefix = f"{plan.upload}-" if taken else ""
         _write_durably(rejected / f"{prefix}{names[-1]}", report)
-        for entry in sorted(claimed.iterdir()):
-            entry.rename(rejected / f"{prefix}{entry.name}")
-        shutil.rmtree(claimed)
+        if claimed.exists():
+            for entry in sorted(claimed.iterdir()):
+                entry.rename(rejected / f"{prefix}{entry.name}")
+            shutil.rmtree(claimed)
+
+
+def _is_report_of(path: Path, upload: str) -> bool:
+    """Whether a report of this very upload stands there, written before a kill."""
+    if not path.exists():
+        return False
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("upload") == upload)
 
 
 def _signature(entry: Path) -> tuple[int, int, int]:

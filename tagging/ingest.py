@@ -104,6 +104,7 @@ class Ingest:
             on_rows: called with the number of rows received since the last call.
         """
         upload_id = upload_id or new_upload_id(self.now())
+        receiver = secrets.token_hex(16)
         with self.database.write() as session:
             state = uploads.begin(
                 session,
@@ -111,17 +112,20 @@ class Ingest:
                 retailer_id=retailer_id,
                 source=delivery.name,
                 kind=delivery.kind,
+                receiver=receiver,
                 now=self.now(),
             )
             if state is UploadState.RECEIVING:
                 uploads.forget_lines(session, upload_id)
             session.commit()
         if state is UploadState.RECEIVING:
-            self._receive(delivery, upload_id, on_rows)
+            self._receive(delivery, upload_id, receiver, on_rows)
         self.file_upload(upload_id)
         return self.summary(upload_id)
 
-    def _receive(self, delivery: Delivery, upload_id: str, on_rows: Callable[[int], None]) -> None:
+    def _receive(
+        self, delivery: Delivery, upload_id: str, receiver: str, on_rows: Callable[[int], None]
+    ) -> None:
         numbered = enumerate(delivery.rows(), start=1)
         while rows := list(itertools.islice(numbered, RECEIVE_ROWS)):
             lines: list[LedgerLine] = []
@@ -133,16 +137,18 @@ class Ingest:
                     images.extend(stored)
                 puts.flush()
             with self.database.write() as session:
-                uploads.append_lines(session, upload_id, lines, images, now=self.now())
+                uploads.append_lines(
+                    session, upload_id, lines, images, receiver=receiver, now=self.now()
+                )
                 session.commit()
             on_rows(len(rows))
         with self.database.write() as session:
-            uploads.set_state(
+            uploads.end_receiving(
                 session,
                 upload_id,
-                UploadState.RECEIVED,
-                now=self.now(),
+                receiver=receiver,
                 warnings=delivery.warnings,
+                now=self.now(),
             )
             session.commit()
 
@@ -194,27 +200,38 @@ class Ingest:
             attributes=dict(row.attributes),
         ), stored
 
-    def file_upload(self, upload_id: str) -> None:
-        """Give every pending line its outcome, and announce the batches that come of it."""
-        while True:
+    def file_upload(self, upload_id: str, *, on_page: Callable[[], None] = lambda: None) -> None:
+        """Give every pending line its outcome, and announce the batches that come of it.
+
+        Older uploads of the same retailer that were cut off before their filing are filed first.
+
+        Args:
+            upload_id: an upload whose receiving has ended; a filed one is left alone.
+            on_page: called after each transaction.
+        """
+        filed = False
+        while not filed:
             with self.database.write() as session:
                 upload = uploads.lock(session, upload_id)
                 if upload.state is not UploadState.RECEIVED:
                     return
+                first = uploads.first_received(session, upload.retailer_id)
+                if first != upload_id:
+                    upload = uploads.lock(session, first)
                 page = Page(
                     upload_id=upload.id,
                     retailer_id=upload.retailer_id,
                     batch_images=self.batch_images,
                     now=self.now(),
                 )
-                finished = page.file(session)
-                if finished:
-                    uploads.set_state(session, upload_id, UploadState.FILED, now=self.now())
+                upload.beat_at = self.now()
+                if page.file(session):
+                    upload.state, upload.filed_at = UploadState.FILED, self.now()
+                    filed = upload.id == upload_id
                 session.commit()
             if page.batch_ids:
                 self.announcer.announce(page.batch_ids)
-            if finished:
-                return
+            on_page()
 
     def summary(self, upload_id: str) -> UploadSummary:
         """What the ledger says of an upload. Raises NotFoundError."""

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MIB = 1024 * 1024
@@ -20,7 +20,9 @@ _MIB = 1024 * 1024
 class Settings(BaseSettings):
     """Frozen; made once per process by an entry point and passed on as an argument."""
 
-    model_config = SettingsConfigDict(env_prefix="ATELIER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ATELIER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(
         default=Path("atelier-data"), description="The data folder; the embedded default's all."
@@ -50,8 +52,10 @@ class Settings(BaseSettings):
         le=64,
         description="Decoder processes per worker.",
     )
-    classify_shapes: tuple[int, ...] = Field(
-        default=(16, 256), description="Batch sizes the network is compiled for; smallest first."
+    classify_shapes: tuple[PositiveInt, ...] = Field(
+        default=(16, 256),
+        min_length=1,
+        description="Batch sizes the network is compiled for; smallest first.",
     )
 
     image_max_bytes: int = Field(default=50 * _MIB, ge=1, description="Largest image file.")

@@ -43,9 +43,17 @@ class Silence:
 
     patience_s: float
     _first_seen: dict[Hashable, float] = field(default_factory=dict)
+    _last_look: float = 0.0
 
     def outlasted(self, seen: Sequence[Hashable], now_s: float) -> list[Hashable]:
-        """Remember what is seen now, forget the rest; return what was seen for too long."""
+        """Remember what is seen now, forget the rest; return what was seen for too long.
+
+        After a long time without a look (this process was stopped, or blocked) all starts anew:
+        two looks far apart do not tell what was in between.
+        """
+        if now_s - self._last_look > self.patience_s:
+            self._first_seen.clear()
+        self._last_look = now_s
         self._first_seen = {key: self._first_seen.get(key, now_s) for key in seen}
         return [key for key, since in self._first_seen.items() if now_s - since >= self.patience_s]
 
@@ -100,11 +108,14 @@ class Sweeper:
                 session.commit()
             self.in_chair = False
 
+    def _keep_chair(self) -> None:
+        with self.database.write() as session:
+            self.in_chair = batches.keep_chair(session, ROLE, holder=self.holder)
+            session.commit()
+
     def _sit(self) -> bool:
         if self.in_chair:
-            with self.database.write() as session:
-                self.in_chair = batches.keep_chair(session, ROLE, holder=self.holder)
-                session.commit()
+            self._keep_chair()
             return self.in_chair
         with self.database.read() as session:
             seen = batches.chair(session, ROLE)
@@ -139,7 +150,7 @@ class Sweeper:
         for upload in waiting:
             if upload in silent:
                 log.warning("filing_taken_up", upload=upload[0])
-                self.ingest.file_upload(upload[0])
+                self.ingest.file_upload(upload[0], on_page=self._keep_chair)
 
     def _announce(self) -> None:
         with self.database.read() as session:

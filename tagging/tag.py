@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from tagging.database import batches, models, products
 from tagging.database.batches import Lease, LeasedProduct
@@ -40,6 +41,8 @@ from tagging.model_card import InputSpec, ModelCard
 STEP_IMAGES: Final = 256
 """Images decoded and classified between two marks of progress, at most."""
 
+STRANGEST: Final = sys.float_info.max
+"""The ood score of a picture of which the model could say nothing; above every threshold."""
 MODEL_LOAD_S: Final = 300.0
 """How long a model that is not loaded yet may take before the lease counts as stuck."""
 
@@ -129,8 +132,8 @@ class Tagger:
         """Tag a batch, if it is still to be done. None: somebody else has it, or it is done.
 
         Raises:
-            AtelierError: the model or the store cannot be used. The batch was given back with the
-                reason; the attempt does not count.
+            Exception: whatever stood in the way. The batch was given back with the reason; the
+                attempt does not count.
         """
         with self.database.read() as session:
             alone = batches.needs_solitude(session, batch_id)
@@ -143,16 +146,25 @@ class Tagger:
             with self.in_hand.hold(lease) as work:
                 try:
                     return self._tag(work)
-                except AtelierError as error:
-                    with self.database.write() as session:
-                        batches.give_back(session, lease, error=str(error))
-                        session.commit()
+                except Exception as error:
+                    # Whatever it is (a model that cannot be loaded, a GPU out of memory, a server
+                    # that is away), no process died of it, so no product is to blame for a crash.
+                    # The reason stands in the batch's row, and whoever waits is told.
+                    self._give_back(lease, error)
                     raise
-                except DBAPIError:
-                    # A server that was away is nobody's crash: the beat gives the lease back as
-                    # soon as the database answers.
-                    self.in_hand.abandon(lease)
-                    raise
+
+    def _give_back(self, lease: Lease, reason: Exception) -> None:
+        away = isinstance(reason, DBAPIError) and (
+            isinstance(reason, OperationalError | InterfaceError) or reason.connection_invalidated
+        )
+        text = str(reason) if isinstance(reason, AtelierError) else _told(reason)
+        try:
+            with self.database.write() as session:
+                batches.give_back(session, lease, error=None if away else text)
+                session.commit()
+        except DBAPIError:
+            # The beat gives it back as soon as the database answers.
+            self.in_hand.abandon(lease)
 
     def _lease(self, batch_id: int, *, alone: bool) -> Lease | None:
         with self.database.write() as session:
@@ -236,10 +248,16 @@ class Tagger:
         if not pixels:
             return
         began = time.perf_counter()
+        # The one inferring thread may be loading another model just now.
+        work.step(MODEL_LOAD_S)
         answers = classifier.classify(np.stack(pixels))
         work.step()
         found.classify_s += time.perf_counter() - began
-        for sha256, row, score in zip(readable, answers.logits, answers.ood_scores, strict=True):
+        for sha256, raw, scored in zip(readable, answers.logits, answers.ood_scores, strict=True):
+            row, score = raw, scored
+            if not (np.isfinite(row).all() and np.isfinite(score)):
+                # The network overflowed on this picture: nothing it says of it can be trusted.
+                row, score = np.zeros_like(row), STRANGEST
             found.logits[sha256] = row
             found.scores[sha256] = float(score)
             found.fresh.append(
@@ -288,6 +306,11 @@ class Tagger:
             )
             session.commit()
         return len(failed)
+
+
+def _told(error: Exception) -> str:
+    """An unexpected error in one line."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
 
 
 def judge(

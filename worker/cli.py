@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use. Data goes to standard output, talk to
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -17,7 +18,8 @@ import structlog
 import typer
 from pydantic import ValidationError
 from rich.live import Live
-from sqlalchemy.exc import DBAPIError
+from rich.markup import escape
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tagging.catalog.opening import open_delivery
 from tagging.database import batches, models, uploads
@@ -25,7 +27,7 @@ from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.ingest import UploadSummary
 from worker import console
-from worker.bootstrap import Runtime, open_runtime
+from worker.bootstrap import Runtime, open_runtime, utc_now
 from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
 from worker.logs import configure_logging
@@ -42,6 +44,8 @@ app = typer.Typer(
 
 @app.callback()
 def root(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+    # Before anything can talk: standard output is for data.
+    configure_logging("console", level=logging.WARNING)
     context.obj = As(home=home, as_json=as_json)
 
 
@@ -61,7 +65,7 @@ def tag(
         if summary.enqueued or _unfinished(runtime, summary.upload_id):
             with embedded_worker(settings) as worker:
                 wait_for_upload(runtime, summary.upload_id, talk, worker=worker)
-        elif not as_json:
+        elif not as_json and summary.products:
             talk.print("nothing to classify: every product stands as it was delivered before")
         _print_upload(runtime, summary, as_json=as_json)
 
@@ -169,7 +173,7 @@ def status(
                 while True:
                     now = _status(runtime, upload)
                     live.update(_status_text(runtime, now, upload))
-                    if not now["by_status"][Status.QUEUED]:
+                    if not now["busy"]:
                         return
                     time.sleep(0.5)
         while True:
@@ -179,7 +183,7 @@ def status(
                 sys.stdout.flush()
             else:
                 console.out().print(_status_text(runtime, now, upload))
-            if not follow or not now["by_status"][Status.QUEUED]:
+            if not follow or not now["busy"]:
                 return
             time.sleep(1.0)
 
@@ -196,9 +200,9 @@ def check(context: typer.Context, home: Home = None, as_json: Json = False) -> N
     else:
         for finding in findings:
             mark = "[green]ok[/green]     " if finding.ok else "[red]problem[/red]"
-            console.out().print(f"{mark} {finding.what}: {finding.found}")
+            console.out().print(f"{mark} {finding.what}: {console.plain(finding.found)}")
             if finding.remedy:
-                console.out().print(f"        → {finding.remedy}")
+                console.out().print(f"        → {console.plain(finding.remedy)}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -258,11 +262,18 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
         if upload is not None:
             uploads.get(session, upload)
         counts = uploads.status_counts(session, upload)
+        in_batches = batches.counts(session, upload)
         return {
             "upload": upload,
+            "busy": bool(
+                counts[Status.QUEUED]
+                or in_batches["queued"]
+                or in_batches["leased"]
+                or uploads.coming_in(session, upload, now=utc_now())
+            ),
             "products": sum(counts.values()),
             "by_status": counts,
-            "batches": batches.counts(session, upload),
+            "batches": in_batches,
             "products_per_s": batches.recent_rate(session),
             "autopilots": [
                 {"retailer": line.name, "model": line.model, "autopilot": line.autopilot}
@@ -282,10 +293,12 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
         for line in models.retailers(session):
             if line.model is not None and line.autopilot is not None:
                 card = models.find_model(session, line.model).card
-                lines.append(f"  {line.name}: {console.autopilot_text(card, line.autopilot)}")
+                lines.append(
+                    f"  {console.plain(line.name)}: {console.autopilot_text(card, line.autopilot)}"
+                )
         if upload is None:
             lines += [
-                f"  upload {one.id}: {one.state} from {one.source}"
+                f"  upload {one.id}: {one.state} from {console.plain(one.source)}"
                 for one in uploads.latest(session, 5)
             ]
     return "\n".join(lines)
@@ -296,8 +309,13 @@ def _errors_for_people() -> Iterator[None]:
     try:
         yield
     except AtelierError as error:
-        console.err().print(f"[red]error:[/red] {error}", markup=True, soft_wrap=True)
+        console.err().print("[red]error:[/red]", escape(str(error)), soft_wrap=True)
         sys.exit(1)
+    except ArgumentError as error:
+        console.err().print(
+            f"error: ATELIER_DATABASE_URL is no database URL: {error}", markup=False
+        )
+        sys.exit(2)
     except DBAPIError as error:
         console.err().print("[red]error:[/red] the database cannot be used:", end=" ")
         console.err().print(str(error.orig), markup=False)
@@ -308,10 +326,6 @@ def _errors_for_people() -> Iterator[None]:
             name = "ATELIER_" + "_".join(str(part) for part in one["loc"]).upper()
             console.err().print(f"error: {name}: {one['msg']} (got {one['input']!r})", markup=False)
         sys.exit(2)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not our failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def main() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -96,12 +97,13 @@ def list_products(
                 console.err().print(f"the first {most}; `atelier products export` has all of them")
             return
         found = products.listing(runtime.database, wanted, limit=limit)
-        if as_json:
-            console.write_json_array(found, sys.stdout)
-        elif form is Format.CSV:
-            console.write_csv(found, sys.stdout)
-        else:
-            console.write_jsonl(found, sys.stdout)
+        with _reader_may_leave():
+            if as_json:
+                console.write_json_array(found, sys.stdout)
+            elif form is Format.CSV:
+                console.write_csv(found, sys.stdout)
+            else:
+                console.write_jsonl(found, sys.stdout)
 
 
 @products_app.command("export")
@@ -130,7 +132,7 @@ def export_products(
         min_confidence=min_confidence,
         max_confidence=max_confidence,
     )
-    with open_runtime(settings) as runtime, _writing(output) as stream:
+    with open_runtime(settings) as runtime, _reader_may_leave(), _writing(output) as stream:
         _check_names(runtime, wanted)
         found = products.listing(runtime.database, wanted)
         if as_json:
@@ -145,6 +147,17 @@ def export_products(
         else:
             count = console.write_jsonl(found, stream)
     console.err().print(f"{count:,} products written")
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """A reader of our output that goes away (`| head`) is no failure of ours."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
 
 
 @contextmanager
@@ -180,8 +193,8 @@ def add_retailer(
 ) -> None:
     """Add a retailer, or put another model in charge of one."""
     settings, as_json = settings_for(context, home, as_json)
-    if not name.strip() or len(name) > 100:
-        raise typer.BadParameter("a retailer's name has 1 to 100 characters")
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise typer.BadParameter("a retailer's name has 1 to 100 printable characters")
     with open_runtime(settings) as runtime:
         default = runtime.default_model()
         _register_found(runtime)
@@ -213,7 +226,7 @@ def _print_retailers(runtime: Runtime, *, as_json: bool, only: str | None = None
         return
     table = Table("retailer", "model in charge", "autopilot", box=None, header_style="bold")
     for line in lines:
-        table.add_row(line.name, line.model or "", line.autopilot or "")
+        table.add_row(console.plain(line.name), line.model or "", line.autopilot or "")
     console.out().print(table)
 
 
@@ -253,7 +266,12 @@ def list_models(context: typer.Context, home: Home = None, as_json: Json = False
         return
     table = Table("model", "in charge of", "categories", "path", box=None, header_style="bold")
     for m, retailers in known:
-        table.add_row(m.card.title, ", ".join(retailers), str(len(m.card.categories)), str(m.path))
+        table.add_row(
+            m.card.title,
+            console.plain(", ".join(retailers)),
+            str(len(m.card.categories)),
+            console.plain(str(m.path)),
+        )
     console.out().print(table)
 
 
@@ -281,8 +299,8 @@ def show_model(
         console.print_json(card.model_dump(mode="json") | {"path": str(found.path)})
         return
     show = console.out()
-    show.print(f"[bold]{card.title}[/bold]  {card.description}")
-    show.print(f"  network     {card.network.name} {card.network.parameters}")
+    show.print(f"[bold]{card.title}[/bold]  {console.plain(card.description)}")
+    show.print(f"  network     {console.plain(f'{card.network.name} {card.network.parameters}')}")
     show.print(f"  input       {card.input.height}x{card.input.width}x{card.input.channels}")
     show.print(f"  calibration temperature {card.temperature:.3f}")
     show.print(f"  thresholds  for a precision of {card.acceptance.target_precision:.1%}:")
@@ -290,11 +308,23 @@ def show_model(
     for category in card.categories:
         threshold = thresholds.of(category.name)
         text = f"{threshold:.3f}" if threshold <= 1 else "accepts nothing"
-        show.print(f"    {category.name:<16} {text:<16} [dim]{category.parent or ''}[/dim]")
+        name, parent = console.plain(category.name), console.plain(category.parent or "")
+        show.print(f"    {name:<16} {text:<16} [dim]{parent}[/dim]")
     for retailer, state in states or [("no retailer yet", Autopilot.PROVISIONAL)]:
-        show.print(f"  {retailer}: {console.autopilot_text(card, state or Autopilot.PROVISIONAL)}")
-    for name, value in card.metrics.items():
-        show.print(f"  {name}: {value}", markup=False)
+        said = console.autopilot_text(card, state or Autopilot.PROVISIONAL)
+        show.print(f"  {console.plain(retailer)}: {said}")
+    for part in ("select", "holdout", "test"):
+        if figures := card.metrics.get(part):
+            show.print(f"  {part:<8} {_figures_text(figures)}", markup=False)
+
+
+def _figures_text(figures: dict[str, Any]) -> str:
+    """One part's figures in a line; `--json` has all of them."""
+    return (
+        f"{figures['images']:,} images, {figures['accuracy']:.2%} right, ECE {figures['ece']:.2%}, "
+        f"accepts {figures['coverage']:.1%}, of those {figures['errors']} wrong "
+        f"({figures['error'] or 0:.2%}; at most {figures['error_upper']:.2%})"
+    )
 
 
 @db_app.command("upgrade")

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tagging.catalog.formula import guard
@@ -121,30 +122,29 @@ def products_table(
     if photos is not None:
         table.add_column("photo", overflow="fold")
     for line in lines:
-        category = _plain(line.category or "")
+        category = plain(line.category or "")
         if not category and line.suggestion:
-            category = f"[dim]{_plain(line.suggestion)}?[/dim]"
+            category = f"[dim]{plain(line.suggestion)}?[/dim]"
         confidence = "" if line.confidence is None else f"{line.confidence:.3f}"
         why = line.review_reason or line.failure_code or ""
         style = STATUS_STYLE[line.status]
         cells = [
-            _plain(line.sku),
-            *([_plain(line.title or "")] if titles else []),
+            plain(line.sku),
+            *([plain(line.title or "")] if titles else []),
             category,
             confidence,
             f"[{style}]{line.status}[/{style}]",
             why,
         ]
         if photos is not None:
-            cells.append(_plain(photos.get(line.sku, "")))
+            cells.append(plain(photos.get(line.sku, "")))
         table.add_row(*cells)
     return table
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A delivered text, so that it can neither style nor steer the terminal."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return shown.replace("[", "\\[")
+    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def status_line(counts: Mapping[Status, int]) -> str:
@@ -175,7 +175,7 @@ def print_summary(summary: UploadSummary, counts: Mapping[Status, int], console:
     console.print("  delivered: " + (", ".join(parts) or "nothing"))
     console.print(f"  status:    {status_line(counts)}")
     for warning in summary.warnings:
-        console.print(f"  [yellow]warning:[/yellow] {_plain(warning)}")
+        console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
 
 
 def autopilot_text(card: ModelCard, state: Autopilot) -> str:

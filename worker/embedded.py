@@ -6,6 +6,7 @@ and started again without the command noticing more than a pause.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from pydantic import SecretStr
 
 from tagging.errors import AtelierError
 from tagging.settings import Settings
@@ -39,10 +42,11 @@ class EmbeddedWorker:
         self._progress = -1
 
     def start(self) -> None:
-        settings = self._settings
-        environment = dict(os.environ)
-        environment["ATELIER_HOME"] = str(settings.home.absolute())
+        environment = {**os.environ, **environment_of(self._settings)}
+        for name in unset_in(self._settings):
+            environment.pop(name, None)
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "worker", "--with-parent"],
@@ -97,6 +101,28 @@ class EmbeddedWorker:
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """`ATELIER_*` for a child that must work with exactly these settings, wherever it stands."""
+    found: dict[str, str] = {}
+    for name, value in settings.model_dump().items():
+        if isinstance(value, SecretStr):
+            text = value.get_secret_value()
+        elif isinstance(value, Path):
+            text = str(value.absolute())
+        elif isinstance(value, tuple):
+            text = json.dumps(value)
+        else:
+            text = str(value)
+        if value is not None:
+            found[f"ATELIER_{name.upper()}"] = text
+    return found
+
+
+def unset_in(settings: Settings) -> list[str]:
+    """`ATELIER_*` that must not reach such a child from the environment."""
+    return [f"ATELIER_{n.upper()}" for n, value in settings.model_dump().items() if value is None]
 
 
 @contextmanager

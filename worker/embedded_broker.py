@@ -106,6 +106,13 @@ class Channel(kombu_sqlalchemy.Channel):
             session.rollback()
         return loads(bytes_to_str(row.payload))
 
+    def _size(self, queue: str) -> int:
+        try:
+            return int(super()._size(queue))
+        finally:
+            # Kombu leaves the transaction open, and with it a file that may be replaced.
+            self.session.rollback()
+
 
 class Transport(kombu_sqlalchemy.Transport):
     """Kombu's transport, which also reconnects when the file turns out to be damaged."""

@@ -7,11 +7,13 @@ is then given back and the process ends, whatever its threads are doing.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -21,6 +23,7 @@ from celery.exceptions import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches
+from tagging.database.batches import Lease
 from tagging.settings import Settings
 from worker.bootstrap import WorkerRuntime, open_worker
 from worker.tasks import register_tasks
@@ -55,9 +58,13 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
             if not work.in_hand.stopping.is_set():
                 work.in_hand.stopping.set()
                 log.info("stopping", in_hand=len(work.in_hand.leases()))
-                timer = threading.Timer(settings.stop_s, _give_back_and_exit, args=(work,))
-                timer.daemon = True
-                timer.start()
+                # The last one is for a database that answers to nothing: the sweeper takes over.
+                for timer in (
+                    threading.Timer(settings.stop_s, _give_back_and_exit, args=(work, 0)),
+                    threading.Timer(settings.stop_s + 1.5, os._exit, args=(0,)),
+                ):
+                    timer.daemon = True
+                    timer.start()
 
         # weak=False: Celery would drop the closure at once.
         signals.worker_shutting_down.connect(on_stopping, weak=False)
@@ -112,6 +119,13 @@ def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
     """Show progress of the leases in hand; give back what could not be given back before."""
     database, in_hand = work.runtime.database, work.in_hand
     while not ended.wait(work.runtime.settings.beat_s):
+        stuck = in_hand.stuck(work.runtime.settings.stale_s)
+        if stuck:
+            # A thread cannot be ended from outside, so the process goes, and its supervisor starts
+            # another. The stuck lease is left to the sweeper: it counts against the batch.
+            log.error("stuck", batches=[lease.batch_id for lease in stuck])
+            faulthandler.dump_traceback(all_threads=True)
+            _give_back_and_exit(work, 1, but=stuck)
         alive, abandoned = in_hand.alive(), in_hand.abandoned()
         if not alive and not abandoned:
             continue
@@ -123,6 +137,8 @@ def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
                 session.commit()
         except DBAPIError as error:
             log.warning("database_away", error=str(error.orig))
+        except Exception:  # a dead beat would cost every lease
+            log.exception("beat_failed")
         else:
             for lease in abandoned:
                 in_hand.settled(lease)
@@ -135,10 +151,14 @@ def _sweep(work: WorkerRuntime, ended: threading.Event) -> None:
         except DBAPIError as error:
             work.sweeper.forget_everything()
             log.warning("database_away", error=str(error.orig))
+        except Exception:  # without a sweeper, what falls silent would wait for ever
+            work.sweeper.forget_everything()
+            log.exception("sweep_failed")
 
 
-def _give_back_and_exit(work: WorkerRuntime) -> None:
-    leases = work.in_hand.leases() + work.in_hand.abandoned()
+def _give_back_and_exit(work: WorkerRuntime, code: int, but: Sequence[Lease] = ()) -> None:
+    in_hand = work.in_hand
+    leases = [lease for lease in in_hand.leases() + in_hand.abandoned() if lease not in but]
     try:
         with work.runtime.database.write() as session:
             for lease in leases:
@@ -149,4 +169,4 @@ def _give_back_and_exit(work: WorkerRuntime) -> None:
         log.error("could_not_give_back", error=str(error.orig))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)

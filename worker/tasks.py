@@ -27,6 +27,9 @@ def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) 
         except DBAPIError as error:
             # The database is away: the lease, if there is one, falls silent and is taken back.
             log.error("database_away", batch=batch_id, error=str(error.orig))
+        except Exception:
+            # Given back as well: an error of ours must not look like a crash of the picture.
+            log.exception("batch_given_back", batch=batch_id)
         else:
             if report is None:
                 log.info("batch_not_ours", batch=batch_id)

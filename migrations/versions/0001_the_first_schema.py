@@ -240,6 +240,12 @@ def upgrade() -> None:
         ),
         sa.Column("warnings", JSON, nullable=False, comment="Remarks on the delivery."),
         sa.Column(
+            "receiver",
+            sa.String(length=32),
+            nullable=False,
+            comment="Token of the process that receives it; others are refused.",
+        ),
+        sa.Column(
             "created_at", sa.DateTime(timezone=True), nullable=False, comment="When it began."
         ),
         sa.Column(

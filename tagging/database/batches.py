@@ -21,6 +21,7 @@ from tagging.database.tables import (
     Leader,
     ModelInCharge,
     Product,
+    UploadItem,
 )
 from tagging.domain import FailureCode, Status
 
@@ -340,7 +341,14 @@ def last_errors(session: Session, upload_id: str | None = None) -> list[str]:
         .limit(10)
     )
     if upload_id is not None:
-        query = query.where(Batch.upload_id == upload_id)
+        # Through the ledger: a product that this upload left unchanged may wait in the batch of an
+        # older one.
+        query = (
+            query.join(BatchItem, BatchItem.batch_id == Batch.id)
+            .join(Product, Product.id == BatchItem.product_id)
+            .join(UploadItem, UploadItem.sku == Product.sku)
+            .where(UploadItem.upload_id == upload_id, UploadItem.product_id == Product.id)
+        )
     return [error for error in session.execute(query).scalars() if error is not None]
 
 

@@ -55,8 +55,12 @@ def register(session: Session, card: ModelCard, path: Path, *, now: dt.datetime)
             card=card.model_dump(mode="json"),
             created_at=now,
         )
-        session.add(row)
-        session.flush()
+        try:
+            with session.begin_nested():
+                session.add(row)
+                session.flush()
+        except IntegrityError:  # another process registered it between the look and the insert
+            return register(session, card, path, now=now)
     elif row.fingerprint != fingerprint:
         raise BundleError(
             f"the bundle at {path} calls itself {card.title}, but a model of that name and version "

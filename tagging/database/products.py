@@ -137,6 +137,7 @@ def add_image_predictions(
             }
             for row in rows
         ],
+        key=("sha256",),
     )
 
 
@@ -153,8 +154,16 @@ def write_outcomes(
     """Append predictions and move products, only those that still have the photos that were seen.
 
     A product on which a person decided keeps status and category; only its suggestion changes.
-    The caller holds the lease's row locked. Products are written in the order of their keys.
+    The caller holds the lease's row locked. All products are locked first, in the order of their
+    keys, as filing does.
     """
+    written = [one.product_id for one in classified] + [one.product_id for one in failed]
+    session.execute(
+        sa.select(Product.id)
+        .where(Product.id.in_(written))
+        .order_by(Product.id)
+        .with_for_update(key_share=True)
+    ).all()
     uploads.insert_ignoring(
         session,
         Prediction,
@@ -182,6 +191,7 @@ def write_outcomes(
             }
             for one in classified
         ],
+        key=("product_id",),
     )
     prediction_ids = {
         (product_id, image_set): prediction_id

@@ -177,6 +177,9 @@ class Upload(Base):
         _enum(UploadState, "upload_state"), comment="receiving, received or filed."
     )
     warnings: Mapped[list[Any]] = mapped_column(Json, comment="Remarks on the delivery.")
+    receiver: Mapped[str] = mapped_column(
+        sa.String(32), comment="Token of the process that receives it; others are refused."
+    )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it began.")
     beat_at: Mapped[dt.datetime] = mapped_column(comment="Last progress of receiving or filing.")
     filed_at: Mapped[dt.datetime | None] = mapped_column(comment="When every line had an outcome.")

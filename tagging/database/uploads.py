@@ -22,7 +22,7 @@ from tagging.database.tables import (
     UploadState,
 )
 from tagging.domain import ItemOutcome, Status
-from tagging.errors import NotFoundError
+from tagging.errors import DeliveryError, NotFoundError
 
 FILED_OUTCOMES = (
     ItemOutcome.CREATED,
@@ -55,13 +55,20 @@ class RejectedLine:
     error: str
 
 
-def insert_ignoring(session: Session, table: type, rows: Sequence[dict[str, Any]]) -> None:
-    """INSERT ... ON CONFLICT DO NOTHING, on SQLite and PostgreSQL."""
+def insert_ignoring(
+    session: Session, table: type, rows: Sequence[dict[str, Any]], *, key: tuple[str, ...]
+) -> None:
+    """INSERT ... ON CONFLICT DO NOTHING, on SQLite and PostgreSQL.
+
+    In the order of `key`, the columns that may conflict: two transactions that insert the same
+    rows in opposite orders would wait for each other.
+    """
     if not rows:
         return
     dialect = session.get_bind().dialect.name
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    session.execute(insert(table).on_conflict_do_nothing(), list(rows))
+    ordered = sorted(rows, key=lambda row: tuple(row[column] for column in key))
+    session.execute(insert(table).on_conflict_do_nothing(), ordered)
 
 
 def begin(
@@ -71,11 +78,20 @@ def begin(
     retailer_id: int,
     source: str,
     kind: str,
+    receiver: str,
     now: dt.datetime,
 ) -> UploadState:
-    """A new upload, or where a cut-off one of the same id stands."""
-    upload = session.get(Upload, upload_id)
+    """A new upload, or where a cut-off one of the same id stands.
+
+    Who begins (or begins again) is the receiver from then on: lines of any other are refused.
+    """
+    upload = session.execute(
+        sa.select(Upload).where(Upload.id == upload_id).with_for_update()
+    ).scalar_one_or_none()
     if upload is not None:
+        if upload.state is UploadState.RECEIVING:
+            upload.receiver = receiver
+            session.flush()
         return upload.state
     session.add(
         Upload(
@@ -85,6 +101,7 @@ def begin(
             kind=kind,
             state=UploadState.RECEIVING,
             warnings=[],
+            receiver=receiver,
             created_at=now,
             beat_at=now,
         )
@@ -109,9 +126,15 @@ def append_lines(
     lines: Sequence[LedgerLine],
     images: Sequence[tuple[str, int]],
     *,
+    receiver: str,
     now: dt.datetime,
 ) -> None:
-    """Write ledger lines and the images they brought: (sha256, size in bytes)."""
+    """Write ledger lines and the images they brought: (sha256, size in bytes).
+
+    Raises:
+        DeliveryError: another process receives this upload now.
+    """
+    _keep_receiving(session, upload_id, receiver=receiver, now=now)
     insert_ignoring(
         session,
         Image,
@@ -119,6 +142,7 @@ def append_lines(
             {"sha256": sha256, "size_bytes": size, "created_at": now}
             for sha256, size in dict(images).items()
         ],
+        key=("sha256",),
     )
     if lines:
         session.execute(
@@ -139,23 +163,40 @@ def append_lines(
                 for line in lines
             ],
         )
-    session.execute(sa.update(Upload).where(Upload.id == upload_id).values(beat_at=now))
 
 
-def set_state(
+def end_receiving(
     session: Session,
     upload_id: str,
-    state: UploadState,
     *,
+    receiver: str,
+    warnings: Sequence[str],
     now: dt.datetime,
-    warnings: Sequence[str] | None = None,
 ) -> None:
-    values: dict[str, Any] = {"state": state, "beat_at": now}
-    if warnings is not None:
-        values["warnings"] = list(warnings)
-    if state is UploadState.FILED:
-        values["filed_at"] = now
-    session.execute(sa.update(Upload).where(Upload.id == upload_id).values(**values))
+    """All of the delivery is in the ledger. Raises DeliveryError as `append_lines` does."""
+    _keep_receiving(session, upload_id, receiver=receiver, now=now)
+    session.execute(
+        sa.update(Upload)
+        .where(Upload.id == upload_id)
+        .values(state=UploadState.RECEIVED, warnings=list(warnings))
+    )
+
+
+def _keep_receiving(session: Session, upload_id: str, *, receiver: str, now: dt.datetime) -> None:
+    mine = session.execute(
+        sa.update(Upload)
+        .where(
+            Upload.id == upload_id,
+            Upload.state == UploadState.RECEIVING,
+            Upload.receiver == receiver,
+        )
+        .values(beat_at=now)
+        .returning(Upload.id)
+    ).one_or_none()
+    if mine is None:
+        raise DeliveryError(
+            f"upload {upload_id} is received by another process now; let that one finish"
+        )
 
 
 def lock(session: Session, upload_id: str) -> Upload:
@@ -171,11 +212,24 @@ def lock(session: Session, upload_id: str) -> Upload:
     return upload
 
 
+def first_received(session: Session, retailer_id: int) -> str:
+    """The oldest upload of a retailer that waits to be filed; at least one does.
+
+    Uploads are filed in the order in which they came: a cut-off older one must not put its photos
+    over those of a younger one. A handful of rows by the state's index.
+    """
+    return session.execute(
+        sa.select(Upload.id)
+        .where(Upload.state == UploadState.RECEIVED, Upload.retailer_id == retailer_id)
+        .order_by(Upload.created_at, Upload.id)
+        .limit(1)
+    ).scalar_one()
+
+
 def pending_lines(session: Session, upload_id: str, limit: int) -> list[UploadItem]:
     """The first pending lines by sku, so that all lines of a product stand together.
 
-    An index range on (upload, sku, seq); filed lines at its beginning are skipped by the filter,
-    and `after_sku` of the last page keeps that from growing.
+    An index range on (upload, sku, seq); the filter skips the filed ones at its beginning.
     """
     return list(
         session.execute(
@@ -218,15 +272,23 @@ def add_image_sets(session: Session, sets: dict[str, tuple[str, ...]]) -> None:
             for image_set, images in sets.items()
             for position, sha256 in enumerate(images)
         ],
+        key=("image_set", "position"),
     )
 
 
 def existing_products(
     session: Session, retailer_id: int, skus: Sequence[str]
 ) -> dict[str, Product]:
-    """Products of a page of skus, by the unique index on (retailer, sku)."""
+    """Products of a page of skus, locked, by the unique index on (retailer, sku).
+
+    Locked in the order of their keys, as the workers lock them: what is decided here of a product
+    must not be decided of a state that a worker is just replacing.
+    """
     rows = session.execute(
-        sa.select(Product).where(Product.retailer_id == retailer_id, Product.sku.in_(skus))
+        sa.select(Product)
+        .where(Product.retailer_id == retailer_id, Product.sku.in_(skus))
+        .order_by(Product.id)
+        .with_for_update(key_share=True)
     ).scalars()
     return {product.sku: product for product in rows}
 
@@ -291,6 +353,22 @@ def get(session: Session, upload_id: str) -> Upload:
     if upload is None:
         raise NotFoundError(f"no upload {upload_id!r}; `atelier status` lists the latest ones")
     return upload
+
+
+def coming_in(
+    session: Session, upload_id: str | None, *, now: dt.datetime, patience_s: float = 60.0
+) -> bool:
+    """Whether an upload (or any) is still being received or filed, and showed so lately.
+
+    A handful of rows by the state's index.
+    """
+    query = sa.select(Upload.id).where(
+        Upload.state != UploadState.FILED,
+        Upload.beat_at > now - dt.timedelta(seconds=patience_s),
+    )
+    if upload_id is not None:
+        query = query.where(Upload.id == upload_id)
+    return session.execute(query.limit(1)).one_or_none() is not None
 
 
 def is_received(session: Session, upload_id: str) -> bool:

@@ -142,3 +142,26 @@ def test_check_says_what_is_wrong(embedded: Place) -> None:
     (wrong,) = [finding for finding in findings if not finding["ok"]]
     assert wrong["what"] == "database"
     assert "ATELIER_DATABASE_URL" in wrong["remedy"]
+
+
+def test_texts_with_brackets_are_shown_and_not_obeyed(embedded: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "b[red]"
+    folder.mkdir()
+    (folder / "a[bold]\\[red].png").write_bytes(picture(200))
+    embedded.run("ingest", str(folder), "--retailer", "shop [/y]")
+    assert "a[bold]\\[red]" in embedded.run("products", "list")
+    assert "shop [/y]" in embedded.run("status")
+    assert "shop [/y]" in embedded.run("retailers", "list")
+    embedded.run("ingest", str(tmp_path / "nowhere[/x]"), expect=1)
+
+
+def test_standard_output_is_data_even_when_the_broker_is_away(
+    embedded: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(200))
+    embedded.environment["ATELIER_BROKER_URL"] = "redis://127.0.0.1:1/0"
+    done = embedded.run_json("ingest", str(tmp_path / "a.png"))
+    assert done["products"] == 1
+    del embedded.environment["ATELIER_BROKER_URL"]
+    embedded.run("tag", str(tmp_path / "a.png"))
+    assert embedded.scalar("SELECT status FROM products") != "queued"

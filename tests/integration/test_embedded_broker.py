@@ -73,3 +73,13 @@ def test_a_sound_or_missing_file_is_left_alone(doorbell: BrokerDoorbell, tmp_pat
     doorbell.announce([1])
     assert not mend(tmp_path / "broker.db")
     assert doorbell.depth() == 1
+
+
+def test_the_depth_follows_a_file_that_was_replaced(
+    doorbell: BrokerDoorbell, tmp_path: Path
+) -> None:
+    doorbell.announce([1, 2, 3])
+    assert doorbell.depth() == 3
+    (tmp_path / "broker.db").unlink()
+    seen = [doorbell.depth() for _ in range(3)]
+    assert seen[-1] == 0

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tagging.database.session import Database
 from tagging.database.tables import Product, Upload
+from tagging.errors import DeliveryError
 from tagging.inbox import REPORT, Inbox
 from tests.stand_in import Services, make_services, picture
 
@@ -29,7 +30,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 @pytest.fixture
-def inbox(services: Services, tmp_path: Path) -> Inbox:
+def inbox(services: Services, tmp_path: Path) -> Iterator[Inbox]:
     drop = Inbox(
         root=tmp_path / "inbox",
         ingest=services.ingest,
@@ -38,7 +39,8 @@ def inbox(services: Services, tmp_path: Path) -> Inbox:
         monotonic=services.clock.monotonic,
     )
     drop.prepare()
-    return drop
+    yield drop
+    drop.close()
 
 
 def settle(inbox: Inbox, services: Services, seconds: float = 2.0) -> list[dict[str, Any]]:
@@ -192,6 +194,7 @@ def test_killed_at_any_step_each_thing_is_ingested_once(
             died = False
         except KilledError:
             died = True
+    inbox.close()
     fresh = Inbox(
         root=inbox.root,
         ingest=services.ingest,
@@ -201,11 +204,68 @@ def test_killed_at_any_step_each_thing_is_ingested_once(
     )
     fresh.prepare()
     settle(fresh, services)
+    fresh.close()
     assert fresh.empty()
     assert skus(services) == ["1", "a", "b"]
     assert upload_count(services) in ((2, 3) if died else (2,))
     taken = [p.name for p in (inbox.root / "done").glob("*/*") if p.name != REPORT]
     assert sorted(taken) == ["a.png", "b.png", "z.zip"]
+
+
+def test_two_processes_do_not_watch_one_inbox(inbox: Inbox, services: Services) -> None:
+    second = Inbox(
+        root=inbox.root,
+        ingest=services.ingest,
+        retailer_id=services.retailer_id,
+        settle_s=2.0,
+        monotonic=services.clock.monotonic,
+    )
+    with pytest.raises(DeliveryError, match="another process"):
+        second.prepare()
+    second.close()
+
+
+def test_what_cannot_be_moved_does_not_hold_up_the_others(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("foreign", "own"):
+        (inbox.root / name).mkdir()
+        (inbox.root / name / f"{name}.png").write_bytes(picture(5))
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "foreign":
+            raise PermissionError("not yours")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        assert [r["products"] for r in settle(inbox, services)] == [1]
+    assert skus(services) == ["own"]
+    settle(inbox, services)
+    assert skus(services) == ["foreign", "own"]
+
+
+def test_a_corrected_file_is_read_even_after_a_kill_in_the_middle_of_the_rejection(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox.root / "list.csv").write_text("a,b\n1,2\n")
+    list(inbox.step())
+    services.clock.seconds += 100
+
+    def die(*_: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tagging.inbox.shutil.rmtree", die)
+        with pytest.raises(KilledError):
+            list(inbox.step())
+    (inbox.root / "list.csv").write_text("sku,image\nA,a.png\n")
+    (inbox.root / "a.png").write_bytes(picture(3))
+    settle(inbox, services)
+    settle(inbox, services)
+    assert skus(services) == ["A"]
+    assert (inbox.root / "rejected" / "list.csv").read_text() == "a,b\n1,2\n"
 
 
 def _real(name: str) -> Any:

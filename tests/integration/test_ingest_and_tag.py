@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -12,10 +14,11 @@ from tagging.database import batches, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
 from tagging.domain import FailureCode, ReviewReason, Status, Verdict
-from tagging.errors import StoreAwayError
+from tagging.errors import DeliveryError, StoreAwayError
 from tagging.filing import MAX_PRODUCT_IMAGES
 from tagging.ingest import UploadSummary
-from tests.stand_in import Services, picture
+from tagging.tag import Answers
+from tests.stand_in import Services, ShadeClassifier, picture, stand_in_card
 
 
 def deliver(services: Services, source: Path, upload_id: str | None = None) -> UploadSummary:
@@ -328,3 +331,123 @@ def test_a_broken_store_gives_the_batch_back_and_fails_nobody(
     services.bell.announce([batch.id])
     services.tag_all()
     assert listed(services)["a"].status is Status.TAGGED
+
+
+def test_an_older_upload_that_was_cut_off_does_not_put_its_photos_over_a_younger_one(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 255})
+    with monkeypatch.context() as patch:
+        patch.setattr(type(services.ingest), "file_upload", lambda *_: None)
+        deliver(services, source, "20260101-000000-older")
+    services.clock.seconds += 60
+    (source / "a.png").write_bytes(picture(0))
+    deliver(services, source)
+    services.ingest.file_upload("20260101-000000-older")
+    services.tag_all()
+    assert listed(services)["a"].category == "Dark"
+
+
+def test_a_second_receiver_of_an_upload_takes_over_and_the_first_is_refused(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagging.ingest.RECEIVE_ROWS", 2)
+    source = write_folder(tmp_path / "in", {f"{i}.png": i for i in range(6)})
+    again: list[UploadSummary] = []
+
+    def second(_: int) -> None:
+        if not again:
+            again.append(deliver(services, source, "u1"))
+
+    with open_delivery(source) as delivery, pytest.raises(DeliveryError, match="another process"):
+        services.ingest.accept_upload(
+            delivery, retailer_id=services.retailer_id, upload_id="u1", on_rows=second
+        )
+    assert again[0].created == 6
+    assert services.ingest.summary("u1").products == 6
+
+
+def test_a_model_that_says_nothing_of_a_picture_accepts_nothing(
+    services: Services, tmp_path: Path
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    classifier = services.shelf.classifiers.setdefault(
+        services.model_id, ShadeClassifier(stand_in_card())
+    )
+    classifier.classify = lambda images: Answers(  # type: ignore[method-assign]
+        logits=np.full((len(images), 3), np.nan, np.float32), ood_scores=-np.ones(len(images))
+    )
+    services.tag_all()
+    line = listed(services)["a"]
+    assert (line.category, line.review_reason) == (None, ReviewReason.OUT_OF_DISTRIBUTION)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), IndexError("no")])
+def test_an_error_of_ours_is_no_crash_of_a_product(
+    services: Services, tmp_path: Path, error: Exception
+) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 255})
+    upload = deliver(services, source).upload_id
+
+    def fail(_: object) -> None:
+        raise error
+
+    services.decoders.before = fail
+    with pytest.raises(type(error)):
+        services.tag_all()
+    again = deliver(services, source).upload_id  # unchanged: its product waits in the old batch
+    with services.database.read() as session:
+        (batch,) = session.scalars(sa.select(Batch))
+        assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
+        for asked in (upload, again):
+            assert batches.last_errors(session, asked) == [f"{type(error).__name__}: {error}"]
+
+
+def test_a_lost_image_is_mended_by_delivering_it_again(services: Services, tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 255, "b.png": 0})
+    deliver(services, source)
+    with services.database.write() as session:
+        session.execute(
+            sa.update(Product)
+            .where(Product.sku == "a")
+            .values(
+                status=Status.FAILED, failure_code=FailureCode.MISSING, failure_detail="it is gone"
+            )
+        )
+        session.commit()
+    services.bell.messages.clear()
+    assert deliver(services, source).enqueued == 1
+    services.tag_all()
+    assert listed(services)["a"].category == "Light"
+
+
+def test_two_uploads_with_the_same_new_images_in_opposite_order_do_not_deadlock(
+    services: Services, tmp_path: Path
+) -> None:
+    for turn in range(5):
+        images = {f"{turn}-{i}": picture(i, size=(9 + turn, 9)) for i in range(40)}
+        folder = tmp_path / f"in{turn}"
+        folder.mkdir()
+        for name, content in images.items():
+            (folder / f"{name}.png").write_bytes(content)
+        errors: list[Exception] = []
+
+        def run(names: list[str], folder: Path, errors: list[Exception]) -> None:
+            rows = "".join(f"{name},{name}.png\n" for name in names)
+            manifest = folder / f"{names[0]}.csv"
+            manifest.write_text("sku,image\n" + rows)
+            try:
+                deliver(services, manifest)
+            except Exception as error:  # handed to the test's own thread
+                errors.append(error)
+
+        threads = [
+            threading.Thread(target=run, args=(order, folder, errors))
+            for order in (list(images), list(reversed(images)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+    assert len(listed(services)) == 200
