@@ -146,6 +146,8 @@ def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
 
 def _sweep(work: WorkerRuntime, ended: threading.Event) -> None:
     while not ended.wait(work.runtime.settings.sweep_s):
+        if work.in_hand.stopping.is_set():
+            continue  # a process that is about to go takes no chair
         try:
             work.sweeper.step()
         except DBAPIError as error:

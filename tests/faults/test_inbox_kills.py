@@ -33,6 +33,12 @@ def test_each_thing_is_ingested_exactly_once(embedded: Place, tmp_path: Path) ->
                     (folder / f"{number}.png").write_bytes(picture(number))
                 rows = "".join(f"M{number},{number}.png\n" for number in range(20))
                 (folder / "products.csv").write_text("sku,image\n" + rows)
+            if part == 3:
+                rows = "".join(f"B{number},beside/{number}.png\n" for number in range(20))
+                (inbox / "list.csv").write_text("sku,image\n" + rows)
+                (inbox / "beside").mkdir()
+                for number in range(20):
+                    (inbox / "beside" / f"{number}.png").write_bytes(picture(number + 100))
             time.sleep(0.8 + rng.random() * 1.5)
             watch.restart()
         embedded.wait_until(
@@ -46,6 +52,7 @@ def test_each_thing_is_ingested_exactly_once(embedded: Place, tmp_path: Path) ->
     rows = embedded.export()
     expected = {f"loose{n}" for n in range(LOOSE)}
     expected |= {f"zipped{n}" for n in range(40)} | {f"M{n}" for n in range(20)}
+    expected |= {f"B{n}" for n in range(20)}
     assert set(rows) == expected
     assert list((inbox / "rejected").iterdir()) == []
     # Once each: no ledger line found its product there already, as a second ingest would.

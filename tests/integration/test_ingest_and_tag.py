@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import batches, products, uploads
+from tagging.database import batches, models, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
 from tagging.domain import FailureCode, ReviewReason, Status, Verdict
@@ -451,3 +451,29 @@ def test_two_uploads_with_the_same_new_images_in_opposite_order_do_not_deadlock(
             thread.join()
         assert errors == []
     assert len(listed(services)) == 200
+
+
+def test_a_batch_keeps_the_model_it_was_leased_with_and_retailers_have_their_own(
+    services: Services, tmp_path: Path
+) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 255})
+    now = services.clock.now()
+    with services.database.write() as session:
+        second = models.register(session, stand_in_card(version="2"), tmp_path / "b2", now=now)
+        other = models.add_retailer(session, "other", model_id=second, now=now)
+        session.commit()
+    deliver(services, source)
+    with open_delivery(source) as delivery:
+        services.ingest.accept_upload(delivery, retailer_id=other)
+
+    def promote(_: object) -> None:
+        with services.database.write() as session:
+            models.put_in_charge(session, services.retailer_id, second, now=now)
+            session.commit()
+
+    services.decoders.before = promote
+    services.tag_all()
+    found = {
+        line.retailer: line.model for line in products.listing(services.database, ProductFilter())
+    }
+    assert found == {"default": "shades:1", "other": "shades:2"}
