@@ -200,16 +200,22 @@ def _keep_receiving(session: Session, upload_id: str, *, receiver: str, now: dt.
 
 
 def lock(session: Session, upload_id: str) -> Upload:
-    """The upload's row, locked, and its retailer's: filings of one retailer take turns."""
-    upload = session.execute(
-        sa.select(Upload).where(Upload.id == upload_id).with_for_update()
-    ).scalar_one_or_none()
-    if upload is None:
-        raise NotFoundError(f"no upload {upload_id!r}; `atelier status` lists the latest ones")
+    """The upload's row, locked, after its retailer's: filings of one retailer take turns.
+
+    The retailer first, whatever the upload: who holds it may then lock any upload of it.
+    """
+    upload = get(session, upload_id)
     session.execute(
-        sa.select(Retailer.id).where(Retailer.id == upload.retailer_id).with_for_update()
+        sa.select(Retailer.id)
+        .where(Retailer.id == upload.retailer_id)
+        .with_for_update(key_share=True)
     )
-    return upload
+    return session.execute(
+        sa.select(Upload)
+        .where(Upload.id == upload_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).scalar_one()
 
 
 def first_received(session: Session, retailer_id: int) -> str:

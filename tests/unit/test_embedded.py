@@ -14,14 +14,14 @@ from worker.embedded import environment_of, unset_in
 def test_a_child_reads_the_very_same_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in [name for name in os.environ if name.startswith("ATELIER_")]:
+        monkeypatch.delenv(name)
     given = Settings(
         home=tmp_path,
         database_url="postgresql+psycopg://u:p@h/d",
         classify_shapes=(3, 5),
         batch_images=7,
     )
-    for name in [name for name in os.environ if name.startswith("ATELIER_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("ATELIER_BROKER_URL", "redis://another")
     for name, value in environment_of(given).items():
         monkeypatch.setenv(name, value)
