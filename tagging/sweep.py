@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from tagging.database import batches, uploads
+from tagging.database import batches, leaders, uploads
 from tagging.database.session import Database
 from tagging.ingest import Ingest
 
@@ -104,13 +104,13 @@ class Sweeper:
         """Free the chair at a clean shutdown."""
         if self.in_chair:
             with self.database.write() as session:
-                batches.leave_chair(session, ROLE, holder=self.holder)
+                leaders.leave_chair(session, ROLE, holder=self.holder)
                 session.commit()
             self.in_chair = False
 
     def _keep_chair(self) -> None:
         with self.database.write() as session:
-            self.in_chair = batches.keep_chair(session, ROLE, holder=self.holder)
+            self.in_chair = leaders.keep_chair(session, ROLE, holder=self.holder)
             session.commit()
 
     def _sit(self) -> bool:
@@ -118,12 +118,12 @@ class Sweeper:
             self._keep_chair()
             return self.in_chair
         with self.database.read() as session:
-            seen = batches.chair(session, ROLE)
+            seen = leaders.chair(session, ROLE)
         silent = self._chair.outlasted([seen], self.monotonic())
         if seen[0] and not silent:
             return False
         with self.database.write() as session:
-            self.in_chair = batches.take_chair(session, ROLE, holder=self.holder, displacing=seen)
+            self.in_chair = leaders.take_chair(session, ROLE, holder=self.holder, displacing=seen)
             session.commit()
         if self.in_chair:
             log.info("sweeping", holder=self.holder)
