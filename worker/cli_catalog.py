@@ -264,7 +264,8 @@ def list_models(context: typer.Context, home: Home = None, as_json: Json = False
             ]
         )
         return
-    table = Table("model", "in charge of", "categories", "path", box=None, header_style="bold")
+    table = Table("model", "in charge of", "categories", box=None, header_style="bold")
+    table.add_column("path", overflow="fold")
     for m, retailers in known:
         table.add_row(
             m.card.title,
