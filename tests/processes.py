@@ -39,7 +39,6 @@ class Place:
             **inherited,
             "ATELIER_HOME": str(self.home),
             "PYTHONWARNINGS": "default",
-            **{k: v for k, v in os.environ.items() if k == "ATELIER_MODEL_BUNDLE"},
             **self.environment,
         }
 

@@ -56,10 +56,6 @@ class EmbeddedWorker:
                 env=environment,
             )
 
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
     def watch(self, progress: int) -> None:
         """Start the worker again if it died.
 

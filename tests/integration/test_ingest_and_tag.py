@@ -13,7 +13,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import batches, models, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
-from tagging.domain import FailureCode, ReviewReason, Status, Verdict
+from tagging.domain import FailureCode, ReviewReason, Status
 from tagging.errors import DeliveryError, StoreAwayError
 from tagging.filing import MAX_PRODUCT_IMAGES
 from tagging.ingest import UploadSummary
@@ -249,7 +249,6 @@ def test_a_person_is_never_overwritten(services: Services, tmp_path: Path) -> No
     line = listed(services)["a"]
     assert (line.status, line.review_reason) == (Status.NEEDS_REVIEW, ReviewReason.PHOTO_CHANGED)
     assert (line.category, line.suggestion) == ("Light", "Middle")
-    assert Verdict.CORRECTED == "corrected"
 
 
 def test_a_write_with_a_lost_lease_changes_no_row(services: Services, tmp_path: Path) -> None:
