@@ -38,7 +38,7 @@ class Augmentation:
     tone: float = 0.3
     gamma_limit: float = 0.35
     gain_limit: float = 0.2
-    erase: float = 0.3
+    erase: float = 0.4
     erase_limit: float = 0.45
 
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 from rich.console import Console
 
-from model_training.calibrate import find_temperature
 from model_training.configuration import TrainingConfig
 from model_training.datasets.sources import find_source
 from model_training.splits import divide
-from model_training.strangeness import METHOD, Strangeness, fit
-from model_training.thresholds import acceptance_spec, judge, ood_threshold
 from tagging.errors import TrainingDataError
-from tagging.images.model_input import PREPROCESSING_VERSION
-from tagging.model_card import InputSpec, ModelCard, NetworkSpec, OutOfDistributionSpec
-
-if TYPE_CHECKING:
-    from model_training.datasets.labelled import LabelledImages
-    from model_training.splits import Split
-    from model_training.train import TrainedNetwork
-
-TARGET_PRECISION: Final = 0.99
 
 
 def run_train(
@@ -71,6 +58,7 @@ def run_train(
     source = find_source(data, data_dir=data_dir, cache_dir=cache_dir, console=console)
 
     from model_training.bundle import ensure_free, write_bundle
+    from model_training.finish import finish
     from model_training.train import train_network
 
     ensure_free(out, replace=replace)
@@ -91,7 +79,7 @@ def run_train(
         resume=resume,
         console=console,
     )
-    card, strangeness = _judged(out.name, source.name, trained, settings, labelled, split, limit)
+    card, strangeness = finish(out.name, source.name, trained, settings, labelled, split, limit)
     write_bundle(out, trained.model, strangeness, card, replace=replace)
     acceptance = card.acceptance
     console.print(
@@ -117,76 +105,3 @@ def run_evaluate(
 
     source = find_source(data, data_dir=data_dir, cache_dir=cache_dir, console=console)
     return evaluate_bundle(bundle, source, test=test, record=record)
-
-
-def _judged(
-    folder_name: str,
-    data_name: str,
-    trained: TrainedNetwork,
-    settings: TrainingConfig,
-    labelled: LabelledImages,
-    split: Split,
-    limit: int | None,
-) -> tuple[ModelCard, Strangeness]:
-    """Calibrate, set the thresholds, and write down what came of it. No file is written here."""
-    from model_training.bundle import (
-        STATISTICS_NAME,
-        WEIGHTS_NAME,
-        LoadedNetwork,
-        software_versions,
-    )
-    from model_training.evaluate import figures
-    from model_training.networks import with_features
-    from model_training.predict import in_batches
-
-    both = with_features(trained.model)
-    train = labelled.take(split.train)
-    _, features = in_batches(both.predict_on_batch, train.images)
-    strangeness = fit(features, train.labels)
-    network = LoadedNetwork(model=both, strangeness=strangeness)
-    select, holdout = labelled.take(split.select), labelled.take(split.holdout)
-    select_logits, select_scores = in_batches(network.answer, select.images)
-    holdout_logits, holdout_scores = in_batches(network.answer, holdout.images)
-    temperature = find_temperature(select_logits, select.labels)
-    strange = ood_threshold(select_scores)
-    cut = {"temperature": temperature, "ood_threshold": strange}
-    names = [category.name for category in labelled.categories]
-    acceptance = acceptance_spec(
-        judge(select_logits, select_scores, select.labels, **cut),
-        judge(holdout_logits, holdout_scores, holdout.labels, **cut),
-        names=names,
-        target=TARGET_PRECISION,
-    )
-    name, _, number = folder_name.rpartition("-")
-    height, width, channels = labelled.images.shape[1:]
-    card = ModelCard(
-        name=name or folder_name,
-        version=number if name else "1",
-        description=f"{settings.network} trained on {data_name} for {settings.epochs} epochs",
-        network=NetworkSpec(name=settings.network, parameters=dict(trained.parameters)),
-        categories=list(labelled.categories),
-        input=InputSpec(kind="fashion-mnist", height=height, width=width, channels=channels),
-        preprocessing_version=PREPROCESSING_VERSION,
-        temperature=temperature,
-        acceptance=acceptance,
-        out_of_distribution=OutOfDistributionSpec(
-            method=METHOD, threshold=strange, statistics=STATISTICS_NAME
-        ),
-        weights=WEIGHTS_NAME,
-        metrics={},
-        data={
-            "name": data_name,
-            "files_md5": dict(labelled.sources),
-            "limit": limit,
-            "split": dict(split.facts()),
-        },
-        versions=software_versions(),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={},
-    )
-    metrics = {
-        "select": figures(card, select_logits, select_scores, select),
-        "holdout": figures(card, holdout_logits, holdout_scores, holdout),
-        "training": {"config": settings.as_dict(), "epochs": list(trained.history)},
-    }
-    return card.model_copy(update={"metrics": metrics}), strangeness

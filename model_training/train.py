@@ -32,7 +32,12 @@ from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpo
 from model_training.configuration import TrainingConfig
 from model_training.datasets.labelled import LabelledImages
 from model_training.measures import accuracy, negative_log_likelihood
-from model_training.networks import build, compiles_for_itself, dtype_policy
+from model_training.networks import (
+    build,
+    compiles_for_itself,
+    dtype_policy,
+    fastest_dtype_policy,
+)
 from model_training.predict import predict_logits
 
 
@@ -71,6 +76,8 @@ def train_network(
         BundleError: the network's parameters do not fit.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
+    if config.dtype_policy == "auto":
+        config = config.changed(dtype_policy=fastest_dtype_policy())
     parameters = dict(config.parameters) | {
         "input_shape": list(train.images.shape[1:]),
         "categories": len(train.categories),
