@@ -144,12 +144,15 @@ class Prediction:
 
     `top_k`: best first, at most `TOP_K`. `ood_score` is that of the least strange image.
     `disagreeing`: the categories that single images point to confidently, when more than one.
+    `ancestors`: of the best category, the wider ones (`Taxonomy.wider`), nearest first, each with
+    the sum over all its categories.
     """
 
     top_k: tuple[CategoryConfidence, ...]
     ood_score: float
     out_of_distribution: bool
     disagreeing: tuple[str, ...] = ()
+    ancestors: tuple[CategoryConfidence, ...] = ()
 
     @property
     def suggestion(self) -> str:
@@ -161,11 +164,79 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taxonomy:
+    """The categories that a model tells apart, and what they belong to.
+
+    `leaves`: in the order of the model's outputs. `parents`: leaf or inner node -> its parent; one
+    without an entry stands at the top.
+    """
+
+    leaves: tuple[str, ...]
+    parents: Mapping[str, str] = field(default_factory=dict)
+
+    def ancestors(self, name: str) -> tuple[str, ...]:
+        """From the parent of `name` up to the top."""
+        found: list[str] = []
+        while (above := self.parents.get(name)) is not None and above not in found:
+            found.append(above)
+            name = above
+        return tuple(found)
+
+    def leaves_under(self, node: str) -> npt.NDArray[np.int64]:
+        """Indices into `leaves`, int64."""
+        return np.array(
+            [i for i, leaf in enumerate(self.leaves) if node in self.ancestors(leaf)], np.int64
+        )
+
+    def wider(self, leaf: str) -> tuple[str, ...]:
+        """The ancestors of `leaf` that hold more leaves than the node below, nearest first.
+
+        Falling back from Trouser to Bottoms says nothing new where Trouser is all that there is.
+        """
+        found: list[str] = []
+        held = 1
+        for node in self.ancestors(leaf):
+            if (now := len(self.leaves_under(node))) > held:
+                found.append(node)
+                held = now
+        return tuple(found)
+
+    def distance(self, one: str, other: str) -> int:
+        """Steps from one node up to the nearest node that both belong to and down to the other.
+
+        0 for the same, 2 for two with the same parent; the tops of the tree hang on one root.
+        """
+        left, right = (one, *self.ancestors(one)), (other, *self.ancestors(other))
+        shared = len({*left} & {*right})
+        return len(left) + len(right) - 2 * shared
+
+
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """From which confidence a category is accepted. `by_category` overrides `fallback`.
 
-    A threshold above 1 accepts nothing.
+    `by_parent` is the same for the inner nodes of the taxonomy, which have no fallback: one that
+    is not listed is never accepted. A threshold above 1 accepts nothing.
     """
+
+    fallback: float
+    by_category: Mapping[str, float] = field(default_factory=dict)
+    by_parent: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, category: str) -> float:
+        return self.by_category.get(category, self.fallback)
+
+    def sure_ancestor(self, prediction: Prediction) -> CategoryConfidence | None:
+        """The nearest ancestor of the best category that reaches its threshold, if any."""
+        for one in prediction.ancestors:
+            if one.confidence >= self.by_parent.get(one.category, math.inf):
+                return one
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OodBounds:
+    """From which score an image is out of distribution, by the category it looks most like."""
 
     fallback: float
     by_category: Mapping[str, float] = field(default_factory=dict)
@@ -176,19 +247,29 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """A snapshot of what governs acceptance: the autopilot's state and the thresholds."""
+    """A snapshot of what governs acceptance.
+
+    `accept_parent`: whether a product whose category is unsure, but whose parent category is sure
+    enough, is tagged with the parent; otherwise it goes to a person with the parent pre-selected.
+    """
 
     autopilot: Autopilot
     thresholds: Thresholds
+    accept_parent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Where a prediction puts a product. `category` is set only when `status` is `tagged`."""
+    """Where a prediction puts a product. `category` is set only when `status` is `tagged`.
+
+    `suggested`: the category, or the parent category, that the product stands under or that a
+    person finds pre-selected, with its confidence.
+    """
 
     status: Status
     category: str | None
     review_reason: ReviewReason | None
+    suggested: CategoryConfidence
 
 
 def softmax_log_probs(
@@ -209,22 +290,25 @@ def softmax_log_probs(
 def aggregate(
     evidence: Sequence[ImageEvidence],
     *,
-    categories: Sequence[str],
-    ood_threshold: float,
+    taxonomy: Taxonomy,
+    ood_bounds: OodBounds,
     thresholds: Thresholds,
 ) -> Prediction:
     """One prediction from all readable images of a product: the mean of their log-probabilities.
 
-    Images at or above `ood_threshold` are left out; if that leaves none, all count and the
-    prediction says `out_of_distribution`. Images disagree when at least two of those that count
-    pass the threshold of different categories by themselves.
+    Images out of distribution are left out; if that leaves none, all count and the prediction says
+    `out_of_distribution`. Images disagree when at least two of those that count pass the threshold
+    of different categories by themselves.
 
     Raises:
         ValueError: `evidence` is empty (a product without a readable image has no prediction).
     """
     if not evidence:
         raise ValueError("aggregate needs the evidence of at least one image, got none")
-    familiar = [e for e in evidence if e.ood_score < ood_threshold]
+    leaves = taxonomy.leaves
+    familiar = [
+        e for e in evidence if e.ood_score < ood_bounds.of(leaves[int(np.argmax(e.log_probs))])
+    ]
     counted = familiar or list(evidence)
     mean = np.mean([e.log_probs for e in counted], axis=0)  # (categories,)
     mean = mean - (mean.max() + math.log(np.exp(mean - mean.max()).sum()))
@@ -232,16 +316,23 @@ def aggregate(
     confident: dict[str, None] = {}
     for one in counted:
         best = int(np.argmax(one.log_probs))
-        if math.exp(one.log_probs[best]) >= thresholds.of(categories[best]):
-            confident[categories[best]] = None
+        if math.exp(one.log_probs[best]) >= thresholds.of(leaves[best]):
+            confident[leaves[best]] = None
     return Prediction(
         top_k=tuple(
-            CategoryConfidence(category=categories[i], confidence=min(1.0, math.exp(mean[i])))
+            CategoryConfidence(category=leaves[i], confidence=min(1.0, math.exp(mean[i])))
             for i in order
         ),
         ood_score=min(e.ood_score for e in counted),
         out_of_distribution=not familiar,
         disagreeing=tuple(confident) if len(confident) > 1 else (),
+        ancestors=tuple(
+            CategoryConfidence(
+                category=node,
+                confidence=min(1.0, float(np.exp(mean[taxonomy.leaves_under(node)]).sum())),
+            )
+            for node in taxonomy.wider(leaves[int(order[0])])
+        ),
     )
 
 
@@ -251,17 +342,32 @@ def decide(prediction: Prediction, rules: Rules) -> Decision:
     The first reason that holds is given, strangest first: a picture of no known kind says more to
     a reviewer than its low confidence does.
     """
+    best = prediction.top_k[0]
     if prediction.out_of_distribution:
-        return _flag(ReviewReason.OUT_OF_DISTRIBUTION)
+        return _flag(ReviewReason.OUT_OF_DISTRIBUTION, best)
     if rules.autopilot is Autopilot.OFF:
-        return _flag(ReviewReason.AUTOPILOT_OFF)
+        return _flag(ReviewReason.AUTOPILOT_OFF, best)
     if prediction.disagreeing:
-        return _flag(ReviewReason.IMAGES_DISAGREE)
+        return _flag(ReviewReason.IMAGES_DISAGREE, best)
     # Asked this way round, so that a confidence that is no number is not accepted either.
-    if not prediction.confidence >= rules.thresholds.of(prediction.suggestion):
-        return _flag(ReviewReason.LOW_CONFIDENCE)
-    return Decision(status=Status.TAGGED, category=prediction.suggestion, review_reason=None)
+    if best.confidence >= rules.thresholds.of(best.category):
+        return _accept(best)
+    parent = rules.thresholds.sure_ancestor(prediction)
+    if parent is None:
+        return _flag(ReviewReason.LOW_CONFIDENCE, best)
+    return _accept(parent) if rules.accept_parent else _flag(ReviewReason.LOW_CONFIDENCE, parent)
 
 
-def _flag(reason: ReviewReason) -> Decision:
-    return Decision(status=Status.NEEDS_REVIEW, category=None, review_reason=reason)
+def _accept(suggested: CategoryConfidence) -> Decision:
+    return Decision(
+        status=Status.TAGGED,
+        category=suggested.category,
+        review_reason=None,
+        suggested=suggested,
+    )
+
+
+def _flag(reason: ReviewReason, suggested: CategoryConfidence) -> Decision:
+    return Decision(
+        status=Status.NEEDS_REVIEW, category=None, review_reason=reason, suggested=suggested
+    )

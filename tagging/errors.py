@@ -19,6 +19,10 @@ class NotFoundError(AtelierError):
     """Something was asked for by a name or id that does not exist."""
 
 
+class ReviewError(AtelierError):
+    """A verdict cannot be recorded (other photos now, decided already, no such category)."""
+
+
 class SchemaError(AtelierError):
     """The database is not at the migration this version needs."""
 

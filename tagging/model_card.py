@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tagging.domain import Thresholds
+from tagging.domain import OodBounds, Taxonomy, Thresholds
 from tagging.errors import BundleError
 
 CARD_NAME: Final = "card.json"
@@ -53,6 +53,19 @@ class NetworkSpec(_Value):
     parameters: dict[str, Any]
 
 
+class ParentAcceptance(_Value):
+    """Thresholds of the inner nodes, for what is not accepted as one of their categories.
+
+    Counts and bound as in `AcceptanceSpec`, of what only the parent accepts; an error is a product
+    that does not belong under it.
+    """
+
+    by_parent: dict[str, float] = {}
+    holdout_accepted: int = Field(ge=0, default=0)
+    holdout_errors: int = Field(ge=0, default=0)
+    error_upper: float = Field(ge=0, le=1, default=1.0)
+
+
 class AcceptanceSpec(_Value):
     """Thresholds, the precision they were set for, and what the hold-out said of them.
 
@@ -67,24 +80,42 @@ class AcceptanceSpec(_Value):
     holdout_accepted: int = Field(ge=0)
     holdout_errors: int = Field(ge=0)
     error_upper: float = Field(ge=0, le=1)
+    parents: ParentAcceptance = ParentAcceptance()
 
     def thresholds(self) -> Thresholds:
-        return Thresholds(fallback=self.fallback, by_category=dict(self.by_category))
+        return Thresholds(
+            fallback=self.fallback,
+            by_category=dict(self.by_category),
+            by_parent=dict(self.parents.by_parent),
+        )
 
 
 class OutOfDistributionSpec(_Value):
-    """How a bundle scores strangeness (`model_training.strangeness`), and from where it counts.
+    """What tells strange images apart, and from where it counts.
 
-    A score at or above `threshold` is out of distribution. `statistics` is a file of the bundle.
+    `network` is one that `model_training.networks` builds, with its weights in a file of the
+    bundle; its one logit is the score: higher is stranger, without a fixed range. A score at or
+    above the threshold of the category that the image looks most like is out of distribution.
     """
 
-    method: Literal["relative-mahalanobis"]
+    method: Literal["sentinel"]
+    network: NetworkSpec
+    weights: str
     threshold: float
-    statistics: str
+    by_category: dict[str, float] = {}
+
+    def bounds(self) -> OodBounds:
+        return OodBounds(fallback=self.threshold, by_category=dict(self.by_category))
 
 
 class ModelCard(_Value):
-    """See the module's text. `files` maps each file's name to its sha256, the card excepted."""
+    """See the module's text.
+
+    `parents` are the inner nodes of the taxonomy that have a parent themselves; an inner node that
+    is not listed stands at the top. `acceptance` is for the target precision that holds unless the
+    retailer asks for another; `operating_points` has all that were prepared for, by the target as
+    text ("0.98"). `files` maps each file's name to its sha256, the card excepted.
+    """
 
     format: Literal[1] = CARD_FORMAT
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -92,10 +123,12 @@ class ModelCard(_Value):
     description: str
     network: NetworkSpec
     categories: list[Category] = Field(min_length=2)
+    parents: list[Category] = []
     input: InputSpec
     preprocessing_version: str
     temperature: float = Field(gt=0)
     acceptance: AcceptanceSpec
+    operating_points: dict[str, AcceptanceSpec] = {}
     out_of_distribution: OutOfDistributionSpec
     weights: str
     metrics: dict[str, Any]
@@ -104,13 +137,63 @@ class ModelCard(_Value):
     created_at: str
     files: dict[str, str]
 
+    @model_validator(mode="after")
+    def _hangs_together(self) -> ModelCard:
+        leaves = [c.name for c in self.categories]
+        nodes = [c.name for c in self.parents]
+        twice = sorted({n for n in leaves + nodes if (leaves + nodes).count(n) > 1})
+        above = {c.parent for c in (*self.categories, *self.parents)}
+        if twice := twice or sorted(n for n in leaves if n in above):
+            raise ValueError(f"a name stands for one category or one parent; {twice} for several")
+        taxonomy = self.taxonomy
+        for name in leaves + nodes:
+            chain = taxonomy.ancestors(name)
+            if chain and taxonomy.parents.get(chain[-1]) is not None:
+                raise ValueError(f"the parents of {name!r} go round in a circle: {chain}")
+        for text, spec in self.operating_points.items():
+            if float(text) != spec.target_precision:
+                raise ValueError(
+                    f"the operating point {text!r} is for a precision of {spec.target_precision}"
+                )
+        return self
+
     @property
     def category_names(self) -> list[str]:
         return [c.name for c in self.categories]
 
     @property
+    def taxonomy(self) -> Taxonomy:
+        return Taxonomy(
+            leaves=tuple(c.name for c in self.categories),
+            parents={
+                c.name: c.parent for c in (*self.categories, *self.parents) if c.parent is not None
+            },
+        )
+
+    @property
     def title(self) -> str:
         return f"{self.name}:{self.version}"
+
+    def at(self, target: float | None = None) -> AcceptanceSpec:
+        """The thresholds for a target precision; None for the bundle's default.
+
+        A target between two prepared ones gets the stricter.
+
+        Raises:
+            BundleError: the target is stricter than any that was prepared.
+        """
+        if target is None:
+            return self.acceptance
+        prepared = {
+            s.target_precision: s for s in (*self.operating_points.values(), self.acceptance)
+        }
+        for precision in sorted(prepared):
+            if precision >= target:
+                return prepared[precision]
+        raise BundleError(
+            f"{self.title} has no thresholds for a precision of {target:.2%}; its strictest are "
+            f"for {max(prepared):.2%}. Choose that, or train for a stricter one."
+        )
 
 
 def read_card(bundle: Path) -> ModelCard:
@@ -137,7 +220,7 @@ def read_bundle(bundle: Path) -> ModelCard:
         BundleError: a file is missing or altered, or a listed name leaves the folder.
     """
     card = read_card(bundle)
-    for needed in (card.weights, card.out_of_distribution.statistics):
+    for needed in (card.weights, card.out_of_distribution.weights):
         if needed not in card.files:
             raise BundleError(f"{bundle}: the card lists no sha256 for {needed!r}, which it uses.")
     for name, expected in card.files.items():

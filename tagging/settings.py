@@ -14,6 +14,8 @@ from typing import Literal
 from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tagging.autopilot import AUDIT_SHARE
+
 _MIB = 1024 * 1024
 
 
@@ -63,6 +65,13 @@ class Settings(BaseSettings):
     image_max_seconds: int = Field(default=5, ge=1, description="CPU seconds to decode one image.")
     image_max_memory_bytes: int = Field(
         default=512 * _MIB, ge=64 * _MIB, description="Memory to decode one image."
+    )
+
+    audit_share: float = Field(
+        default=AUDIT_SHARE,
+        ge=0,
+        le=1,
+        description="Part of the accepted products that people check, to state the error.",
     )
 
     beat_s: float = Field(default=2.0, gt=0, description="How often work in hand shows progress.")

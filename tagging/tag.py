@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from tagging.database import batches, models, products
+from tagging.autopilot import AUDIT_SHARE, in_audit_sample
+from tagging.database import autopilots, batches, models, products
 from tagging.database.batches import Lease, LeasedProduct
 from tagging.database.models import KnownModel
 from tagging.database.products import Classified, Failed, ImageFailure, ImageLogits
@@ -28,6 +29,7 @@ from tagging.domain import (
     FailureCode,
     ImageEvidence,
     Rules,
+    Status,
     aggregate,
     decide,
     softmax_log_probs,
@@ -36,7 +38,7 @@ from tagging.errors import AtelierError
 from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.store import ImageStore
 from tagging.in_hand import InHand, Work
-from tagging.model_card import InputSpec, ModelCard
+from tagging.model_card import InputSpec, ModelCard, card_fingerprint
 
 STEP_IMAGES: Final = 256
 """Images decoded and classified between two marks of progress, at most."""
@@ -127,6 +129,7 @@ class Tagger:
     worker: str
     preprocessing_version: str
     now: Callable[[], dt.datetime]
+    audit_share: float = AUDIT_SHARE
 
     def tag_batch(self, batch_id: int) -> BatchReport | None:
         """Tag a batch, if it is still to be done. None: somebody else has it, or it is done.
@@ -276,7 +279,7 @@ class Tagger:
                 return None
             rules = Rules(
                 autopilot=models.autopilot(session, lease.retailer_id, model.id),
-                thresholds=model.card.acceptance.thresholds(),
+                thresholds=model.card.at().thresholds(),
             )
             classified: list[Classified] = []
             failed: list[Failed] = []
@@ -303,9 +306,44 @@ class Tagger:
                 model_id=model.id,
                 preprocessing_version=self.preprocessing_version,
                 now=now,
+                audited=audit_sample(
+                    wanted,
+                    classified,
+                    key=autopilots.audit_key(session, lease.retailer_id, now=now),
+                    retailer_id=lease.retailer_id,
+                    card=model.card,
+                    share=self.audit_share,
+                ),
             )
             session.commit()
         return len(failed)
+
+
+def audit_sample(
+    wanted: Sequence[LeasedProduct],
+    classified: Sequence[Classified],
+    *,
+    key: bytes,
+    retailer_id: int,
+    card: ModelCard,
+    share: float,
+) -> set[int]:
+    """Ids of the accepted products that people check, whatever their confidence. Pure."""
+    skus = {product.product_id: product.sku for product in wanted}
+    model = card_fingerprint(card)
+    return {
+        one.product_id
+        for one in classified
+        if one.decision.status is Status.TAGGED
+        and in_audit_sample(
+            key,
+            retailer_id=retailer_id,
+            sku=skus[one.product_id],
+            image_set=one.image_set,
+            model=model,
+            share=share,
+        )
+    }
 
 
 def _told(error: Exception) -> str:
@@ -344,8 +382,8 @@ def judge(
         )
     prediction = aggregate(
         evidence,
-        categories=card.category_names,
-        ood_threshold=card.out_of_distribution.threshold,
+        taxonomy=card.taxonomy,
+        ood_bounds=card.out_of_distribution.bounds(),
         thresholds=rules.thresholds,
     )
     return Classified(

@@ -58,7 +58,10 @@ def stand_in_card(name: str = "shades", version: str = "1", fallback: float = 0.
             error_upper=0.009,
         ),
         out_of_distribution=OutOfDistributionSpec(
-            method="relative-mahalanobis", threshold=0.0, statistics="none"
+            method="sentinel",
+            network=NetworkSpec(name="none", parameters={}),
+            weights="none",
+            threshold=0.0,
         ),
         weights="none",
         metrics={},

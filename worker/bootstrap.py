@@ -150,12 +150,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
 @contextmanager
 def open_worker(settings: Settings) -> Iterator[WorkerRuntime]:
     """A worker's services. The decoders are started first, before TensorFlow is imported."""
-    limits = ImageLimits(
-        max_bytes=settings.image_max_bytes,
-        max_pixels=settings.image_max_pixels,
-        max_seconds=settings.image_max_seconds,
-        max_memory_bytes=settings.image_max_memory_bytes,
-    )
+    limits = image_limits(settings)
     with open_runtime(settings) as runtime, DecoderPool(settings.decoders, limits) as decoders:
         name = f"{socket.gethostname()}:{os.getpid()}"
         classifiers = ClassifierShelf(
@@ -177,6 +172,7 @@ def open_worker(settings: Settings) -> Iterator[WorkerRuntime]:
                     worker=name,
                     preprocessing_version=PREPROCESSING_VERSION,
                     now=utc_now,
+                    audit_share=settings.audit_share,
                 ),
                 sweeper=Sweeper(
                     database=runtime.database,
@@ -190,6 +186,16 @@ def open_worker(settings: Settings) -> Iterator[WorkerRuntime]:
             )
         finally:
             classifiers.close()
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """What one image may cost."""
+    return ImageLimits(
+        max_bytes=settings.image_max_bytes,
+        max_pixels=settings.image_max_pixels,
+        max_seconds=settings.image_max_seconds,
+        max_memory_bytes=settings.image_max_memory_bytes,
+    )
 
 
 def bundle_folders(settings: Settings) -> list[Path]:

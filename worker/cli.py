@@ -22,11 +22,12 @@ from rich.markup import escape
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import batches, models, uploads
+from tagging.database import autopilots, batches, uploads
 from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.ingest import UploadSummary
 from worker import console
+from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, open_runtime, utc_now
 from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
@@ -275,10 +276,7 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
             "by_status": counts,
             "batches": in_batches,
             "products_per_s": batches.recent_rate(session),
-            "autopilots": [
-                {"retailer": line.name, "model": line.model, "autopilot": line.autopilot}
-                for line in models.retailers(session)
-            ],
+            "autopilots": [autopilot_json(standing) for standing in autopilots.standings(session)],
         }
 
 
@@ -290,12 +288,8 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
         f"  rate: {now['products_per_s']:,.1f} products/s over the last minute",
     ]
     with runtime.database.read() as session:
-        for line in models.retailers(session):
-            if line.model is not None and line.autopilot is not None:
-                card = models.find_model(session, line.model).card
-                lines.append(
-                    f"  {console.plain(line.name)}: {console.autopilot_text(card, line.autopilot)}"
-                )
+        for standing in autopilots.standings(session):
+            lines += [f"  {line}" for line in autopilot_lines(standing)]
         if upload is None:
             lines += [
                 f"  upload {one.id}: {one.state} from {console.plain(one.source)}"
@@ -330,10 +324,12 @@ def _errors_for_people() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
-    from worker import cli_catalog, cli_train
+    from worker import cli_catalog, cli_report, cli_review, cli_train
 
     cli_catalog.add_to(app)
     cli_train.add_to(app)
+    cli_report.add_to(app)
+    cli_review.add_to(app)
     with _errors_for_people():
         app()
 

@@ -14,13 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tagging.database import models, products, schema, uploads
+from tagging.database import autopilots, models, products, schema, uploads
 from tagging.database.products import ProductFilter
 from tagging.database.session import Database
 from tagging.domain import Autopilot, Status
 from tagging.errors import SchemaError
 from tagging.model_card import read_bundle
 from worker import console
+from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, bundle_folders, open_runtime, utc_now
 from worker.options import Home, Json, settings_for
 
@@ -97,7 +98,7 @@ def list_products(
                 console.err().print(f"the first {most}; `atelier products export` has all of them")
             return
         found = products.listing(runtime.database, wanted, limit=limit)
-        with _reader_may_leave():
+        with reader_may_leave():
             if as_json:
                 console.write_json_array(found, sys.stdout)
             elif form is Format.CSV:
@@ -132,7 +133,7 @@ def export_products(
         min_confidence=min_confidence,
         max_confidence=max_confidence,
     )
-    with open_runtime(settings) as runtime, _reader_may_leave(), _writing(output) as stream:
+    with open_runtime(settings) as runtime, reader_may_leave(), writing(output) as stream:
         _check_names(runtime, wanted)
         found = products.listing(runtime.database, wanted)
         if as_json:
@@ -150,7 +151,7 @@ def export_products(
 
 
 @contextmanager
-def _reader_may_leave() -> Iterator[None]:
+def reader_may_leave() -> Iterator[None]:
     """A reader of our output that goes away (`| head`) is no failure of ours."""
     try:
         yield
@@ -161,7 +162,7 @@ def _reader_may_leave() -> Iterator[None]:
 
 
 @contextmanager
-def _writing(path: Path | None) -> Iterator[TextIO]:
+def writing(path: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears under its name only when it is complete."""
     if path is None:
         yield sys.stdout
@@ -283,21 +284,20 @@ def show_model(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """A bundle's card."""
+    """A bundle's card, and what it may accept for whom."""
     settings, as_json = settings_for(context, home, as_json)
     with open_runtime(settings) as runtime:
         runtime.default_model()
         _register_found(runtime)
         with runtime.database.read() as session:
             found = models.find_model(session, model)
-            states = [
-                (r.name, r.autopilot)
-                for r in models.retailers(session)
-                if r.model == found.card.title
-            ]
+            standings = autopilots.standings(session, found.card.title)
     card = found.card
     if as_json:
-        console.print_json(card.model_dump(mode="json") | {"path": str(found.path)})
+        shown = [autopilot_json(standing) for standing in standings]
+        console.print_json(
+            card.model_dump(mode="json") | {"path": str(found.path), "autopilots": shown}
+        )
         return
     show = console.out()
     show.print(f"[bold]{card.title}[/bold]  {console.plain(card.description)}")
@@ -311,9 +311,12 @@ def show_model(
         text = f"{threshold:.3f}" if threshold <= 1 else "accepts nothing"
         name, parent = console.plain(category.name), console.plain(category.parent or "")
         show.print(f"    {name:<16} {text:<16} [dim]{parent}[/dim]")
-    for retailer, state in states or [("no retailer yet", Autopilot.PROVISIONAL)]:
-        said = console.autopilot_text(card, state or Autopilot.PROVISIONAL)
-        show.print(f"  {console.plain(retailer)}: {said}")
+    if not standings:
+        said = console.autopilot_text(card, Autopilot.PROVISIONAL)
+        show.print(f"  no retailer yet: {said}")
+    for standing in standings:
+        for line in autopilot_lines(standing):
+            show.print(f"  {line}", soft_wrap=True)
     for part in ("select", "holdout", "test"):
         if figures := card.metrics.get(part):
             show.print(f"  {part:<8} {_figures_text(figures)}", markup=False)

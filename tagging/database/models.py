@@ -138,7 +138,7 @@ def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.dat
         session.execute(sa.select(Category.name).where(Category.retailer_id == retailer)).scalars()
     )
     wanted: dict[str, str | None] = {parent: None for c in card.categories if (parent := c.parent)}
-    wanted |= {c.name: c.parent for c in card.categories}
+    wanted |= {c.name: c.parent for c in (*card.parents, *card.categories)}
     session.add_all(
         Category(retailer_id=retailer, name=name, parent=parent)
         for name, parent in wanted.items()
@@ -156,6 +156,17 @@ def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.dat
             )
         )
     session.flush()
+
+
+def in_charge(session: Session, retailer: int) -> KnownModel:
+    """The model in charge of a retailer, by primary key. Raises NotFoundError."""
+    charge = session.get(ModelInCharge, retailer)
+    if charge is None:
+        raise NotFoundError(
+            f"no model is in charge of retailer {retailer}; `atelier retailers add NAME --model "
+            "NAME:VERSION` puts one in charge"
+        )
+    return get_model(session, charge.model_id)
 
 
 def autopilot(session: Session, retailer: int, model_id: int) -> Autopilot:

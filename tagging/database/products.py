@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,10 +150,12 @@ def write_outcomes(
     model_id: int,
     preprocessing_version: str,
     now: dt.datetime,
+    audited: Collection[int] = (),
 ) -> None:
     """Append predictions and move products, only those that still have the photos that were seen.
 
     A product on which a person decided keeps status and category; only its suggestion changes.
+    `audited`: ids of the accepted products that are in the audit sample.
     The caller holds the lease's row locked. All products are locked first, in the order of their
     keys, as filing does.
     """
@@ -203,7 +205,7 @@ def write_outcomes(
             )
         )
     }
-    _move_classified(session, classified, prediction_ids, now=now)
+    _move_classified(session, classified, prediction_ids, audited=audited, now=now)
     _move_failed(session, failed, now=now)
 
 
@@ -212,6 +214,7 @@ def _move_classified(
     classified: Sequence[Classified],
     prediction_ids: dict[tuple[int, str], int],
     *,
+    audited: Collection[int],
     now: dt.datetime,
 ) -> None:
     ordered = sorted(classified, key=lambda one: one.product_id)
@@ -223,8 +226,9 @@ def _move_classified(
             "to_category": one.decision.category,
             "to_decided_by": "model" if one.decision.category is not None else None,
             "to_reason": one.decision.review_reason,
-            "to_suggestion": one.prediction.suggestion,
-            "to_confidence": one.prediction.confidence,
+            "to_audit": one.product_id in audited,
+            "to_suggestion": one.decision.suggested.category,
+            "to_confidence": one.decision.suggested.confidence,
             "to_prediction": prediction_ids[one.product_id, one.image_set],
         }
         for one in ordered
@@ -251,6 +255,7 @@ def _move_classified(
             category=sa.bindparam("to_category"),
             decided_by=sa.bindparam("to_decided_by"),
             review_reason=sa.bindparam("to_reason", type_=products.c.review_reason.type),
+            audit=sa.bindparam("to_audit"),
             failure_code=None,
             failure_detail=None,
             **suggestion,
@@ -266,7 +271,7 @@ def _move_classified(
     )
 
 
-_DECISION_KEYS = {"to_status", "to_category", "to_decided_by", "to_reason"}
+_DECISION_KEYS = {"to_status", "to_category", "to_decided_by", "to_reason", "to_audit"}
 
 
 def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime) -> None:
@@ -307,7 +312,7 @@ def listing(
         size = PAGE if left is None else min(PAGE, left)
         with database.read() as session:
             page = _page(session, wanted, after=after, size=size)
-            images = _images_of(session, [product.image_set for product, *_ in page])
+            images = images_of(session, [product.image_set for product, *_ in page])
         for product, retailer, name, version, top_k in page:
             yield ProductLine(
                 retailer=retailer,
@@ -364,7 +369,8 @@ def _page(
     return session.execute(query).all()
 
 
-def _images_of(session: Session, image_sets: Sequence[str]) -> dict[str, list[str]]:
+def images_of(session: Session, image_sets: Sequence[str]) -> dict[str, list[str]]:
+    """Image set -> sha256s, the main photo first; by primary key."""
     found: dict[str, list[str]] = {}
     rows = session.execute(
         sa.select(ImageSetImage.image_set, ImageSetImage.sha256)

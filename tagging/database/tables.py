@@ -148,6 +148,43 @@ class AutopilotState(Base):
     since: Mapped[dt.datetime] = mapped_column(comment="Since when it is in this state.")
 
 
+class AutopilotChange(Base):
+    __tablename__ = "autopilot_changes"
+    __table_args__ = (
+        sa.Index("ix_autopilot_changes_retailer_id_model_id_id", "retailer_id", "model_id", "id"),
+        {"comment": "Every move of an autopilot; only ever appended."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    model_id: Mapped[int] = mapped_column(sa.ForeignKey("models.id"), comment="Of which model.")
+    before: Mapped[Autopilot] = mapped_column(
+        _enum(Autopilot, "autopilot_before"), comment="The state that it left."
+    )
+    state: Mapped[Autopilot] = mapped_column(
+        _enum(Autopilot, "autopilot"), comment="The state that it went to."
+    )
+    reason: Mapped[str] = mapped_column(sa.Text, comment="Why, in a sentence.")
+    changed_by: Mapped[str | None] = mapped_column(
+        sa.String(100), comment="The person who did it; NULL where verdicts did."
+    )
+    review_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("reviews.id"), comment="The newest audit verdict at that moment."
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class AuditKey(Base):
+    __tablename__ = "audit_keys"
+    __table_args__ = {"comment": "The secrets that pick the audit samples; made once, kept."}
+
+    retailer_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("retailers.id"), primary_key=True, comment="The retailer."
+    )
+    key: Mapped[str] = mapped_column(sa.String(64), comment="256 random bits, hex.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When it was made.")
+
+
 class Category(Base):
     __tablename__ = "categories"
     __table_args__ = {"comment": "A retailer's taxonomy."}
@@ -223,6 +260,14 @@ class Product(Base):
         sa.Index("ix_products_upload_id_id", "upload_id", "id"),
         # `status` counts all products by status.
         sa.Index("ix_products_status_id", "status", "id"),
+        # The audit sample is a small part, and its waiting products are listed and counted.
+        sa.Index(
+            "ix_products_audit_retailer_id_id",
+            "retailer_id",
+            "id",
+            sqlite_where=sa.text("audit = 1"),
+            postgresql_where=sa.text("audit"),
+        ),
         {"comment": "One row per (retailer, sku): the tagged catalogue."},
     )
 
@@ -419,6 +464,8 @@ class Review(Base):
     __tablename__ = "reviews"
     __table_args__ = (
         sa.Index("ix_reviews_product_id_id", "product_id", "id"),
+        # Whether a verdict was taken back is asked of every one that counts as evidence.
+        sa.Index("ix_reviews_undoes_id", "undoes_id"),
         {"comment": "What people decided; only ever appended, undone by a further row."},
     )
 
@@ -437,6 +484,29 @@ class Review(Base):
         sa.ForeignKey("reviews.id"), comment="The review that this row takes back."
     )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class AuditVerdict(Base):
+    __tablename__ = "audit_verdicts"
+    __table_args__ = (
+        sa.Index(
+            "ix_audit_verdicts_retailer_id_model_id_review_id",
+            "retailer_id",
+            "model_id",
+            "review_id",
+        ),
+        {"comment": "Reviews that say whether an accepted tag of the audit sample was wrong."},
+    )
+
+    review_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("reviews.id"), primary_key=True, comment="The review."
+    )
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    model_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("models.id"), comment="The model that accepted the tag."
+    )
+    accepted: Mapped[str] = mapped_column(sa.String(200), comment="The category it accepted.")
+    wrong: Mapped[bool] = mapped_column(comment="Whether the person's category is not under it.")
 
 
 class Leader(Base):

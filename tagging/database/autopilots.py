@@ -1,0 +1,269 @@
+"""Every query on the autopilot: the audit's key and verdicts, the states, and how they moved."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from tagging.autopilot import Next, next_state
+from tagging.database import uploads
+from tagging.database.models import KnownModel, find_model, get_model
+from tagging.database.tables import (
+    AuditKey,
+    AuditVerdict,
+    AutopilotChange,
+    AutopilotState,
+    ModelInCharge,
+    Prediction,
+    Product,
+    Retailer,
+    Review,
+)
+from tagging.domain import Autopilot, Status
+from tagging.errors import NotFoundError
+from tagging.evidence import Evidence, verdicts_to_certify, weigh
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Since when verdicts count: since a person last turned the autopilot on, or ever.
+
+    `after`: the newest audit verdict that no longer counts, 0 for none. `since`: tags accepted
+    before it are no evidence; None where all are.
+    """
+
+    after: int = 0
+    since: dt.datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where the autopilot of one retailer and one model stands, and on what grounds.
+
+    `target`: precision that the accepted tags must have. `to_certify`: how many more verdicts
+    without an error would certify it. `waiting`: how many products are `awaited`. `reason`,
+    `changed_by`: of the last move, if it ever moved.
+    """
+
+    retailer: str
+    model: KnownModel
+    state: Autopilot
+    since: dt.datetime
+    target: float
+    evidence: Evidence
+    to_certify: int
+    waiting: int
+    reason: str | None
+    changed_by: str | None
+
+
+def audit_key(session: Session, retailer_id: int, *, now: dt.datetime) -> bytes:
+    """The secret that picks this retailer's audit sample, made at first use. By primary key.
+
+    Needs a write transaction that is committed.
+    """
+    query = sa.select(AuditKey.key).where(AuditKey.retailer_id == retailer_id)
+    key = session.execute(query).scalar_one_or_none()
+    if key is None:
+        # Another process may make it at the same time; whoever comes first is right.
+        fresh = {"retailer_id": retailer_id, "key": secrets.token_hex(32), "created_at": now}
+        uploads.insert_ignoring(session, AuditKey, [fresh], key=("retailer_id",))
+        key = session.execute(query).scalar_one()
+    return bytes.fromhex(key)
+
+
+def lock(session: Session, retailer_id: int, model_id: int) -> AutopilotState:
+    """The autopilot's row, locked until the commit. By primary key. Raises NotFoundError.
+
+    Whoever adds evidence or moves the state locks it before the review's row is inserted: the
+    order of the reviews' keys is then the order in which they were weighed.
+    """
+    row = session.execute(
+        sa.select(AutopilotState)
+        .where(AutopilotState.retailer_id == retailer_id, AutopilotState.model_id == model_id)
+        .with_for_update()
+    ).scalar_one_or_none()
+    if row is None:
+        raise NotFoundError(
+            f"model {model_id} was never in charge of retailer {retailer_id}, so it has no "
+            "autopilot; `atelier retailers list` shows the models in charge"
+        )
+    return row
+
+
+def add_verdict(
+    session: Session,
+    review_id: int,
+    *,
+    retailer_id: int,
+    model_id: int,
+    accepted: str,
+    wrong: bool,
+) -> None:
+    """Count a review as evidence on the tag `accepted`."""
+    session.add(
+        AuditVerdict(
+            review_id=review_id,
+            retailer_id=retailer_id,
+            model_id=model_id,
+            accepted=accepted,
+            wrong=wrong,
+        )
+    )
+    session.flush()
+
+
+def stretch(session: Session, retailer_id: int, model_id: int) -> Stretch:
+    """Since when verdicts count. The few moves of one autopilot, by index."""
+    row = session.execute(
+        sa.select(AutopilotChange.review_id, AutopilotChange.created_at)
+        .where(
+            AutopilotChange.retailer_id == retailer_id,
+            AutopilotChange.model_id == model_id,
+            AutopilotChange.before == Autopilot.OFF,
+        )
+        .order_by(AutopilotChange.id.desc())
+        .limit(1)
+    ).first()
+    return Stretch() if row is None else Stretch(after=row.review_id or 0, since=row.created_at)
+
+
+def verdicts(session: Session, retailer_id: int, model_id: int) -> npt.NDArray[np.bool_]:
+    """(verdicts,) bool, oldest first: whether the audited tags that count were wrong.
+
+    An index scan over this stretch's audit verdicts. One that a further review took back is left
+    out, so the evidence is always what the rows say.
+    """
+    undo = aliased(Review)
+    rows = session.execute(
+        sa.select(AuditVerdict.wrong)
+        .where(
+            AuditVerdict.retailer_id == retailer_id,
+            AuditVerdict.model_id == model_id,
+            AuditVerdict.review_id > stretch(session, retailer_id, model_id).after,
+            ~sa.exists().where(undo.undoes_id == AuditVerdict.review_id),
+        )
+        .order_by(AuditVerdict.review_id)
+    ).scalars()
+    return np.fromiter(rows, dtype=np.bool_)
+
+
+def reconsider(
+    session: Session, row: AutopilotState, *, target: float, now: dt.datetime
+) -> Next | None:
+    """Move a locked autopilot to where its verdicts put it; None if it stays."""
+    evidence = weigh(verdicts(session, row.retailer_id, row.model_id), target)
+    found = next_state(row.state, evidence, target)
+    if found.state is row.state:
+        return None
+    move(session, row, found, changed_by=None, now=now)
+    return found
+
+
+def move(
+    session: Session,
+    row: AutopilotState,
+    to: Next,
+    *,
+    changed_by: str | None,
+    now: dt.datetime,
+) -> None:
+    """Put a locked autopilot into another state and remember why. `changed_by`: a person."""
+    newest = session.execute(
+        sa.select(sa.func.max(AuditVerdict.review_id)).where(
+            AuditVerdict.retailer_id == row.retailer_id, AuditVerdict.model_id == row.model_id
+        )
+    ).scalar_one()
+    session.add(
+        AutopilotChange(
+            retailer_id=row.retailer_id,
+            model_id=row.model_id,
+            before=row.state,
+            state=to.state,
+            reason=to.reason,
+            changed_by=changed_by,
+            review_id=newest,
+            created_at=now,
+        )
+    )
+    row.state, row.since = to.state, now
+    session.flush()
+
+
+def standings(session: Session, model: str | None = None) -> list[Standing]:
+    """Every retailer's autopilot of its model in charge, by the retailer's name.
+
+    `model`: `name:version`, to ask for those that it is in charge of. Reads the audit verdicts of
+    each by index.
+    """
+    query = (
+        sa.select(Retailer.name, AutopilotState)
+        .join(ModelInCharge, ModelInCharge.retailer_id == Retailer.id)
+        .join(
+            AutopilotState,
+            sa.and_(
+                AutopilotState.retailer_id == Retailer.id,
+                AutopilotState.model_id == ModelInCharge.model_id,
+            ),
+        )
+        .order_by(Retailer.name)
+    )
+    if model is not None:
+        query = query.where(ModelInCharge.model_id == find_model(session, model).id)
+    return [_standing(session, name, row) for name, row in session.execute(query).all()]
+
+
+def _standing(session: Session, retailer: str, row: AutopilotState) -> Standing:
+    model = get_model(session, row.model_id)
+    target = model.card.at().target_precision
+    evidence = weigh(verdicts(session, row.retailer_id, row.model_id), target)
+    last = session.execute(
+        sa.select(AutopilotChange)
+        .where(
+            AutopilotChange.retailer_id == row.retailer_id,
+            AutopilotChange.model_id == row.model_id,
+        )
+        .order_by(AutopilotChange.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return Standing(
+        retailer=retailer,
+        model=model,
+        state=row.state,
+        since=row.since,
+        target=target,
+        evidence=evidence,
+        to_certify=verdicts_to_certify(evidence, target),
+        waiting=session.execute(
+            sa.select(sa.func.count(Product.id)).where(
+                awaited(session, row.retailer_id, row.model_id)
+            )
+        ).scalar_one(),
+        reason=None if last is None else last.reason,
+        changed_by=None if last is None else last.changed_by,
+    )
+
+
+def awaited(session: Session, retailer_id: int, model_id: int) -> sa.ColumnElement[bool]:
+    """Which products are of the audit sample, undecided, and bring a verdict that would count.
+
+    By the partial index on the audit sample.
+    """
+    by_model = sa.exists().where(
+        Prediction.id == Product.prediction_id, Prediction.model_id == model_id
+    )
+    since = stretch(session, retailer_id, model_id).since
+    return sa.and_(
+        Product.retailer_id == retailer_id,
+        Product.audit,
+        # Asked this way round: SQLite would take the index on the status for an IN.
+        Product.status.not_in((Status.QUEUED, Status.FAILED, Status.REVIEWED)),
+        by_model,
+        sa.true() if since is None else Product.tagged_at > since,
+    )

@@ -1,0 +1,286 @@
+"""record_review: what a person says of a product, and what follows from it.
+
+One short transaction appends the review, moves the product, and, where the product is of the audit
+sample, counts the verdict as evidence and moves the autopilot. The product's row is locked first,
+then the autopilot's; so do all who lock both.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from tagging.autopilot import Next
+from tagging.database import autopilots, models, reviews
+from tagging.database.models import retailer_id as find_retailer
+from tagging.database.session import Database
+from tagging.database.tables import AutopilotState, Product, Review
+from tagging.domain import Autopilot, ReviewReason, Status, Verdict
+from tagging.errors import NotFoundError, ReviewError
+
+NAME_CHARS: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a person says of a product, and what they saw when they said it.
+
+    `category`: the right one, with `corrected` only. `image_set` and `prediction_id`: of the
+    photos and the prediction that they looked at.
+    """
+
+    retailer_id: int
+    sku: str
+    image_set: str
+    prediction_id: int | None
+    verdict: Verdict
+    reviewer: str
+    category: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of an answer. `repeated`: the same person had said the same already.
+
+    `autopilot`: where the autopilot moved because of it, and why; None if it stayed.
+    """
+
+    review_id: int
+    status: Status
+    category: str | None
+    repeated: bool = False
+    autopilot: Next | None = None
+
+
+def record_review(database: Database, answer: Answer, *, now: dt.datetime) -> Recorded:
+    """Append the answer and do what follows from it, all or nothing.
+
+    Raises:
+        NotFoundError: the retailer has no such product.
+        ReviewError: the answer makes no sense, or is about what is no longer so: other photos,
+            another prediction, or somebody decided already.
+    """
+    reviewer = person(answer.reviewer)
+    with database.write() as session:
+        product = reviews.lock_product(session, answer.retailer_id, answer.sku)
+        if product is None:
+            raise NotFoundError(
+                f"this retailer has no product {answer.sku!r}; `atelier products list` shows them"
+            )
+        if product.status is Status.REVIEWED:
+            return _again(session, product, answer, reviewer)
+        _require_open(product)
+        _require_seen(product, answer)
+        if (said := _unsure_before(session, product, answer, reviewer)) is not None:
+            return said
+        category = _category(session, product, answer)
+        state = _audited_by(session, product, answer.verdict)
+        accepted = product.suggestion
+        review = reviews.add_review(
+            session,
+            product,
+            verdict=answer.verdict,
+            category=category,
+            reviewer=reviewer,
+            now=now,
+        )
+        _move(product, answer.verdict, category, now=now)
+        moved = None
+        if state is not None and accepted is not None:
+            moved = _count(session, state, review, accepted, now=now)
+        session.commit()
+        return Recorded(
+            review_id=review.id,
+            status=product.status,
+            category=product.category,
+            autopilot=moved,
+        )
+
+
+def turn(
+    database: Database, retailer: str, *, on: bool, by: str, now: dt.datetime
+) -> tuple[Autopilot, Autopilot]:
+    """Turn a retailer's autopilot off, or on again; the states before and after.
+
+    Turned on, it is provisional, and its evidence starts anew. Where it stands so already,
+    nothing happens.
+
+    Raises:
+        NotFoundError: no such retailer.
+        ReviewError: `by` is no name.
+    """
+    who = person(by)
+    with database.write() as session:
+        retailer_id = find_retailer(session, retailer)
+        model = models.in_charge(session, retailer_id)
+        row = autopilots.lock(session, retailer_id, model.id)
+        before = row.state
+        if on is not (before is Autopilot.OFF):
+            return before, before
+        to = Next(
+            state=Autopilot.PROVISIONAL if on else Autopilot.OFF,
+            reason=f"turned {'on' if on else 'off'} by a person",
+        )
+        autopilots.move(session, row, to, changed_by=who, now=now)
+        session.commit()
+        return before, to.state
+
+
+def person(name: str) -> str:
+    """The name of who decides, without blanks around it.
+
+    Raises:
+        ReviewError: it is empty, too long or cannot be printed.
+    """
+    stripped = name.strip()
+    if not stripped or len(stripped) > NAME_CHARS or not stripped.isprintable():
+        raise ReviewError(
+            f"{name!r} names no person; give 1 to {NAME_CHARS} printable characters, so that it "
+            "is on record who decided"
+        )
+    return stripped
+
+
+def _again(session: Session, product: Product, answer: Answer, reviewer: str) -> Recorded:
+    """For a product that a person decided on: the same answer again changes nothing."""
+    last = reviews.last_review(session, product.id)
+    if last is None:
+        raise ReviewError(f"{product.sku!r} is reviewed, but its review is missing")
+    said = last.category if answer.verdict is Verdict.CONFIRMED else answer.category
+    if (last.reviewer, last.image_set, last.verdict, last.category) == (
+        reviewer,
+        answer.image_set,
+        answer.verdict,
+        said,
+    ):
+        return Recorded(
+            review_id=last.id, status=product.status, category=product.category, repeated=True
+        )
+    decided = last.verdict.value if last.category is None else f"{last.verdict}: {last.category}"
+    raise ReviewError(
+        f"{last.reviewer} decided on {product.sku!r} at {last.created_at:%Y-%m-%d %H:%M} UTC "
+        f"({decided}); a decision stands until it is undone"
+    )
+
+
+def _unsure_before(
+    session: Session, product: Product, answer: Answer, reviewer: str
+) -> Recorded | None:
+    """Who was unsure of it and is so again, with nothing new to see, says nothing new."""
+    if answer.verdict is not Verdict.UNSURE or product.status is not Status.NEEDS_REVIEW:
+        return None
+    last = reviews.last_review(session, product.id)
+    if last is None or (
+        last.reviewer,
+        last.verdict,
+        last.image_set,
+        last.prediction_id,
+        last.undoes_id,
+    ) != (reviewer, Verdict.UNSURE, answer.image_set, answer.prediction_id, None):
+        return None
+    return Recorded(
+        review_id=last.id, status=product.status, category=product.category, repeated=True
+    )
+
+
+def _require_open(product: Product) -> None:
+    if product.status is Status.QUEUED:
+        raise ReviewError(f"{product.sku!r} is being classified; wait until it is and look again")
+    if product.status is Status.FAILED:
+        raise ReviewError(
+            f"{product.sku!r} failed ({product.failure_code}), so there is no photo to look at; "
+            "deliver another one"
+        )
+
+
+def _require_seen(product: Product, answer: Answer) -> None:
+    if answer.image_set != product.image_set:
+        raise ReviewError(
+            f"the photos of {product.sku!r} changed since they were looked at; look again and "
+            "answer for the new ones"
+        )
+    if answer.prediction_id != product.prediction_id:
+        raise ReviewError(
+            f"{product.sku!r} was classified again since it was looked at; look again and answer "
+            "for the new suggestion"
+        )
+
+
+def _category(session: Session, product: Product, answer: Answer) -> str | None:
+    """What the answer puts in force, checked against the retailer's taxonomy."""
+    if answer.verdict is not Verdict.CORRECTED:
+        if answer.category is not None:
+            raise ReviewError(
+                f"the verdict {answer.verdict} on {product.sku!r} goes without a category, got "
+                f"{answer.category!r}; leave it out, or say corrected"
+            )
+        if answer.verdict is not Verdict.CONFIRMED:
+            return None
+        if product.suggestion is None:
+            raise ReviewError(
+                f"{product.sku!r} has no suggestion to confirm yet; wait until it is classified, "
+                "or say corrected with the category"
+            )
+        return product.suggestion
+    known = reviews.taxonomy(session, answer.retailer_id).leaves
+    if answer.category is None or answer.category not in known:
+        some = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+        raise ReviewError(
+            f"{answer.category!r} is no category of this retailer ({product.sku!r}); it has {some}"
+        )
+    if answer.category == product.suggestion:
+        raise ReviewError(
+            f"{answer.category!r} is what was suggested for {product.sku!r}; say confirmed"
+        )
+    return answer.category
+
+
+def _audited_by(session: Session, product: Product, verdict: Verdict) -> AutopilotState | None:
+    """The locked autopilot whose tag the verdict judges, if it judges one.
+
+    Somebody who is unsure says nothing of the tag. A tag that was accepted before the autopilot
+    was last turned on is no evidence on what it accepts since.
+    """
+    if not product.audit or verdict is Verdict.UNSURE or product.prediction_id is None:
+        return None
+    model_id = reviews.model_of(session, product.prediction_id)
+    row = autopilots.lock(session, product.retailer_id, model_id)
+    since = autopilots.stretch(session, product.retailer_id, model_id).since
+    if since is not None and (product.tagged_at is None or product.tagged_at <= since):
+        return None
+    return row
+
+
+def _move(product: Product, verdict: Verdict, category: str | None, *, now: dt.datetime) -> None:
+    product.updated_at = now
+    if verdict is not Verdict.UNSURE:
+        product.status, product.category = Status.REVIEWED, category
+        product.decided_by, product.review_reason = "person", None
+    elif product.status is Status.TAGGED:
+        # Nobody stands behind the tag any more, so it is not published.
+        product.status, product.review_reason = Status.NEEDS_REVIEW, ReviewReason.REQUESTED
+        product.category = product.decided_by = None
+
+
+def _count(
+    session: Session, row: AutopilotState, review: Review, accepted: str, *, now: dt.datetime
+) -> Next | None:
+    """Add the verdict to the evidence, and move the autopilot to where that puts it."""
+    right = review.category is not None and accepted in (
+        review.category,
+        # Who names a narrower category does not say that the wider one was wrong.
+        *reviews.taxonomy(session, row.retailer_id).ancestors(review.category),
+    )
+    autopilots.add_verdict(
+        session,
+        review.id,
+        retailer_id=row.retailer_id,
+        model_id=row.model_id,
+        accepted=accepted,
+        wrong=not right,
+    )
+    target = models.get_model(session, row.model_id).card.at().target_precision
+    return autopilots.reconsider(session, row, target=target, now=now)

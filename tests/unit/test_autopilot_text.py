@@ -1,0 +1,101 @@
+"""What people and programs read of an autopilot: whose rate is stated cannot be mistaken."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tagging.database.autopilots import Standing
+from tagging.database.models import KnownModel
+from tagging.domain import Autopilot
+from tagging.evidence import verdicts_to_certify, weigh
+from tagging.model_card import ModelCard
+from tests.stand_in import stand_in_card
+from worker.autopilot_text import autopilot_json, autopilot_lines
+
+
+def standing(
+    state: Autopilot,
+    *,
+    verdicts: int = 0,
+    errors: int = 0,
+    card: ModelCard | None = None,
+    retailer: str = "maison",
+) -> Standing:
+    evidence = weigh(np.arange(verdicts) < errors, 0.99)
+    return Standing(
+        retailer=retailer,
+        model=KnownModel(id=1, path=Path("bundle"), card=card or stand_in_card()),
+        state=state,
+        since=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+        target=0.99,
+        evidence=evidence,
+        to_certify=verdicts_to_certify(evidence, 0.99),
+        waiting=1,
+        reason="because",
+        changed_by="Eve",
+    )
+
+
+def text(of: Standing) -> str:
+    lines = autopilot_lines(of)
+    assert all(len(line) <= 90 for line in lines)
+    return "\n".join(lines)
+
+
+def test_provisional_states_the_rate_of_the_hold_out_and_says_so() -> None:
+    said = text(standing(Autopilot.PROVISIONAL))
+    assert "autopilot provisional" in said
+    assert "at most 0.90% wrong" in said
+    assert "hold-out (3 of 900), not yet on this retailer's products" in said
+    assert "no verdict yet" in said
+    assert "1 waits for a person; 357 more verdicts without an error certify it" in said
+    found = autopilot_json(standing(Autopilot.PROVISIONAL))
+    assert (found["rate_of"], found["error_upper"]) == ("the bundle's own hold-out", 0.009)
+
+
+def test_a_certificate_that_lapsed_shows_both_and_states_the_hold_out_again() -> None:
+    lapsed = standing(Autopilot.PROVISIONAL, verdicts=403, errors=1)
+    said = text(lapsed)
+    assert "on the model's own hold-out" in said
+    assert "1 wrong of 403 verdicts" in said
+    assert "the error is 0.00% to 1.55%" in said
+    assert autopilot_json(lapsed)["audit"]["errors"] == 1
+
+
+def test_certified_states_the_rate_of_the_retailers_own_products() -> None:
+    certified = standing(Autopilot.CERTIFIED, verdicts=402)
+    said = text(certified)
+    assert "at most 0.90% wrong (95% confidence)\n    on this retailer's own products" in said
+    assert "hold-out" not in said
+    found = autopilot_json(certified)
+    assert found["rate_of"] == "this retailer's products"
+    assert found["error_upper"] == certified.evidence.upper == found["audit"]["error_upper"]
+
+
+def test_off_states_no_rate_and_says_how_to_turn_it_on() -> None:
+    off = standing(Autopilot.OFF, verdicts=2, errors=2, retailer="la [red]maison")
+    said = text(off)
+    assert "stated rate: none" in said
+    assert "everything goes to review" in said
+    assert r"`atelier autopilot on 'la \[red]maison' --by NAME`" in said
+    assert "because (Eve)" in said
+    found = autopilot_json(off)
+    assert (found["rate_of"], found["error_upper"]) == (None, None)
+
+
+def test_a_model_that_accepted_nothing_states_nothing() -> None:
+    card = stand_in_card()
+    acceptance = card.acceptance.model_copy(update={"holdout_accepted": 0, "holdout_errors": 0})
+    bare = card.model_copy(update={"acceptance": acceptance})
+    assert "accepted nothing on its own hold-out" in text(
+        standing(Autopilot.PROVISIONAL, card=bare)
+    )
+
+
+@pytest.mark.parametrize(("verdicts", "more"), [(355, "2 more verdicts"), (356, "1 more verdict ")])
+def test_what_is_left_to_certify_is_told(verdicts: int, more: str) -> None:
+    assert more in text(standing(Autopilot.PROVISIONAL, verdicts=verdicts))
