@@ -45,6 +45,7 @@ MD5: Final = {
 }
 """The published checksums of the four files."""
 
+_TRAIN_IDX = "train-images-idx3-ubyte.gz"
 _TRAIN_CSV = "fashion-mnist_train.csv"
 _TEST_CSV = "fashion-mnist_test.csv"
 
@@ -56,13 +57,21 @@ def find_folder(data_dir: Path) -> Path:
         TrainingDataError: neither holds the training files, in either form.
     """
     for folder in (data_dir / FOLDER, data_dir):
-        if (folder / "train-images-idx3-ubyte.gz").exists() or (folder / _TRAIN_CSV).exists():
+        if holds_training_set(folder):
             return folder
     raise TrainingDataError(
-        f"neither {data_dir / FOLDER} nor {data_dir} holds train-images-idx3-ubyte.gz or "
+        f"neither {data_dir / FOLDER} nor {data_dir} holds {_TRAIN_IDX} or "
         f"{_TRAIN_CSV}. Put the published files of Fashion-MNIST there, give another folder with "
         "--data-dir, or leave it out to have the set downloaded."
     )
+
+
+def holds_training_set(folder: Path) -> bool:
+    """Whether `folder` itself holds the training images, in either form. Only names are looked at.
+
+    A folder that does is this set and nothing else, however many other files lie there.
+    """
+    return (folder / _TRAIN_IDX).is_file() or (folder / _TRAIN_CSV).is_file()
 
 
 def load_training_set(folder: Path) -> LabelledImages:
@@ -71,7 +80,7 @@ def load_training_set(folder: Path) -> LabelledImages:
     Raises:
         TrainingDataError: a file is missing, altered, or of another form.
     """
-    if (folder / "train-images-idx3-ubyte.gz").exists():
+    if (folder / _TRAIN_IDX).exists():
         return _load_idx(folder, "train")
     return load_csv(folder / _TRAIN_CSV)
 

@@ -13,15 +13,56 @@ but not needed to find them, since two ways of naming the same columns are about
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
+import re
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tagging.errors import TrainingDataError
+
+_HEAD_BYTES: Final = 1 << 15
+"""A first line of 785 quoted names has some 10,000 bytes."""
+
+_PIXEL_NAME: Final = re.compile(r"pixel\d+")
+_WHOLE_NUMBER: Final = re.compile(r"\d{1,3}")
+
+
+def is_pixel_csv(path: Path, *, pixels: int = 784) -> bool:
+    """Whether the first line of `path` is that of labelled pixels, and not a manifest's.
+
+    That is a header of `label` and nothing but `pixel` names, however many, so that one with a
+    column too few is told so by `read_pixel_csv` and not taken for a manifest; or, where the
+    header is missing, as many small whole numbers as a label and `pixels` pixels make. Only the
+    first 32 KiB are read.
+
+    Raises:
+        TrainingDataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise TrainingDataError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from error
+    # Latin-1 takes any byte: what is no text at all has no such line either.
+    first = head.removeprefix(codecs.BOM_UTF8).decode("latin-1").splitlines()[:1]
+    try:
+        cells = [cell.strip().lower() for cell in next(csv.reader(first), [])]
+    except csv.Error:
+        return False
+    if not cells:
+        return False
+    label, *rest = cells
+    if label == "label":
+        return bool(rest) and all(map(_PIXEL_NAME.fullmatch, rest))
+    return len(rest) == pixels and all(map(_WHOLE_NUMBER.fullmatch, cells))
 
 
 def read_pixel_csv(

@@ -14,6 +14,11 @@ FORBIDDEN = {
     "model_training": {"celery", "kombu", "worker"},
     "migrations": {"worker", "model_training", "celery", "keras"},
 }
+MAY_READ_TEST_LABELS = {"model_training/evaluate.py"}
+"""Who asks a source for its test set. Whatever else reads it might choose something on it."""
+
+SOURCES = {"model_training/datasets/fashion_mnist.py", "model_training/datasets/sources.py"}
+"""Where test sets are read from files and handed out."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -46,3 +51,42 @@ def test_the_command_line_starts_without_tensorflow() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "[]"
+
+
+def uses_of_test_sets(path: Path) -> Iterator[str]:
+    """Names and texts by which a test set, or one of its files, is reached."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case (
+                ast.Attribute(attr=found)
+                | ast.Name(id=found)
+                | ast.alias(name=found)
+                | ast.FunctionDef(name=found)
+            ) if found in ("load_test", "load_test_set"):
+                yield found
+            case ast.Constant(value=str(found)) if found.startswith(("load_test", "t10k")):
+                yield found
+
+
+def test_the_test_labels_are_read_by_evaluate_alone() -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for package in ("tagging", "worker", "model_training", "sample_catalog", "migrations")
+        for path in (ROOT / package).rglob("*.py")
+        if any(uses_of_test_sets(path))
+    }
+    assert users == MAY_READ_TEST_LABELS | SOURCES
+
+
+def test_sources_only_hand_the_test_set_out() -> None:
+    """`load_test_set` is called by `Source.load_test` and nothing else, at no other moment."""
+    calls = []
+    for path in sorted(ROOT / name for name in SOURCES):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                calls += [
+                    (function.name, ast.unparse(node.func))
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Call) and "load_test" in ast.unparse(node.func)
+                ]
+    assert sorted(calls) == [("load_test", "load_test_set"), ("load_test", "super().load_test")]

@@ -19,13 +19,15 @@ from model_training.datasets.fashion_mnist import (
     CATEGORIES,
     MD5,
     find_folder,
+    holds_training_set,
     load_csv,
     load_test_set,
     load_training_set,
 )
 from model_training.datasets.idx import read_idx, write_idx
 from model_training.datasets.labelled import LabelledImages
-from model_training.datasets.sources import find_source
+from model_training.datasets.pixel_csv import is_pixel_csv
+from model_training.datasets.sources import PhotoOptions, find_source
 from tagging.errors import TrainingDataError
 
 QUIET = Console(quiet=True)
@@ -155,7 +157,89 @@ class TestCsv:
             load_csv(tmp_path / "a.csv")
 
 
+class TestWhatAFirstLineIs:
+    @pytest.mark.parametrize(
+        "first",
+        [
+            one_based_header(),
+            zero_based_header().upper(),
+            "\ufeff" + one_based_header(),
+            ",".join(f'"{name}"' for name in one_based_header().split(",")),
+            "label,pixel1,pixel2",  # too few, which `read_pixel_csv` says better than a manifest
+            line(3, p0=255),
+        ],
+        ids=range(6),
+    )
+    def test_labelled_pixels(self, tmp_path: Path, first: str) -> None:
+        assert is_pixel_csv(write_csv(tmp_path / "a.csv", first, line(0)))
+
+    @pytest.mark.parametrize(
+        "first",
+        [
+            "",
+            "label",
+            "sku,image,article_type",
+            "label,sku,image",
+            "label,pixel1,colour",
+            "label;pixel1;pixel2",
+            "1,2,3",
+            line(3).replace("3,", "sku,", 1),
+            ",".join(["sku", "image", *(f"pixel{i}" for i in range(783))]),
+            '{"sku": "1", "image": "1.jpg"}',
+            '"never closed',
+        ],
+        ids=range(11),
+    )
+    def test_something_else(self, tmp_path: Path, first: str) -> None:
+        assert not is_pixel_csv(write_csv(tmp_path / "a.csv", first, line(0)))
+
+    def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_bytes(one_based_header().encode("utf-16"))
+        assert not is_pixel_csv(tmp_path / "a.csv")
+        (tmp_path / "a.csv").write_bytes(bytes(range(256)) * 1000)
+        assert not is_pixel_csv(tmp_path / "a.csv")
+
+    def test_only_the_beginning_is_read(self, tmp_path: Path) -> None:
+        """A file that goes on for a million million bytes."""
+        with (tmp_path / "a.csv").open("wb") as stream:
+            stream.write(one_based_header().encode() + b"\n")
+            stream.truncate(10**12)
+        assert is_pixel_csv(tmp_path / "a.csv")
+
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(TrainingDataError, match=r"a\.csv cannot be read"):
+            is_pixel_csv(tmp_path / "a.csv")
+
+
 class TestPlaces:
+    def test_a_folder_and_a_file_are_known_by_what_they_hold(self, tmp_path: Path) -> None:
+        """No ending decides; and the folder need not be called `fashion-mnist`."""
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        assert not holds_training_set(folder)
+        write_csv(folder / "fashion-mnist_train.csv", one_based_header(), line(4))
+        assert holds_training_set(folder)
+        assert not holds_training_set(tmp_path)
+        pixels = write_csv(tmp_path / "pixels.txt", one_based_header(), line(6))
+        for data, label in ((folder, 4), (pixels, 6)):
+            source = find_source(str(data), data_dir=None, cache_dir=tmp_path, console=QUIET)
+            assert source.load().labels.tolist() == [label]
+
+    def test_a_folder_with_the_idx_form(self, tmp_path: Path) -> None:
+        write_idx(tmp_path / "train-images-idx3-ubyte.gz", np.zeros((2, 28, 28), np.uint8))
+        assert holds_training_set(tmp_path)
+
+    def test_a_label_is_refused_where_the_set_has_its_own(self, tmp_path: Path) -> None:
+        path = write_csv(tmp_path / "a.csv", one_based_header(), line(4))
+        with pytest.raises(TrainingDataError, match="has its own labels; leave out --label 'x'"):
+            find_source(
+                str(path),
+                data_dir=None,
+                cache_dir=tmp_path,
+                console=QUIET,
+                options=PhotoOptions(label="x"),
+            )
+
     def test_a_folder_with_the_csv_form(self, tmp_path: Path) -> None:
         (tmp_path / "fashion-mnist").mkdir()
         write_csv(
