@@ -1,4 +1,4 @@
-# The words of this project: make demo, make test, make check, make lock, make clean.
+# The words of this project: make demo, make test, make check, make report, make lock, make clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults lint types check lock clean
+.PHONY: help demo test faults lint types check report simulate-autopilot lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "make lint     ruff: format and lint"
 	@echo "make types    mypy, strict"
 	@echo "make check    lint, types and test"
+	@echo "make report   measure the shipped models anew, as pages in reports/"
+	@echo "make simulate-autopilot   what the audit costs and what it catches"
 	@echo "make lock     resolve the dependencies of pyproject.toml anew"
 	@echo "make clean    remove the environment and the demo's data"
 
@@ -54,6 +56,20 @@ types: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 check: lint types test
+
+# Reads the data from ATELIER_DATA_DIR; without it, the data is downloaded, all but the shop photos.
+SHOP_PHOTOS := $(if $(wildcard $(ATELIER_DATA_DIR)/studio-catalog),\
+	--shop-photos model_training/recipes/fashion-mnist.json)
+
+report: $(VENV)/dev.stamp
+	@for bundle in model_training/bundles/*; do \
+		$(BIN)/python -m worker report "$$bundle" --out "reports/$$(basename "$$bundle")" \
+			$(SHOP_PHOTOS) || exit; \
+	done
+
+# What the audit costs and what it catches; half a minute.
+simulate-autopilot: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.simulations.autopilot
 
 # uv only resolves; what it writes is installed by pip.
 lock: $(VENV)/runtime.stamp
