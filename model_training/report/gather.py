@@ -1,0 +1,94 @@
+"""One pass over a bundle and its data: load, verify, answer, and hand over to `findings.assemble`.
+
+This module imports Keras; light code must not import it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from model_training.bundle import LoadedNetwork, Networks, load_networks
+from model_training.datasets.sources import Source
+from model_training.outsiders import (
+    ask_photos,
+    drawn_margins,
+    fitting_figures,
+    flagged_by_kind,
+    unseen_margins,
+)
+from model_training.own_data import own_data
+from model_training.predict import in_batches
+from model_training.report.findings import Answers, Findings, Network, Shop, assemble
+from model_training.shop_photos import ShopPhotos
+from tagging.errors import BundleError
+
+
+def gather(
+    bundle: Path,
+    source: Source,
+    *,
+    console: Console,
+    photos: ShopPhotos | None,
+) -> Findings:
+    """Everything that a report on `bundle` says.
+
+    Args:
+        bundle: verified first.
+        source: the data that the bundle was made from; its test set is not read.
+        console: gets a line per part.
+        photos: shop photos, for the section on pictures that do not belong; None for drawings
+            alone.
+
+    Raises:
+        BundleError: the bundle is damaged, or was made from other data.
+        TrainingDataError: the data is missing or altered.
+    """
+    card, networks = load_networks(bundle)
+    network = LoadedNetwork(networks)
+    data, again = own_data(bundle, card, source)
+    if not again.unchanged:
+        raise BundleError(
+            f"{again.new} images came to {source} since {bundle} was made, so its figures cannot "
+            "be found again. Give the data as it was, or use `atelier evaluate`."
+        )
+    split = again.split
+    answers = {}
+    for name, indices in (
+        ("select", split.select),
+        ("hold-out", split.holdout),
+        ("train", split.train),
+    ):
+        console.print(f"reading {len(indices):,} photos of the {name} part")
+        logits, scores = in_batches(network.answer, data.images[indices])
+        answers[name] = Answers(logits=logits, ood_scores=scores)
+    console.print("looking at pictures that do not belong")
+    foreign = drawn_margins(card, network)
+    shop = None
+    if photos is not None:
+        answered = ask_photos(network, photos)
+        foreign = unseen_margins(card, answered) | foreign
+        shop = Shop(kinds=flagged_by_kind(card, answered), fitting=fitting_figures(card, answered))
+    return assemble(
+        card=card,
+        source=source.name,
+        data=data,
+        split=split,
+        network=Network(
+            parameters=int(networks.classifier.count_params()),
+            weights_bytes=(bundle / card.weights).stat().st_size,
+            rescaling=_rescaling(networks),
+        ),
+        answers=answers,
+        foreign=foreign,
+        shop=shop,
+    )
+
+
+def _rescaling(networks: Networks) -> tuple[float, float] | None:
+    """Of the layer `rescale`, by which every network of `model_training.networks` begins."""
+    for layer in networks.classifier.layers:
+        if layer.name == "rescale":
+            return float(layer.scale), float(layer.offset)
+    return None
