@@ -1,13 +1,15 @@
 """Random changes to training images that keep what they show; numpy only, seeded, vectorised.
 
-All functions take uint8 (n, height, width, channels) with a dark ground (0 is background, as in
-Fashion-MNIST) and give the same shape and type. The photometric steps touch the foreground alone:
-the ground of a product cut-out is 0 whatever the light was.
+All functions take uint8 (n, height, width, channels) and give the same shape and type. Inside, the
+ground is 0, as in Fashion-MNIST; pictures on another ground are turned round before and after. The
+photometric steps touch the foreground alone: the ground of a product cut-out stays what it was
+whatever the light was.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -42,11 +44,29 @@ class Augmentation:
     erase_limit: float = 0.45
 
 
-def augment(images: Images, settings: Augmentation, rng: np.random.Generator) -> Images:
-    """A changed copy of `images`; the same `rng` state gives the same pixels."""
-    changed = _tone(images, settings, rng)
+GROUND: Final = {"fashion-mnist": 0, "photo": 255}
+"""The grey level that lies around a product, by the kind of input (`InputSpec.kind`)."""
+
+
+def augment(
+    images: Images, settings: Augmentation, rng: np.random.Generator, *, ground: int = 0
+) -> Images:
+    """A changed copy of `images`; the same `rng` state gives the same pixels.
+
+    Args:
+        images: see the module's text.
+        settings: what is done how strongly.
+        rng: is moved on.
+        ground: 0 or 255, what comes in where a picture is moved.
+
+    Raises:
+        ValueError: `ground` is neither.
+    """
+    if ground not in (0, 255):
+        raise ValueError(f"the ground of pictures is 0 or 255, got {ground}")
+    changed = _tone(images ^ np.uint8(ground), settings, rng)  # x ^ 255 is 255 - x
     changed = _move(changed, settings, rng)
-    return _erase(changed, settings, rng)
+    return _erase(changed, settings, rng) ^ np.uint8(ground)
 
 
 def _tone(images: Images, settings: Augmentation, rng: np.random.Generator) -> Images:

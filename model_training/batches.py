@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from model_training.augment import Augmentation, augment
+from model_training.augment import GROUND, Augmentation, augment
 from model_training.datasets.labelled import LabelledImages
 
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
@@ -50,7 +50,8 @@ def epoch_batches(
     def make(step: int) -> Batch:
         chosen = order[step * size : (step + 1) * size]
         rng = np.random.default_rng([seed, epoch, _CHANGES, step])
-        return augment(data.images[chosen], augmentation, rng), one_hot[data.labels[chosen]]
+        changed = augment(data.images[chosen], augmentation, rng, ground=GROUND[data.kind])
+        return changed, one_hot[data.labels[chosen]]
 
     steps = steps_per_epoch(len(data), batch_size)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="augment") as pool:

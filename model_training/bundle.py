@@ -20,12 +20,22 @@ import numpy as np
 import numpy.typing as npt
 
 from model_training.atomic_files import sync_file, sync_folder, write_file_atomically
-from model_training.networks import build, compiles_for_itself, dtype_policy, with_features
-from model_training.strangeness import Strangeness
+from model_training.datasets.labelled import LabelledImages
+from model_training.networks import build, compiles_for_itself, dtype_policy, side_by_side
+from model_training.splits import Split
+from model_training.stored_split import SPLIT_NAME, write_split
 from tagging.errors import BundleError
-from tagging.model_card import CARD_NAME, ModelCard, file_sha256, read_bundle, read_card
+from tagging.model_card import (
+    CARD_NAME,
+    ModelCard,
+    NetworkSpec,
+    file_sha256,
+    read_bundle,
+    read_card,
+)
 
 WEIGHTS_NAME: Final = "model.weights.h5"
+SENTINEL_NAME: Final = "sentinel.weights.h5"
 
 _BACKEND_PACKAGES: Final = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
@@ -34,15 +44,20 @@ _BACKEND_PACKAGES: Final = {
 }
 
 
-STATISTICS_NAME: Final = "strangeness.npz"
-
-
 @dataclass(frozen=True, kw_only=True)
-class LoadedNetwork:
-    """A network and what scores the strangeness of its features."""
+class Networks:
+    """The two networks of a bundle, float32; both take the same images."""
 
-    model: keras.Model
-    strangeness: Strangeness
+    classifier: keras.Model
+    sentinel: keras.Model
+
+
+class LoadedNetwork:
+    """A bundle's networks, run as one."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._both = side_by_side(networks.classifier, networks.sentinel)
+        self._both.jit_compile = compiles_for_itself()
 
     def answer(
         self, images: npt.NDArray[np.uint8]
@@ -51,19 +66,20 @@ class LoadedNetwork:
 
         Every new batch size is compiled for; callers keep to a few.
         """
-        logits, features = self.model.predict_on_batch(images)
-        return np.asarray(logits, np.float32), self.strangeness.score(np.asarray(features))
+        logits, scores = self._both.predict_on_batch(images)
+        return np.asarray(logits, np.float32), np.asarray(scores, np.float64)[:, 0]
 
 
 def write_bundle(
     folder: Path,
-    model: keras.Model,
-    strangeness: Strangeness,
+    networks: Networks,
     card: ModelCard,
+    labelled: LabelledImages,
+    split: Split,
     *,
     replace: bool,
 ) -> ModelCard:
-    """Write `model`'s weights and `card` as the bundle `folder`, whole or not at all.
+    """Write the weights of `networks` and `card` as the bundle `folder`, whole or not at all.
 
     Everything is written into a folder beside it, fsynced, the card last, and renamed. With
     `replace`, the bundle that stands there is moved away just before and deleted after: a reader
@@ -71,9 +87,10 @@ def write_bundle(
 
     Args:
         folder: the bundle; its parent is made if missing.
-        model: float32; its variables are saved as they are.
-        strangeness: fitted to the features of `model`.
+        networks: their variables are saved as they are.
         card: `files` is filled in here.
+        labelled: the images that it was made from ...
+        split: ... and how they were divided, which is stored beside the weights.
         replace: whether a bundle that stands there may go.
 
     Returns:
@@ -88,9 +105,10 @@ def write_bundle(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        model.save_weights(partial / WEIGHTS_NAME)
-        strangeness.save(partial / STATISTICS_NAME)
-        names = (WEIGHTS_NAME, STATISTICS_NAME)
+        networks.classifier.save_weights(partial / WEIGHTS_NAME)
+        networks.sentinel.save_weights(partial / SENTINEL_NAME)
+        write_split(partial / SPLIT_NAME, labelled, split)
+        names = (WEIGHTS_NAME, SENTINEL_NAME, SPLIT_NAME)
         for name in names:
             sync_file(partial / name)
         complete = card.model_copy(
@@ -153,36 +171,49 @@ def record_metrics(bundle: Path, figures: Mapping[str, Any]) -> ModelCard:
 
 
 def load_network(bundle: Path) -> tuple[ModelCard, LoadedNetwork]:
-    """The verified card and its network, float32, ready to answer.
+    """The verified card and its networks, float32, ready to answer.
 
     Raises:
-        BundleError: a file is missing or altered, the network is unknown here, or its weights or
+        BundleError: a file is missing or altered, a network is unknown here, or its weights or
             shapes are not those that the card announces.
     """
+    card, networks = load_networks(bundle)
+    return card, LoadedNetwork(networks)
+
+
+def load_networks(bundle: Path) -> tuple[ModelCard, Networks]:
+    """As `load_network`, the two networks by themselves."""
     card = read_bundle(bundle)
+    ood = card.out_of_distribution
+    return card, Networks(
+        classifier=_load(bundle, card, card.network, card.weights, len(card.categories)),
+        sentinel=_load(bundle, card, ood.network, ood.weights, 1),
+    )
+
+
+def _load(
+    bundle: Path, card: ModelCard, spec: NetworkSpec, weights: str, outputs: int
+) -> keras.Model:
     with dtype_policy("float32"):
-        model = build(card.network.name, card.network.parameters)
+        model = build(spec.name, spec.parameters)
     expected = (card.input.height, card.input.width, card.input.channels)
-    if tuple(model.input_shape[1:]) != expected or model.output_shape[-1] != len(card.categories):
+    if tuple(model.input_shape[1:]) != expected or model.output_shape[-1] != outputs:
         raise BundleError(
-            f"{bundle}: the network takes {tuple(model.input_shape[1:])} and gives "
+            f"{bundle}: the network {spec.name!r} takes {tuple(model.input_shape[1:])} and gives "
             f"{model.output_shape[-1]} logits, but the card announces input {expected} and "
-            f"{len(card.categories)} categories. Train the bundle again."
+            f"{outputs} outputs. Train the bundle again."
         )
     try:
         with warnings.catch_warnings():
             # Of layers that it finds no weights for, Keras only warns, and leaves them random.
             warnings.simplefilter("error", UserWarning)
-            model.load_weights(bundle / card.weights)
+            model.load_weights(bundle / weights)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise BundleError(
-            f"{bundle / card.weights} does not fit the network {card.network.name!r} with "
-            f"{card.network.parameters}: {error}. Copy the bundle again, or train it again."
+            f"{bundle / weights} does not fit the network {spec.name!r} with "
+            f"{spec.parameters}: {error}. Copy the bundle again, or train it again."
         ) from error
-    both = with_features(model)
-    both.jit_compile = compiles_for_itself()
-    strangeness = Strangeness.load(bundle / card.out_of_distribution.statistics)
-    return card, LoadedNetwork(model=both, strangeness=strangeness)
+    return model
 
 
 def software_versions() -> dict[str, str]:

@@ -32,6 +32,7 @@ class Checkpoint:
         epoch: how many epochs are complete.
         model: the network's variables, in its order.
         optimizer: the optimizer's variables, in its order (moving averages included).
+        best: the averaged weights of the best epoch so far, in the network's order.
         history: one mapping per complete epoch.
         identity: what the run was started with; another start must not go on from here.
     """
@@ -39,6 +40,7 @@ class Checkpoint:
     epoch: int
     model: Sequence[npt.NDArray[Any]]
     optimizer: Sequence[npt.NDArray[Any]]
+    best: Sequence[npt.NDArray[Any]]
     history: Sequence[Mapping[str, Any]]
     identity: Mapping[str, Any]
 
@@ -47,6 +49,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Put `checkpoint` in place of the one in `folder`, whole or not at all."""
     arrays = {f"model_{i:04d}": v for i, v in enumerate(checkpoint.model)}
     arrays |= {f"optimizer_{i:04d}": v for i, v in enumerate(checkpoint.optimizer)}
+    arrays |= {f"best_{i:04d}": v for i, v in enumerate(checkpoint.best)}
     text = json.dumps(
         {
             "epoch": checkpoint.epoch,
@@ -76,6 +79,7 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | N
             names = sorted(stored.files)
             model = [stored[k] for k in names if k.startswith("model_")]
             optimizer = [stored[k] for k in names if k.startswith("optimizer_")]
+            best = [stored[k] for k in names if k.startswith("best_")]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingDataError(
             f"{path} cannot be read ({error}). Delete it and start without --resume."
@@ -95,6 +99,7 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint | N
         epoch=text["epoch"],
         model=model,
         optimizer=optimizer,
+        best=best,
         history=text["history"],
         identity=text["identity"],
     )

@@ -2,48 +2,129 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
-from model_training.configuration import TrainingConfig
-from model_training.datasets.sources import find_source
-from model_training.splits import divide
+from model_training.configuration import SentinelConfig, TrainingConfig
+from model_training.datasets.photos import Decoding
+from model_training.datasets.reviewed import Reviews
+from model_training.datasets.sources import PhotoOptions, Source, find_source
+from model_training.shop_photos import ShopPhotos
+from model_training.shop_recipe import load_shop_photos, read_recipe
+from model_training.splits import divide_labelled
 from tagging.errors import TrainingDataError
+from tagging.images.rejection import ImageLimits
+from tagging.model_card import InputSpec, ModelCard, read_card
+
+SHIPPED_RECIPE: Final = Path(__file__).parent / "recipes" / "fashion-mnist.json"
+"""Which photos taught the shipped models what is strange."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the images of a model come from.
+
+    Attributes:
+        data: see `sources.find_source`.
+        data_dir: where published data lies on this machine; None downloads it.
+        cache_dir: for downloads and decoded photos.
+        options: how photos are read; None for the defaults.
+        reviews: the database and retailer behind the data `reviews`.
+        decoders: how many processes decode photos.
+        limits: what one photo may cost.
+        recipe: of shop photos that show what is strange (`shop_recipe`); None for none.
+        shop_dir: the folder that the recipe's sets lie in; None for `data_dir`, or else the
+            recipe's own folder.
+    """
+
+    data: str
+    data_dir: Path | None
+    cache_dir: Path
+    options: PhotoOptions | None = None
+    reviews: Reviews | None = None
+    decoders: int = 1
+    limits: ImageLimits | None = None
+    recipe: Path | None = None
+    shop_dir: Path | None = None
+
+    def of(self, card: ModelCard) -> Origin:
+        """The same with the options by which the photos of a bundle were read, unless others were
+        given.
+        """
+        stored = card.data.get("options")
+        if self.options is not None or not stored:
+            return self
+        return replace(self, options=PhotoOptions.from_dict(stored))
+
+    def source(self, console: Console) -> Source:
+        """Raises TrainingDataError: there is no such data."""
+        return find_source(
+            self.data,
+            data_dir=self.data_dir,
+            cache_dir=self.cache_dir,
+            console=console,
+            options=self.options,
+            reviews=self.reviews,
+            decoders=self.decoders,
+            limits=self.limits,
+        )
+
+    def shop_photos(
+        self, categories: list[str], spec: InputSpec, console: Console
+    ) -> ShopPhotos | None:
+        """The shop photos as a model with these categories sees them; None without a recipe.
+
+        Raises:
+            TrainingDataError: the recipe or a photo set is missing, or does not fit.
+        """
+        if self.recipe is None:
+            return None
+        return load_shop_photos(
+            read_recipe(self.recipe),
+            self.shop_dir or self.data_dir or self.recipe.parent,
+            categories=categories,
+            spec=spec,
+            decoding=Decoding(
+                cache_dir=self.cache_dir / "photos",
+                processes=self.decoders,
+                limits=self.limits or ImageLimits(),
+            ),
+            console=console,
+        )
 
 
 def run_train(
-    data: str,
+    origin: Origin,
     *,
-    data_dir: Path | None,
-    cache_dir: Path,
     out: Path,
-    epochs: int | None,
-    resume: bool,
-    seed: int,
-    limit: int | None,
     console: Console,
+    configure: Callable[[InputSpec], TrainingConfig] = TrainingConfig.for_input,
+    sentinel: SentinelConfig | None = None,
+    resume: bool = False,
+    limit: int | None = None,
+    time_budget_s: float | None = None,
     replace: bool = False,
-    config: TrainingConfig | None = None,
 ) -> Path:
-    """Load, split, train, calibrate, set thresholds, write the bundle.
+    """Load, split, train, teach the sentinel, calibrate, set thresholds, write the bundle.
 
     The run's checkpoint and history are kept beside the bundle in `<out>.run`, so that a run that
     was cut off goes on with `resume`.
 
     Args:
-        data: `fashion-mnist`, or the path of a CSV in its form.
-        data_dir: where data lies on this machine; None downloads it.
-        cache_dir: for downloads.
+        origin: of the images.
         out: the bundle's folder, `<name>-<version>`.
-        epochs: None for the default.
-        resume: go on from the last whole epoch of the same run, if there is one.
-        seed: decides initial weights, order and augmentation.
-        limit: use only the first so many images, for a quick try; None for all.
         console: gets progress and results.
+        configure: gives the training's configuration for what the images turn out to be.
+        sentinel: how the sentinel is taught; None for the defaults for so many images.
+        resume: go on from the last whole epoch of the same run, if there is one.
+        limit: use only the first so many images, for a quick try; None for all.
+        time_budget_s: seconds that the training (without what comes before and after it) may
+            take; see `train.train_network`.
         replace: whether a bundle at `out` may be replaced.
-        config: everything else about the training; None for the shipped model's.
 
     Returns:
         `out`.
@@ -52,20 +133,20 @@ def run_train(
         TrainingDataError: the data is missing, altered or too little, or a number is impossible.
         BundleError: `out` exists and may not be replaced.
     """
-    for name, value in (("epochs", epochs), ("limit", limit)):
-        if value is not None and value < 1:
-            raise TrainingDataError(f"{name} must be at least 1, got {value}.")
-    source = find_source(data, data_dir=data_dir, cache_dir=cache_dir, console=console)
+    if limit is not None and limit < 1:
+        raise TrainingDataError(f"limit must be at least 1, got {limit}.")
+    source = origin.source(console)
 
     from model_training.bundle import ensure_free, write_bundle
-    from model_training.finish import finish
+    from model_training.finish import Material, finish
     from model_training.train import train_network
 
     ensure_free(out, replace=replace)
-    base = config or TrainingConfig()
-    settings = base.changed(seed=seed, epochs=base.epochs if epochs is None else epochs)
     labelled = source.load().first(limit)
-    split = divide(labelled.images)
+    config = configure(labelled.spec)
+    names = [category.name for category in labelled.categories]
+    photos = origin.shop_photos(names, labelled.spec, console)
+    split = divide_labelled(labelled)
     console.print(
         f"{source}: {len(split.train)} to train, {len(split.select)} to select, "
         f"{len(split.holdout)} held out"
@@ -73,14 +154,22 @@ def run_train(
     trained = train_network(
         labelled.take(split.train),
         labelled.take(split.select),
-        settings,
+        config,
         run_folder=out.with_name(out.name + ".run"),
         data_fingerprint=split.fingerprint,
         resume=resume,
         console=console,
+        time_budget_s=time_budget_s,
     )
-    card, strangeness = finish(out.name, source.name, trained, settings, labelled, split, limit)
-    write_bundle(out, trained.model, strangeness, card, replace=replace)
+    card, networks = finish(
+        out.name,
+        trained,
+        config,
+        Material(data=source.name, labelled=labelled, split=split, limit=limit, photos=photos),
+        sentinel=sentinel or SentinelConfig.for_images(len(split.train), seed=config.seed),
+        console=console,
+    )
+    write_bundle(out, networks, card, labelled, split, replace=replace)
     acceptance = card.acceptance
     console.print(
         f"{out}: hold-out accuracy {card.metrics['holdout']['accuracy']:.4f}, accepts "
@@ -92,10 +181,8 @@ def run_train(
 
 def run_evaluate(
     bundle: Path,
+    origin: Origin,
     *,
-    data: str,
-    data_dir: Path | None,
-    cache_dir: Path,
     test: bool,
     console: Console,
     record: bool = False,
@@ -103,5 +190,11 @@ def run_evaluate(
     """Measure a bundle on the data that it was made from; see `evaluate.evaluate_bundle`."""
     from model_training.evaluate import evaluate_bundle
 
-    source = find_source(data, data_dir=data_dir, cache_dir=cache_dir, console=console)
-    return evaluate_bundle(bundle, source, test=test, record=record)
+    origin = origin.of(read_card(bundle))
+    return evaluate_bundle(
+        bundle,
+        origin.source(console),
+        test=test,
+        record=record,
+        shop=lambda card: origin.shop_photos(card.category_names, card.input, console),
+    )

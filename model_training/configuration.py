@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model_training.augment import Augmentation
+from tagging.errors import TrainingDataError
+from tagging.model_card import InputSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class TrainingConfig:
         dtype_policy: Keras's name, or `auto`: `mixed_bfloat16` where an accelerator or the
             processor has bfloat16 instructions (a quarter faster, seen with AVX-512), `float32`
             elsewhere (three times faster there).
+        patience: stop after so many epochs without a lower negative log-likelihood on the select
+            part, and go back to the best one's weights; 0 trains to the end, come what may.
         seed: decides initial weights, order and augmentation.
         augmentation: how the images are changed.
     """
@@ -53,8 +57,14 @@ class TrainingConfig:
     label_smoothing: float = 0.0
     ema_momentum: float = 0.998
     dtype_policy: str = "auto"
+    patience: int = 10
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise TrainingDataError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for checkpoints and cards."""
@@ -62,6 +72,71 @@ class TrainingConfig:
         values["parameters"] = dict(self.parameters)
         return values
 
+    @staticmethod
+    def for_input(spec: InputSpec) -> TrainingConfig:
+        """The defaults for a kind of input: colour photos are larger, so the network first reduces
+        them to about the size that the shipped one sees.
+        """
+        config = TrainingConfig()
+        step = max(1, round(max(spec.height, spec.width) / 28))
+        if step == 1:
+            return config
+        return config.changed(parameters={**config.parameters, "stem": 32, "step": step})
+
     def changed(self, **fields: Any) -> TrainingConfig:
+        """A copy with other values for `fields`."""
+        return dataclasses.replace(self, **fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentinelConfig:
+    """How the sentinel is taught.
+
+    Attributes:
+        parameters: what the network is told, input shape excepted.
+        rounds: of `steps` steps each; a round only paces the messages.
+        steps: optimizer steps per round.
+        batch_size: of familiar and again of foreign pictures in a step.
+        photo_share: of the familiar pictures, how many are shop photos, if there are any.
+        foreign: share of each source of foreign pictures. Without foreign photos, their share goes
+            to the distorted ones.
+        peak_learning_rate: of AdamW, after 200 steps; then down a half cosine.
+        weight_decay: decoupled.
+        label_smoothing: a foreign picture may look familiar at this resolution.
+        flagged_share: of the select images, how many may be flagged; sets the threshold.
+        pool: how many pictures are drawn and distorted beforehand, of each source.
+        seed: decides all that is random.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    rounds: int = 10
+    steps: int = 400
+    batch_size: int = 128
+    photo_share: float = 0.3
+    foreign: Mapping[str, float] = field(
+        default_factory=lambda: {"photos": 0.2, "drawn": 0.2, "shapes": 0.3, "distorted": 0.3}
+    )
+    peak_learning_rate: float = 3e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.01
+    flagged_share: float = 0.02
+    pool: int = 12_000
+    seed: int = 1
+
+    @staticmethod
+    def for_images(n: int, *, seed: int) -> SentinelConfig:
+        """The defaults, which are for Fashion-MNIST's 50,000, scaled down to `n` images."""
+        usual = SentinelConfig(seed=seed)
+        share = min(1.0, n / 50_000)
+        return usual.changed(
+            steps=max(20, round(usual.steps * share)), pool=max(200, round(usual.pool * share))
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for cards."""
+        values = dataclasses.asdict(self)
+        return values | {"parameters": dict(self.parameters), "foreign": dict(self.foreign)}
+
+    def changed(self, **fields: Any) -> SentinelConfig:
         """A copy with other values for `fields`."""
         return dataclasses.replace(self, **fields)

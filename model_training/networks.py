@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import keras
 from keras import layers
@@ -25,7 +25,8 @@ class PreactivationResnetParameters(BaseModel):
     """What `preact-resnet` may be told.
 
     `widths` and `blocks` have one entry per stage; each stage but the first halves height and
-    width in its first block. `squeeze`: 0 for plain blocks; otherwise each block's output is
+    width in its first block. `step`: stride of the first convolution, whose kernel is then as large
+    as two steps and one. `squeeze`: 0 for plain blocks; otherwise each block's output is
     weighted channel by channel through a bottleneck of width / squeeze (Hu, Shen and Sun 2018,
     "Squeeze-and-Excitation Networks").
     """
@@ -35,6 +36,7 @@ class PreactivationResnetParameters(BaseModel):
     input_shape: tuple[int, int, int]
     categories: int = Field(ge=2)
     stem: int = Field(default=32, ge=1)
+    step: int = Field(default=1, ge=1)
     widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
     blocks: tuple[int, ...] = Field(default=(1, 2, 2), min_length=1)
     squeeze: int = Field(default=0, ge=0)
@@ -64,17 +66,10 @@ def preactivation_resnet(parameters: Mapping[str, Any]) -> keras.Model:
     Raises:
         BundleError: a parameter is missing, unknown or out of its range.
     """
-    try:
-        p = PreactivationResnetParameters.model_validate(dict(parameters))
-    except ValidationError as error:
-        raise BundleError(
-            f"the network parameters {dict(parameters)!r} do not fit 'preact-resnet': {error}. "
-            "Mend the configuration; in a bundle's card, train or copy the bundle again."
-        ) from error
-
+    p = _checked(PreactivationResnetParameters, "preact-resnet", parameters)
     images = keras.Input(shape=p.input_shape, dtype="uint8", name="images")
     x = layers.Rescaling(1.0 / 127.5, offset=-1.0, name="rescale")(images)
-    x = _conv(p.stem, 3, name="stem")(x)
+    x = _conv(p.stem, 2 * p.step + 1, strides=p.step, name="stem")(x)
     for stage, (width, count) in enumerate(zip(p.widths, p.blocks, strict=True)):
         for block in range(count):
             halve = stage > 0 and block == 0
@@ -86,6 +81,65 @@ def preactivation_resnet(parameters: Mapping[str, Any]) -> keras.Model:
     # float32 whatever the policy: a softmax over bfloat16 logits has 8 bits of mantissa to rank by.
     logits = layers.Dense(p.categories, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name="preact-resnet")
+
+
+class SentinelParameters(BaseModel):
+    """What `sentinel` may be told.
+
+    `step`: stride of the first convolution. Each stage but the first halves height and width.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_shape: tuple[int, int, int]
+    step: int = Field(default=2, ge=1)
+    stem: int = Field(default=16, ge=1)
+    widths: tuple[int, ...] = Field(default=(24, 48), min_length=1)
+    blocks: tuple[int, ...] = Field(default=(1, 2), min_length=1)
+
+
+def sentinel(parameters: Mapping[str, Any]) -> keras.Model:
+    """A small network that tells pictures of a model's categories from foreign ones.
+
+    Maximum next to mean over the places: one foreign detail is enough to be foreign.
+
+    Args:
+        parameters: as `SentinelParameters` says.
+
+    Returns:
+        uint8 (batch, height, width, channels) -> float32 (batch, 1), the logit of being foreign.
+
+    Raises:
+        BundleError: a parameter is missing, unknown or out of its range.
+    """
+    p = _checked(SentinelParameters, "sentinel", parameters)
+    images = keras.Input(shape=p.input_shape, dtype="uint8", name="images")
+    x = layers.Rescaling(1.0 / 127.5, offset=-1.0, name="rescale")(images)
+    x = _conv(p.stem, 5, strides=p.step, name="stem")(x)
+    for stage, (width, count) in enumerate(zip(p.widths, p.blocks, strict=True)):
+        for block in range(count):
+            strides = 2 if stage > 0 and block == 0 else 1
+            x = _residual_block(x, width, strides, 0, name=f"stage{stage}_block{block}")
+    x = _norm_relu(x, name="head")
+    mean = layers.GlobalAveragePooling2D(name="head_mean")(x)
+    most = layers.GlobalMaxPooling2D(name="head_most")(x)
+    x = layers.Concatenate(name="head_pool")([mean, most])  # (batch, 2 * widths[-1])
+    x = layers.Dropout(0.2, name="head_dropout")(x)
+    logit = layers.Dense(1, dtype="float32", name="logit")(x)
+    return keras.Model(images, logit, name="sentinel")
+
+
+_Parameters = TypeVar("_Parameters", bound=BaseModel)
+
+
+def _checked(kind: type[_Parameters], name: str, given: Mapping[str, Any]) -> _Parameters:
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        raise BundleError(
+            f"the network parameters {dict(given)!r} do not fit {name!r}: {error}. "
+            "Mend the configuration; in a bundle's card, train or copy the bundle again."
+        ) from error
 
 
 def _conv(width: int, size: int, *, strides: int = 1, name: str) -> layers.Conv2D:
@@ -133,6 +187,7 @@ def _weigh_channels(x: Any, bottleneck: int, *, name: str) -> Any:
 
 KNOWN: Final[Mapping[str, Callable[[Mapping[str, Any]], keras.Model]]] = {
     "preact-resnet": preactivation_resnet,
+    "sentinel": sentinel,
 }
 """Every architecture by the name that a card uses for it."""
 
@@ -153,13 +208,9 @@ def build(name: str, parameters: Mapping[str, Any]) -> keras.Model:
     return architecture(parameters)
 
 
-def with_features(model: keras.Model) -> keras.Model:
-    """The same network, giving (logits, features): features float32 (batch, features).
-
-    The features are what the logits are computed from. Every known network names that layer
-    `head_pool`.
-    """
-    return keras.Model(model.input, [model.output, model.get_layer("head_pool").output])
+def side_by_side(classifier: keras.Model, sentinel: keras.Model) -> keras.Model:
+    """Both networks as one, which gives (logits, sentinel's logit) for the same images."""
+    return keras.Model(classifier.input, [classifier.output, sentinel(classifier.input)])
 
 
 @contextmanager

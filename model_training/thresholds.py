@@ -19,7 +19,6 @@ What is out of distribution is never accepted, so it counts in neither step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
-from tagging.domain import softmax_log_probs
-from tagging.model_card import AcceptanceSpec
+from tagging.domain import OodBounds, Taxonomy, softmax_log_probs
+from tagging.model_card import AcceptanceSpec, ParentAcceptance
 
 NEVER: Final = 1.01
 """A threshold that no confidence reaches."""
@@ -59,12 +58,19 @@ class Judged:
         confidence: float64 (n,), its calibrated probability, 0 to 1.
         right: bool (n,).
         familiar: bool (n,), not out of distribution.
+        above: float64 (n, levels), the confidence in the answer's wider ancestors (see
+            `Taxonomy.wider`), nearest first; 0 where there is none.
+        node: int64 (n, levels), index into the taxonomy's inner nodes; -1 where there is none.
+        right_above: bool (n, levels), whether the label lies under that ancestor.
     """
 
     answer: npt.NDArray[np.int64]
     confidence: Floats
     right: npt.NDArray[np.bool_]
     familiar: npt.NDArray[np.bool_]
+    above: Floats
+    node: npt.NDArray[np.int64]
+    right_above: npt.NDArray[np.bool_]
 
 
 def judge(
@@ -72,22 +78,37 @@ def judge(
     ood_scores: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int64],
     *,
+    taxonomy: Taxonomy,
     temperature: float,
-    ood_threshold: float,
+    ood_bounds: OodBounds,
 ) -> Judged:
     """Compare raw logits (n, categories) and ood scores (n,) with labels, as serving would."""
     answer = logits.argmax(axis=1).astype(np.int64)
+    probabilities = np.exp(softmax_log_probs(logits, temperature))
+    bounds = np.array([ood_bounds.of(leaf) for leaf in taxonomy.leaves])
+    nodes = inner_nodes(taxonomy)
+    chains = [[nodes.index(a) for a in taxonomy.wider(leaf)] for leaf in taxonomy.leaves]
+    levels = max(map(len, chains))
+    padded = np.array([chain + [-1] * (levels - len(chain)) for chain in chains], np.int64)
+    node = padded.reshape(len(chains), levels)[answer]  # (n, levels)
+    members = np.zeros((len(nodes) + 1, len(taxonomy.leaves)), bool)  # the last row: no node
+    for index, name in enumerate(nodes):
+        members[index, taxonomy.leaves_under(name)] = True
+    under = members[node]  # (n, levels, categories)
     return Judged(
         answer=answer,
-        confidence=np.exp(softmax_log_probs(logits, temperature).max(axis=1)),
+        confidence=probabilities.max(axis=1),
         right=answer == labels,
-        familiar=ood_scores < ood_threshold,
+        familiar=ood_scores < bounds[answer],
+        above=(under * probabilities[:, None, :]).sum(axis=2),
+        node=node,
+        right_above=np.take_along_axis(under, labels[:, None, None], axis=2)[:, :, 0],
     )
 
 
-def ood_threshold(ood_scores: npt.NDArray[np.floating], *, share: float = 0.99) -> float:
-    """The score below which `share` of these (in-distribution) images lie."""
-    return float(np.quantile(ood_scores, share))
+def inner_nodes(taxonomy: Taxonomy) -> list[str]:
+    """Every wider ancestor of a leaf, in the order in which they are met."""
+    return list(dict.fromkeys(a for leaf in taxonomy.leaves for a in taxonomy.wider(leaf)))
 
 
 def error_upper_bound(errors: int, n: int, level: float = CONFIDENCE_LEVEL) -> float:
@@ -166,20 +187,21 @@ def _from_logit(logit: Floats) -> Floats:
 
 
 def acceptance_spec(
-    select: Judged, holdout: Judged, *, names: Sequence[str], target: float
+    select: Judged, holdout: Judged, *, taxonomy: Taxonomy, target: float
 ) -> AcceptanceSpec:
     """Both steps of this module's text.
 
     Args:
         select: for the cuts and for where the walk starts.
         holdout: for the offset and for the rate that is stated.
-        names: of the categories, in the order of the outputs.
+        taxonomy: its leaves are the categories, in the order of the outputs.
         target: precision, 0 to 1.
 
     Returns:
         The thresholds and the hold-out's counts. If not even the strictest offset passes, all
         thresholds are `NEVER`, nothing was accepted and the bound is 1.
     """
+    names = taxonomy.leaves
     base = cuts_by_category(select, categories=len(names), target=target)
     passed: Floats | None = None
     for offset in _offsets(select, base):
@@ -201,7 +223,77 @@ def acceptance_spec(
         holdout_accepted=int(taken.sum()),
         holdout_errors=errors,
         error_upper=error_upper_bound(errors, int(taken.sum())),
+        parents=_parent_acceptance(select, holdout, passed, taxonomy=taxonomy, target=target),
     )
+
+
+def accepted_parents(
+    judged: Judged, cuts: Floats, by_node: Floats
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """What only an ancestor accepts, at its nearest ancestor that reaches its cut.
+
+    Args:
+        judged: what the model said.
+        cuts: float64 (categories,), of the categories themselves.
+        by_node: float64 (inner nodes,).
+
+    Returns:
+        accepted, bool (n,); right, bool (n,), whether the label lies under that ancestor.
+    """
+    if not judged.above.shape[1]:
+        none = np.zeros(len(judged.right), bool)
+        return none, none
+    left = judged.familiar & ~accepted(judged, cuts)
+    sure = judged.above >= np.append(by_node, np.inf)[judged.node]  # (n, levels)
+    first = sure.argmax(axis=1)[:, None]
+    right = np.take_along_axis(judged.right_above, first, axis=1)[:, 0]
+    return left & sure.any(axis=1), right
+
+
+def _parent_acceptance(
+    select: Judged, holdout: Judged, cuts: Floats, *, taxonomy: Taxonomy, target: float
+) -> ParentAcceptance:
+    """One cut for all inner nodes, tested like the offset of the categories' cuts.
+
+    The claim tested is that of a retailer who accepts both: the error of all that is accepted, as
+    a category or as a parent. The sequence of cuts is fixed by the select images.
+    """
+    nodes = inner_nodes(taxonomy)
+    taken = accepted(holdout, cuts)
+    errors, n = int((taken & ~holdout.right).sum()), int(taken.sum())
+    passed: tuple[float, int, int] | None = None
+    for cut in _parent_cuts(select, cuts, len(nodes)):
+        extra, right = accepted_parents(holdout, cuts, np.full(len(nodes), cut))
+        more, wrong = int(extra.sum()), int((extra & ~right).sum())
+        if error_upper_bound(errors + wrong, n + more) > 1 - target:
+            break
+        passed = (cut, more, wrong)
+    if passed is None:
+        return ParentAcceptance()
+    cut, more, wrong = passed
+    return ParentAcceptance(
+        by_parent=dict.fromkeys(nodes, cut),
+        holdout_accepted=more,
+        holdout_errors=wrong,
+        error_upper=error_upper_bound(errors + wrong, n + more),
+    )
+
+
+_PARENT_STEPS: Final = 40
+
+
+def _parent_cuts(select: Judged, cuts: Floats, nodes: int) -> Floats:
+    """Strictest first: quantiles of the select images' highest confidence in an ancestor.
+
+    Only those for which an ancestor is surer than a coin; each step accepts a fortieth more.
+    """
+    left = select.familiar & ~accepted(select, cuts)
+    best = select.above[left].max(axis=1, initial=0.0)
+    best = best[best > 0.5]
+    if not nodes or len(best) < _PARENT_STEPS:
+        return np.zeros(0)
+    steps: Floats = np.quantile(best, 1 - np.arange(1, _PARENT_STEPS) / _PARENT_STEPS)
+    return steps
 
 
 def _offsets(select: Judged, base: Floats) -> Floats:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from model_training.atomic_files import write_file_atomically
 from model_training.batches import epoch_batches, steps_per_epoch
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from model_training.configuration import TrainingConfig
@@ -38,7 +39,12 @@ from model_training.networks import (
     dtype_policy,
     fastest_dtype_policy,
 )
+from model_training.pacing import best_epoch, epochs_within, is_exhausted
 from model_training.predict import predict_logits
+
+PLAN_NAME: Final = "plan.json"
+
+_TIMED_STEPS: Final = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,7 @@ def train_network(
     data_fingerprint: str,
     resume: bool,
     console: Console,
+    time_budget_s: float | None = None,
 ) -> TrainedNetwork:
     """Train on `train`; after each epoch say how the averaged weights do on `select`.
 
@@ -70,6 +77,8 @@ def train_network(
         data_fingerprint: of the split; a checkpoint of other data is refused.
         resume: go on from the checkpoint in `run_folder`, if there is one.
         console: gets a progress bar and a line per epoch.
+        time_budget_s: seconds; some steps are timed first, and only as many of `config.epochs` are
+            planned as fit. A run that goes on keeps the plan that it began with.
 
     Raises:
         TrainingDataError: `resume`, and the checkpoint belongs to another run.
@@ -78,24 +87,24 @@ def train_network(
     run_folder.mkdir(parents=True, exist_ok=True)
     if config.dtype_policy == "auto":
         config = config.changed(dtype_policy=fastest_dtype_policy())
-    parameters = dict(config.parameters) | {
-        "input_shape": list(train.images.shape[1:]),
-        "categories": len(train.categories),
-    }
+    if time_budget_s is not None:
+        config = config.changed(
+            epochs=_planned_epochs(
+                train, config, run_folder, time_budget_s, resume=resume, console=console
+            )
+        )
     identity = {"config": config.as_dict(), "data": data_fingerprint, "images": len(train)}
     checkpoint = read_checkpoint(run_folder, identity) if resume else None
 
-    keras.utils.set_random_seed(config.seed)
-    with dtype_policy(config.dtype_policy):
-        model = build(config.network, parameters)
-        compile_for_training(model, config, len(train))
+    model, parameters = _fresh(train, config)
     with dtype_policy("float32"):
         averaged = build(config.network, parameters)
         averaged.jit_compile = compiles_for_itself()
     history: list[Mapping[str, Any]] = []
+    best: Sequence[Any] = []
     if checkpoint is not None:
         _restore(model, checkpoint)
-        history = list(checkpoint.history)
+        history, best = list(checkpoint.history), checkpoint.best
         console.print(f"resuming after epoch {checkpoint.epoch} of {config.epochs}")
     _copy_averaged_weights(model, averaged)
 
@@ -104,6 +113,12 @@ def train_network(
         bar = progress.add_task("training", total=config.epochs * steps)
         progress.update(bar, completed=len(history) * steps)
         for epoch in range(len(history), config.epochs):
+            if is_exhausted(history, config.patience):
+                console.print(
+                    f"stopping early: no better epoch in the last {config.patience}; the best was "
+                    f"epoch {best_epoch(history) + 1}"
+                )
+                break
             started = time.perf_counter()
             losses = []
             for images, targets in epoch_batches(
@@ -127,19 +142,75 @@ def train_network(
                     "seconds": round(trained_s, 1),
                 }
             )
+            if best_epoch(history) == epoch:
+                best = _values(averaged.weights)
             write_checkpoint(
                 run_folder,
                 Checkpoint(
                     epoch=epoch + 1,
                     model=raw,
                     optimizer=[np.asarray(v) for v in _values(model.optimizer.variables)],
+                    best=best,
                     history=history,
                     identity=identity,
                 ),
             )
             _write_history(run_folder, history)
             console.print(_epoch_line(history[-1], config.epochs))
+    if config.patience and best:
+        averaged.set_weights(list(best))
     return TrainedNetwork(model=averaged, parameters=parameters, history=history)
+
+
+def _fresh(train: LabelledImages, config: TrainingConfig) -> tuple[keras.Model, dict[str, Any]]:
+    """The network that is trained, with its optimizer; and the parameters that build it."""
+    parameters = dict(config.parameters) | {
+        "input_shape": list(train.images.shape[1:]),
+        "categories": len(train.categories),
+    }
+    keras.utils.set_random_seed(config.seed)
+    with dtype_policy(config.dtype_policy):
+        model = build(config.network, parameters)
+        compile_for_training(model, config, len(train))
+    return model, parameters
+
+
+def _planned_epochs(
+    train: LabelledImages,
+    config: TrainingConfig,
+    run_folder: Path,
+    budget_s: float,
+    *,
+    resume: bool,
+    console: Console,
+) -> int:
+    """How many epochs fit; kept in `plan.json`: a run that goes on has the same schedule."""
+    plan = run_folder / PLAN_NAME
+    if resume and plan.exists():
+        return int(json.loads(plan.read_text(encoding="utf-8"))["epochs"])
+    model, _ = _fresh(train, config)
+    steps = steps_per_epoch(len(train), config.batch_size)
+    began = time.perf_counter()
+    seconds: list[float] = []
+    for images, targets in epoch_batches(
+        train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=0,
+        augmentation=config.augmentation,
+    ):
+        started = time.perf_counter()
+        model.train_on_batch(images, targets)
+        seconds.append(time.perf_counter() - started)
+        if len(seconds) == _TIMED_STEPS:
+            break
+    # The first steps compile. The median, because a neighbour's burst of work is no news.
+    epoch_s = float(np.median(seconds[len(seconds) // 2 :])) * steps
+    left = budget_s - (time.perf_counter() - began)
+    epochs = epochs_within(left, epoch_s, most=config.epochs)
+    write_file_atomically(plan, json.dumps({"epochs": epochs}).encode())
+    console.print(f"an epoch takes about {epoch_s:.0f} s: {epochs} of {config.epochs} epochs fit")
+    return epochs
 
 
 def compile_for_training(model: keras.Model, config: TrainingConfig, images: int) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from model_training.commands import Origin, run_evaluate, run_train
+from model_training.configuration import TrainingConfig
+from model_training.datasets.reviewed import Reviews
+from model_training.datasets.sources import FASHION_MNIST, REVIEWS, PhotoOptions
 from tagging.settings import Settings
 from worker import console
-from worker.bootstrap import DEFAULT_BUNDLE
+from worker.bootstrap import DEFAULT_BUNDLE, image_limits, open_runtime
 from worker.options import Home, Json, settings_for
 
 
@@ -23,48 +31,137 @@ def add_to(app: typer.Typer) -> None:
 Data = Annotated[
     str,
     typer.Option(
-        "--data", help="fashion-mnist, a folder with its idx files, or a 785-column CSV file."
+        "--data",
+        metavar="DATA",
+        help="fashion-mnist; a folder with its files; a CSV of a label and 784 pixels per line; a "
+        "folder of photos per class; a manifest (.csv, .jsonl) with --label; or reviews.",
     ),
 ]
+ForRetailer = Annotated[
+    str | None,
+    typer.Option("--retailer", metavar="NAME", help="Whose reviews, with --data reviews."),
+]
+ShopPhotosRecipe = Annotated[
+    Path | None,
+    typer.Option(
+        "--shop-photos",
+        metavar="RECIPE",
+        help="A JSON file that says which photos show nothing that the model knows.",
+    ),
+]
+ShopPhotosFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--shop-photos-dir",
+        metavar="DIR",
+        help="Where those photos lie (default: ATELIER_DATA_DIR, else beside the recipe).",
+    ),
+]
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration_s(text: str) -> float:
+    """Seconds in `90s`, `30m` or `1.5h`.
+
+    Raises:
+        typer.BadParameter: it is none of these, or not above 0.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if not seconds:
+        raise typer.BadParameter(f"{text!r} is no duration; write it like 90s, 30m or 1.5h")
+    return seconds
 
 
 def train(
     context: typer.Context,
-    data: Data = "fashion-mnist",
+    data: Data = FASHION_MNIST,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="COLUMN", help="The manifest's column with the category."),
+    ] = None,
+    parents: Annotated[
+        str | None,
+        typer.Option(
+            "--parents",
+            metavar="COLUMN,…",
+            help="Columns with what the category belongs to, the outermost first.",
+        ),
+    ] = None,
+    min_per_class: Annotated[
+        int,
+        typer.Option(
+            "--min-per-class", min=1, help="Smaller categories go to their parent, or to other."
+        ),
+    ] = PhotoOptions().min_per_class,
+    photo_input: Annotated[
+        Literal["photo", "fashion-mnist"],
+        typer.Option("--input", help="Colour photos, or 28x28 grey cut-outs."),
+    ] = "photo",
+    image_size: Annotated[
+        int, typer.Option("--image-size", help="Height and width of a colour photo, pixels.")
+    ] = PhotoOptions().image_size,
+    retailer: ForRetailer = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The bundle's folder (default: in `models`).")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="The bundle's folder, <name>-<version> (in `models`)."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--time-budget", metavar="TIME", help="As many epochs as fit into 90s, 30m or 2h."
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience", min=0, help="Stop after so many epochs without progress; 0: never."
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of order and augmentation.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of initial weights, order and augmentation.")
+    ] = 1,
     limit: Annotated[
         int | None, typer.Option("--limit", min=100, help="Only so many images, for a trial.")
     ] = None,
+    shop_photos: ShopPhotosRecipe = None,
+    shop_photos_dir: ShopPhotosFolder = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Train the CNN, calibrate it, set its thresholds, and write the bundle."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from model_training.commands import run_train
-
     settings, as_json = settings_for(context, home, as_json)
-    bundle = run_train(
-        data,
-        data_dir=settings.data_dir,
-        cache_dir=settings.home / "datasets",
-        out=out or settings.models_dir() / "fashion-mnist-1",
-        epochs=epochs,
-        resume=resume,
-        seed=seed,
-        limit=limit,
-        console=console.err(),
+    options = PhotoOptions(
+        label=label,
+        parents=tuple(name.strip() for name in parents.split(",")) if parents else (),
+        min_per_class=min_per_class,
+        input=photo_input,
+        image_size=image_size,
     )
+    asked: dict[str, Any] = {"seed": seed, "epochs": epochs, "patience": patience}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    with origin_of(settings, data, options, retailer, shop_photos, shop_photos_dir) as origin:
+        bundle = run_train(
+            origin,
+            out=out or settings.models_dir() / f"{_named_after(data, retailer)}-1",
+            configure=lambda spec: TrainingConfig.for_input(spec).changed(**changes),
+            resume=resume,
+            limit=limit,
+            time_budget_s=None if time_budget is None else duration_s(time_budget),
+            console=console.err(),
+        )
     if as_json:
         console.print_json({"bundle": str(bundle)})
     else:
-        console.out().print(f"bundle: {bundle}")
+        console.out().print(f"bundle: {bundle}", soft_wrap=True)
 
 
 def evaluate(
@@ -72,30 +169,30 @@ def evaluate(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
     ] = None,
-    data: Data = "fashion-mnist",
+    data: Data = FASHION_MNIST,
+    retailer: ForRetailer = None,
     test: Annotated[
         bool, typer.Option("--test", help="Score the test images: once per released bundle.")
     ] = False,
     record: Annotated[
         bool, typer.Option("--record", help="Write the test figures into the card.")
     ] = False,
+    shop_photos: ShopPhotosRecipe = None,
+    shop_photos_dir: ShopPhotosFolder = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle: accuracy, calibration, what it accepts and how much of that is wrong."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from model_training.commands import run_evaluate
-
     settings, as_json = settings_for(context, home, as_json)
-    figures = run_evaluate(
-        _bundle(bundle, settings),
-        data=data,
-        data_dir=settings.data_dir,
-        cache_dir=settings.home / "datasets",
-        test=test,
-        record=record,
-        console=console.err(),
-    )
+    with origin_of(settings, data, None, retailer, shop_photos, shop_photos_dir) as origin:
+        figures = run_evaluate(
+            bundle or settings.model_bundle or DEFAULT_BUNDLE,
+            origin,
+            test=test,
+            record=record,
+            console=console.err(),
+        )
     if as_json:
         console.print_json(figures)
     else:
@@ -103,5 +200,37 @@ def evaluate(
             console.out().print(f"{name}: {value}", markup=False)
 
 
-def _bundle(given: Path | None, settings: Settings) -> Path:
-    return given or settings.model_bundle or DEFAULT_BUNDLE
+@contextmanager
+def origin_of(
+    settings: Settings,
+    data: str,
+    options: PhotoOptions | None,
+    retailer: str | None,
+    recipe: Path | None,
+    shop_dir: Path | None,
+) -> Iterator[Origin]:
+    """Where the images come from; the database is open meanwhile if they are reviews."""
+    origin = Origin(
+        data=data,
+        data_dir=settings.data_dir,
+        cache_dir=settings.home / "datasets",
+        options=options,
+        decoders=settings.decoders,
+        limits=image_limits(settings),
+        recipe=recipe,
+        shop_dir=shop_dir,
+    )
+    if data != REVIEWS:
+        yield origin
+        return
+    if retailer is None:
+        raise typer.BadParameter("--data reviews needs --retailer: whose reviews?")
+    with open_runtime(settings) as runtime:
+        reviews = Reviews(database=runtime.database, store=runtime.store, retailer=retailer)
+        yield replace(origin, reviews=reviews)
+
+
+def _named_after(data: str, retailer: str | None) -> str:
+    """A name for a bundle: lower case letters, digits and dashes."""
+    raw = retailer if data == REVIEWS and retailer else Path(data).absolute().stem
+    return re.sub(r"[^a-z0-9]+", "-", raw.lower()).strip("-")[:60] or "model"

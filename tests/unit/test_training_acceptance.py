@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -19,17 +20,20 @@ from model_training.thresholds import (
     Judged,
     acceptance_spec,
     accepted,
+    accepted_parents,
     cuts_by_category,
     error_interval,
     error_upper_bound,
+    inner_nodes,
     judge,
-    ood_threshold,
     shift_cuts,
 )
-from tagging.domain import softmax_log_probs
+from tagging.domain import OodBounds, Taxonomy, softmax_log_probs
 from tagging.errors import TrainingDataError
 
 NAMES = [f"c{i}" for i in range(5)]
+TAXONOMY = Taxonomy(leaves=tuple(NAMES))
+TREE = Taxonomy(leaves=tuple(NAMES), parents={"c0": "low", "c1": "low", "c2": "low", "c3": "high"})
 
 
 def calibrated_sample(
@@ -45,7 +49,14 @@ def calibrated_sample(
 
 def judged(n: int, seed: int, sharpness: float = 6.0) -> Judged:
     logits, labels = calibrated_sample(n, seed, sharpness)
-    return judge(logits, no_scores(labels), labels, temperature=1.0, ood_threshold=math.inf)
+    return judge(
+        logits,
+        no_scores(labels),
+        labels,
+        temperature=1.0,
+        taxonomy=TAXONOMY,
+        ood_bounds=OodBounds(fallback=math.inf),
+    )
 
 
 def no_scores(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -103,20 +114,29 @@ class TestBounds:
 class TestThresholds:
     def test_out_of_distribution_is_never_accepted(self) -> None:
         logits, labels = calibrated_sample(100, seed=0)
-        strange = judge(logits, no_scores(labels), labels, temperature=1.0, ood_threshold=-math.inf)
+        strange = judge(
+            logits,
+            no_scores(labels),
+            labels,
+            temperature=1.0,
+            taxonomy=TAXONOMY,
+            ood_bounds=OodBounds(fallback=-math.inf),
+        )
         assert not accepted(strange, np.zeros(len(NAMES))).any()
         assert (cuts_by_category(strange, categories=len(NAMES), target=0.9) == NEVER).all()
-
-    def test_about_one_percent_is_flagged(self) -> None:
-        scores = np.random.default_rng(0).normal(size=5_000)
-        assert (scores >= ood_threshold(scores)).mean() == pytest.approx(0.01)
 
     def test_a_cut_never_splits_equal_confidences(self) -> None:
         answer = np.zeros(400, np.int64)
         confidence = np.full(400, 0.9)
         right = np.r_[np.ones(390, bool), np.zeros(10, bool)]
         everything = Judged(
-            answer=answer, confidence=confidence, right=right, familiar=np.ones(400, bool)
+            answer=answer,
+            confidence=confidence,
+            right=right,
+            familiar=np.ones(400, bool),
+            above=np.zeros((400, 0)),
+            node=np.zeros((400, 0), np.int64),
+            right_above=np.zeros((400, 0), bool),
         )
         assert cuts_by_category(everything, categories=1, target=0.99)[0] == NEVER
         assert cuts_by_category(everything, categories=1, target=0.97)[0] == pytest.approx(0.9)
@@ -137,7 +157,7 @@ class TestThresholds:
 
     def test_the_spec_states_what_the_holdout_says(self) -> None:
         select, holdout = judged(4_000, seed=1), judged(4_000, seed=2)
-        spec = acceptance_spec(select, holdout, names=NAMES, target=0.98)
+        spec = acceptance_spec(select, holdout, taxonomy=TAXONOMY, target=0.98)
         cuts = np.array([spec.thresholds().of(name) for name in NAMES])
         taken = accepted(holdout, cuts)
         assert spec.holdout_n == 4_000
@@ -155,9 +175,10 @@ class TestThresholds:
             no_scores(labels),
             labels,
             temperature=1.0,
-            ood_threshold=math.inf,
+            taxonomy=TAXONOMY,
+            ood_bounds=OodBounds(fallback=math.inf),
         )
-        spec = acceptance_spec(blind, blind, names=NAMES, target=0.99)
+        spec = acceptance_spec(blind, blind, taxonomy=TAXONOMY, target=0.99)
         assert spec.holdout_accepted == spec.holdout_errors == 0
         assert spec.error_upper == 1.0
         assert all(cut == NEVER for cut in spec.by_category.values())
@@ -181,14 +202,63 @@ class TestThresholds:
                     no_scores(labels),
                     labels,
                     temperature=1 / overconfidence,
-                    ood_threshold=math.inf,
+                    taxonomy=TAXONOMY,
+                    ood_bounds=OodBounds(fallback=math.inf),
                 )
                 for logits, labels in parts
             )
-            spec = acceptance_spec(select, holdout, names=NAMES, target=target)
+            spec = acceptance_spec(select, holdout, taxonomy=TAXONOMY, target=target)
             taken = accepted(delivery, np.array([spec.by_category[name] for name in NAMES]))
             broken += (taken & ~delivery.right).sum() > (1 - target) * taken.sum()
             coverage.append(taken.mean())
         # At a true rate of 5 %, more than 10 of 100 happens in 1 of 90 seeds; these are fixed.
         assert broken <= 10
         assert np.mean(coverage) > 0.4
+
+
+class TestParents:
+    """A model that knows the parent better than the category."""
+
+    @staticmethod
+    def muddled(n: int, seed: int) -> Judged:
+        """c0, c1 and c2 are told from the others, but in half of the cases not from each other."""
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 5, n)
+        logits = np.where(np.eye(5, dtype=bool)[labels], 9.0, 0.0)
+        blurred = (labels < 3) & (rng.random(n) < 0.5)
+        middle = np.array([4.0, 4.0, 4.0, -6.0, -6.0])
+        logits[blurred] = middle + rng.normal(0, 0.5, (blurred.sum(), 5))
+        return judge(
+            logits,
+            no_scores(labels),
+            labels,
+            taxonomy=TREE,
+            temperature=1.0,
+            ood_bounds=OodBounds(fallback=math.inf),
+        )
+
+    def test_a_parent_with_one_category_is_no_way_out(self) -> None:
+        assert inner_nodes(TREE) == ["low"]
+
+    def test_what_the_category_cannot_accept_the_parent_does(self) -> None:
+        select, holdout = self.muddled(4_000, seed=1), self.muddled(4_000, seed=2)
+        spec = acceptance_spec(select, holdout, taxonomy=TREE, target=0.99)
+        cuts = np.array([spec.by_category[name] for name in NAMES])
+        extra, right = accepted_parents(holdout, cuts, np.array([spec.parents.by_parent["low"]]))
+        assert spec.parents.holdout_accepted == extra.sum() > 800
+        assert spec.parents.holdout_errors == (extra & ~right).sum()
+        assert spec.parents.error_upper <= 0.01
+        assert not (extra & accepted(holdout, cuts)).any()
+
+    def test_parents_that_are_wrong_too_often_are_not_accepted(self) -> None:
+        select, holdout = self.muddled(4_000, seed=1), self.muddled(4_000, seed=2)
+        lying = dataclasses.replace(holdout, right_above=np.zeros_like(holdout.right_above))
+        spec = acceptance_spec(select, lying, taxonomy=TREE, target=0.99)
+        assert spec.parents.holdout_errors <= 0.01 * spec.holdout_accepted
+        assert spec.parents.holdout_accepted < 60
+
+    def test_without_a_tree_there_is_no_parent(self) -> None:
+        spec = acceptance_spec(
+            judged(3_000, seed=1), judged(3_000, seed=2), taxonomy=TAXONOMY, target=0.98
+        )
+        assert spec.parents.by_parent == {}

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from model_training.augment import Augmentation
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from model_training.commands import run_evaluate, run_train
-from model_training.configuration import TrainingConfig
+from model_training.commands import Origin, run_evaluate, run_train
+from model_training.configuration import SentinelConfig, TrainingConfig
 from tagging.errors import BundleError, TrainingDataError
 from tagging.model_card import CARD_NAME, ModelCard, card_fingerprint, read_bundle
 
@@ -33,6 +33,7 @@ TINY = TrainingConfig(
     epochs=2,
     peak_learning_rate=1e-2,
     dtype_policy="float32",
+    seed=7,
     augmentation=Augmentation(shift=1, tone=0, erase=0),
 )
 
@@ -61,30 +62,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent
 
 
-def train(data: Path, out: Path, **changes: Any) -> Path:
-    arguments: dict[str, Any] = {
-        "data_dir": data,
-        "cache_dir": data / "cache",
-        "out": out,
-        "epochs": None,
-        "resume": False,
-        "seed": 7,
-        "limit": None,
-        "console": QUIET,
-        "config": TINY,
-    }
-    return run_train("fashion-mnist", **(arguments | changes))
+QUICK = SentinelConfig(
+    parameters={"stem": 4, "widths": [4], "blocks": [1]}, rounds=1, steps=3, batch_size=16, pool=40
+)
 
 
-def evaluate(data: Path, bundle: Path, **changes: Any) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "data": "fashion-mnist",
-        "data_dir": data,
-        "cache_dir": data / "cache",
-        "test": False,
-        "console": QUIET,
-    }
-    return run_evaluate(bundle, **(arguments | changes))
+def origin(data: Path, **changes: Any) -> Origin:
+    given: dict[str, Any] = {"data": "fashion-mnist", "data_dir": data, "cache_dir": data / "cache"}
+    return Origin(**(given | changes))
+
+
+def train(
+    data: Path, out: Path, *, console: Console = QUIET, replace: bool = False, **changes: Any
+) -> Path:
+    """A tiny training; `changes` are of its configuration, or one of `run_train`'s own."""
+    own = {"resume", "limit", "time_budget_s"}
+    return run_train(
+        origin(data),
+        out=out,
+        configure=lambda _: TINY.changed(**{k: v for k, v in changes.items() if k not in own}),
+        sentinel=QUICK,
+        console=console,
+        replace=replace,
+        **{k: v for k, v in changes.items() if k in own},
+    )
+
+
+def evaluate(data: Path, bundle: Path, *, test: bool = False, record: bool = False) -> Any:
+    return run_evaluate(bundle, origin(data), test=test, record=record, console=QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +134,8 @@ def test_the_network_learns(data: Path, tmp_path: Path) -> None:
 
 def test_the_loaded_network_gives_the_figures_of_its_card(made: Path, data: Path) -> None:
     card, report = read_bundle(made), evaluate(data, made)
-    assert set(report) == {"model", "select", "holdout"}
-    for part in ("select", "holdout"):
+    assert set(report) == {"model", "new_images", "select", "holdout", "strange"}
+    for part in ("select", "holdout", "strange"):
         assert report[part] == card.metrics[part]
 
 
@@ -158,6 +163,36 @@ def test_a_run_that_was_cut_off_ends_where_an_uninterrupted_one_does(
     assert one.temperature == pytest.approx(two.temperature, rel=1e-2)
 
 
+def test_a_time_budget_plans_the_epochs_and_a_resumed_run_keeps_the_plan(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "toy-1"
+    card = read_bundle(train(data, out, epochs=50, time_budget_s=0.001))
+    assert [e["epoch"] for e in card.metrics["training"]["epochs"]] == [1]
+    assert json.loads((tmp_path / "toy-1.run" / "plan.json").read_text()) == {"epochs": 1}
+    again = train(data, out, epochs=50, time_budget_s=3600, resume=True, replace=True)
+    assert len(read_bundle(again).metrics["training"]["epochs"]) == 1
+
+
+def test_without_progress_it_stops_and_goes_back_to_the_best_epoch(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter([0.5, 0.6, 0.7, 0.8])
+    monkeypatch.setattr("model_training.train.negative_log_likelihood", lambda *_: next(said))
+    out = train(data, tmp_path / "toy-1", epochs=40, patience=2)
+    history = read_bundle(out).metrics["training"]["epochs"]
+    assert [e["select_nll"] for e in history] == [0.5, 0.6, 0.7]
+    with np.load(tmp_path / "toy-1.run" / "checkpoint.npz") as checkpoint:
+        best = [checkpoint[k] for k in sorted(checkpoint.files) if k.startswith("best_")]
+        last = [checkpoint[k] for k in sorted(checkpoint.files) if k.startswith("model_")]
+    from model_training.bundle import load_networks
+
+    shipped = load_networks(out)[1].classifier.get_weights()
+    for a, b in zip(shipped, best, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(shipped, last, strict=True))
+
+
 def test_another_seed_does_not_go_on_from_this_checkpoint(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy-1"
     shutil.copytree(
@@ -168,7 +203,9 @@ def test_another_seed_does_not_go_on_from_this_checkpoint(data: Path, tmp_path: 
 
 
 def test_a_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(epoch=1, model=[np.ones(3)], optimizer=[], history=[], identity={})
+    checkpoint = Checkpoint(
+        epoch=1, model=[np.ones(3)], optimizer=[], best=[], history=[], identity={}
+    )
     write_checkpoint(tmp_path, checkpoint)
     path = next(tmp_path.iterdir())
     path.write_bytes(path.read_bytes()[:-30])
@@ -194,9 +231,10 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(data: Path, tmp_path: Path
 
 
 def test_impossible_numbers_are_refused_before_anything_is_read(tmp_path: Path) -> None:
-    for name in ("epochs", "limit"):
-        with pytest.raises(TrainingDataError, match=f"{name} must be at least 1, got 0"):
-            train(tmp_path, tmp_path / "none", **{name: 0})
+    with pytest.raises(TrainingDataError, match="epochs must be at least 1, got 0"):
+        TINY.changed(epochs=0)
+    with pytest.raises(TrainingDataError, match="limit must be at least 1, got 0"):
+        train(tmp_path, tmp_path / "none", limit=0)
 
 
 class TestLoading:
@@ -277,15 +315,15 @@ class TestLoading:
     def test_the_policy_of_the_process_does_not_leak_into_a_bundle(self, made: Path) -> None:
         import keras
 
-        from model_training.bundle import load_network
+        from model_training.bundle import load_networks
         from model_training.networks import dtype_policy
 
         with dtype_policy("mixed_bfloat16"):
-            _, network = load_network(made)
+            _, networks = load_networks(made)
             assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        assert {layer.compute_dtype for layer in network.model.layers if layer.weights} == {
-            "float32"
-        }
+        both = (networks.classifier, networks.sentinel)
+        layers = [layer for model in both for layer in model.layers if layer.weights]
+        assert {layer.compute_dtype for layer in layers} == {"float32"}
 
 
 class TestEvaluating:
@@ -311,9 +349,19 @@ class TestEvaluating:
         with pytest.raises(BundleError, match="only test figures"):
             evaluate(data, bundle, record=True)
 
-    def test_other_data_than_the_bundles_own_is_refused(self, bundle: Path, data: Path) -> None:
-        rewrite_card(bundle, data={"limit": 100, "split": {"fingerprint": "0" * 64}})
+    def test_other_data_than_the_bundles_own_is_refused(
+        self, bundle: Path, data: Path, tmp_path: Path
+    ) -> None:
+        other = tmp_path / "fashion-mnist"
+        other.mkdir()
+        lines = (data / "fashion-mnist" / "fashion-mnist_train.csv").read_text().splitlines()
+        (other / "fashion-mnist_train.csv").write_text("\n".join(lines[:300]) + "\n")
         with pytest.raises(BundleError, match="made from other data"):
+            evaluate(tmp_path, bundle)
+
+    def test_a_split_that_is_not_the_cards_is_refused(self, bundle: Path, data: Path) -> None:
+        rewrite_card(bundle, data={"limit": None, "split": {"fingerprint": "0" * 64}})
+        with pytest.raises(BundleError, match="is not the split that the card names"):
             evaluate(data, bundle)
 
 

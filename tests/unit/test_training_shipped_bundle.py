@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import model_training
-from model_training.commands import run_evaluate
+from model_training.commands import Origin, run_evaluate
 from model_training.thresholds import error_upper_bound
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.model_card import ModelCard, read_bundle
@@ -44,9 +44,7 @@ def test_it_keeps_its_promise_on_the_holdout_and_on_the_test_set(card: ModelCard
 def test_its_figures_can_be_measured_again(card: ModelCard, data_dir: Path, tmp_path: Path) -> None:
     report = run_evaluate(
         BUNDLE,
-        data="fashion-mnist",
-        data_dir=data_dir,
-        cache_dir=tmp_path,
+        Origin(data="fashion-mnist", data_dir=data_dir, cache_dir=tmp_path),
         test=False,
         console=Console(quiet=True),
     )

@@ -1,0 +1,41 @@
+"""The data that a bundle was made from, divided as it was then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_training.datasets.labelled import LabelledImages
+from model_training.datasets.sources import Source
+from model_training.stored_split import SPLIT_NAME, Reapplied, read_split
+from tagging.errors import BundleError, TrainingDataError
+from tagging.model_card import ModelCard
+
+
+def own_data(bundle: Path, card: ModelCard, source: Source) -> tuple[LabelledImages, Reapplied]:
+    """Load `source` and divide it by the split that is stored in `bundle`.
+
+    Images that came since are dealt to the parts as well, so that none that the model was trained
+    on is ever measured as if it were new.
+
+    Raises:
+        BundleError: images of the split are not there, or the stored split is not the card's.
+        TrainingDataError: the data cannot be read.
+    """
+    stored = read_split(bundle / SPLIT_NAME)
+    if stored.fingerprint != card.data.get("split", {}).get("fingerprint"):
+        raise BundleError(
+            f"{bundle / SPLIT_NAME} is not the split that the card names. Copy the bundle again, "
+            "or train it again."
+        )
+    data = source.load().first(card.data.get("limit"))
+    try:
+        again = stored.apply(data)
+    except TrainingDataError as error:
+        raise BundleError(f"{bundle} was made from other data than {source}: {error}") from error
+    if again.missing:
+        raise BundleError(
+            f"{bundle} was made from other data than {source}: {again.missing} of its images are "
+            "not there, and what resembles them cannot be told from new ones. Give the data that "
+            "its card names under 'data'."
+        )
+    return data, again

@@ -1,0 +1,133 @@
+"""`atelier train`, `evaluate` and `report` on a retailer's own photos, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from tagging.model_card import read_bundle
+from worker.cli_train import duration_s
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), (" 2h ", 7200)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0m", "30", "m", "1d", "-5m"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="write it like 90s, 30m"):
+        duration_s(text)
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 130 photos: wide and tall rectangles of two colours, and a few rings."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["sku,image,shape,family"]
+    for number in range(130):
+        shape = "ring" if number < 10 else ("wide", "tall")[number % 2]
+        pixels = np.full((48, 48, 3), 255, np.uint8)
+        ink = rng.integers(0, 160, 3)
+        y, x = np.mgrid[:48, :48]
+        if shape == "ring":
+            pixels[np.abs(np.hypot(y - 24, x - 24) - 15) < 4] = ink
+        else:
+            long, short = int(rng.integers(34, 44)), int(rng.integers(8, 20))
+            height, width = (short, long) if shape == "wide" else (long, short)
+            top, left = (int(rng.integers(0, 48 - side)) for side in (height, width))
+            pixels[top : top + height, left : left + width] = ink
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        family = "round" if shape == "ring" else "straight"
+        lines.append(f"S{number},images/{number}.png,{shape},{family}")
+    (folder / "products.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def atelier(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *words],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env={k: v for k, v in os.environ.items() if not k.startswith("ATELIER_")},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a model was trained on the manifest."""
+    folder = tmp_path_factory.mktemp("home")
+    done = atelier(
+        folder,
+        *("train", "--data", str(catalogue / "products.csv"), "--json"),
+        *("--label", "shape", "--parents", "family", "--min-per-class", "20"),
+        *("--image-size", "32", "--epochs", "2", "--time-budget", "10m"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bundle"].endswith("atelier-data/models/products-1")
+    return folder
+
+
+def bundle_of(home: Path) -> Path:
+    return home / "atelier-data" / "models" / "products-1"
+
+
+def test_the_card_says_what_was_too_small_and_how_photos_were_read(home: Path) -> None:
+    card = read_bundle(bundle_of(home))
+    assert card.title == "products:1"
+    assert [c.name for c in card.categories] == ["round", "tall", "wide"] or {
+        c.name for c in card.categories
+    } == {"tall", "wide", "other"}
+    assert [m["category"] for m in card.data["merged"]] == ["ring"]
+    assert (card.input.kind, card.input.height, card.input.channels) == ("photo", 32, 3)
+    assert card.data["options"]["label"] == "shape"
+    assert len(card.metrics["training"]["epochs"]) == 2
+
+
+def test_evaluating_needs_no_options_again(home: Path, catalogue: Path) -> None:
+    done = atelier(
+        home,
+        *("evaluate", str(bundle_of(home)), "--data", str(catalogue / "products.csv"), "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["holdout"] == read_bundle(bundle_of(home)).metrics["holdout"]
+
+
+def test_there_is_no_test_set_to_score(home: Path, catalogue: Path) -> None:
+    done = atelier(
+        home,
+        *("evaluate", str(bundle_of(home)), "--data", str(catalogue / "products.csv"), "--test"),
+    )
+    assert done.returncode != 0
+    assert "has no test set" in done.stderr
+
+
+def test_the_report_says_what_was_too_small(home: Path, catalogue: Path) -> None:
+    done = atelier(
+        home,
+        *("report", str(bundle_of(home)), "--data", str(catalogue / "products.csv"), "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    page = (home / json.loads(done.stdout)["page"]).read_text(encoding="utf-8")
+    assert "ring" in page
+
+
+def test_reviews_need_a_retailer(tmp_path: Path) -> None:
+    done = atelier(tmp_path, "train", "--data", "reviews")
+    assert done.returncode == 2
+    assert "needs --retailer" in done.stderr
