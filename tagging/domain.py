@@ -246,6 +246,18 @@ class OodBounds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """What a retailer asks of the tags that are accepted.
+
+    `target_precision`: how much of them must be right, between 0 and 1; None for what the model in
+    charge was made for. `accept_parent`: see `Rules`.
+    """
+
+    target_precision: float | None = None
+    accept_parent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """A snapshot of what governs acceptance.
 

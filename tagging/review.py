@@ -15,10 +15,9 @@ from sqlalchemy.orm import Session
 
 from tagging.autopilot import Next
 from tagging.database import autopilots, models, reviews
-from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.database.tables import AutopilotState, Product, Review
-from tagging.domain import Autopilot, ReviewReason, Status, Verdict
+from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import NotFoundError, ReviewError
 
 NAME_CHARS: Final = 100
@@ -98,35 +97,6 @@ def record_review(database: Database, answer: Answer, *, now: dt.datetime) -> Re
             category=product.category,
             autopilot=moved,
         )
-
-
-def turn(
-    database: Database, retailer: str, *, on: bool, by: str, now: dt.datetime
-) -> tuple[Autopilot, Autopilot]:
-    """Turn a retailer's autopilot off, or on again; the states before and after.
-
-    Turned on, it is provisional, and its evidence starts anew. Where it stands so already,
-    nothing happens.
-
-    Raises:
-        NotFoundError: no such retailer.
-        ReviewError: `by` is no name.
-    """
-    who = person(by)
-    with database.write() as session:
-        retailer_id = find_retailer(session, retailer)
-        model = models.in_charge(session, retailer_id)
-        row = autopilots.lock(session, retailer_id, model.id)
-        before = row.state
-        if on is not (before is Autopilot.OFF):
-            return before, before
-        to = Next(
-            state=Autopilot.PROVISIONAL if on else Autopilot.OFF,
-            reason=f"turned {'on' if on else 'off'} by a person",
-        )
-        autopilots.move(session, row, to, changed_by=who, now=now)
-        session.commit()
-        return before, to.state
 
 
 def person(name: str) -> str:
@@ -282,5 +252,5 @@ def _count(
         accepted=accepted,
         wrong=not right,
     )
-    target = models.get_model(session, row.model_id).card.at().target_precision
+    target = autopilots.target_of(session, row.retailer_id, models.get_model(session, row.model_id))
     return autopilots.reconsider(session, row, target=target, now=now)

@@ -277,9 +277,11 @@ class Tagger:
         with self.database.write() as session:
             if not batches.finish(session, lease, now=now):
                 return None
+            asked = models.acceptance(session, lease.retailer_id)
             rules = Rules(
                 autopilot=models.autopilot(session, lease.retailer_id, model.id),
-                thresholds=model.card.at().thresholds(),
+                thresholds=model.card.at(asked.target_precision).thresholds(),
+                accept_parent=asked.accept_parent,
             )
             classified: list[Classified] = []
             failed: list[Failed] = []

@@ -71,7 +71,7 @@ def _rate_lines(standing: Standing) -> list[str]:
             f"  stated rate: at most {standing.evidence.upper:.2%} wrong ({LEVEL:.0%} confidence)",
             "    on this retailer's own products",
         ]
-    stated = standing.model.card.at()
+    stated = standing.model.card.at(standing.target)
     if stated.holdout_accepted == 0:
         return ["  stated rate: none; the model accepted nothing on its own hold-out"]
     return [
@@ -104,5 +104,5 @@ def _stated(standing: Standing) -> float | None:
     if standing.state is Autopilot.CERTIFIED:
         return standing.evidence.upper
     if standing.state is Autopilot.PROVISIONAL:
-        return standing.model.card.at().error_upper
+        return standing.model.card.at(standing.target).error_upper
     return None

@@ -17,9 +17,10 @@ from rich.table import Table
 from tagging.database import autopilots, models, products, schema, uploads
 from tagging.database.products import ProductFilter
 from tagging.database.session import Database
-from tagging.domain import Autopilot, Status
+from tagging.domain import Acceptance, Autopilot, Status
 from tagging.errors import SchemaError
 from tagging.model_card import read_bundle
+from tagging.steering import ask
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, bundle_folders, open_runtime, utc_now
@@ -208,6 +209,40 @@ def add_retailer(
         _print_retailers(runtime, as_json=as_json, only=name)
 
 
+@retailers_app.command("set")
+def set_retailer(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The retailer.")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides this.")],
+    target: Annotated[
+        float | None,
+        typer.Option(
+            "--target", metavar="SHARE", help="How much of what is accepted must be right: 0.98."
+        ),
+    ] = None,
+    accept_parent: Annotated[
+        bool | None,
+        typer.Option(
+            "--accept-parent/--no-accept-parent",
+            help="Tag with the parent category where only that is sure enough.",
+        ),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Change what must hold for a tag to be accepted without a person; the audit starts anew."""
+    settings, as_json = settings_for(context, home, as_json)
+    with open_runtime(settings) as runtime:
+        with runtime.database.read() as session:
+            now = models.acceptance(session, models.retailer_id(session, name))
+        wanted = Acceptance(
+            target_precision=now.target_precision if target is None else target,
+            accept_parent=now.accept_parent if accept_parent is None else accept_parent,
+        )
+        ask(runtime.database, name, wanted, by=by, now=utc_now())
+        _print_retailers(runtime, as_json=as_json, only=name)
+
+
 @retailers_app.command("list")
 def list_retailers(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
     """Every retailer and the model in charge."""
@@ -221,13 +256,28 @@ def _print_retailers(runtime: Runtime, *, as_json: bool, only: str | None = None
         lines = [r for r in models.retailers(session) if only is None or r.name == only]
     if as_json:
         shown = [
-            {"name": line.name, "model": line.model, "autopilot": line.autopilot} for line in lines
+            {
+                "name": line.name,
+                "model": line.model,
+                "autopilot": line.autopilot,
+                "target_precision": line.acceptance.target_precision,
+                "accept_parent": line.acceptance.accept_parent,
+            }
+            for line in lines
         ]
         console.print_json(shown if only is None else shown[0])
         return
-    table = Table("retailer", "model in charge", "autopilot", box=None, header_style="bold")
+    columns = ("retailer", "model in charge", "autopilot", "target", "accepts parents")
+    table = Table(*columns, box=None, header_style="bold")
     for line in lines:
-        table.add_row(console.plain(line.name), line.model or "", line.autopilot or "")
+        target = line.acceptance.target_precision
+        table.add_row(
+            console.plain(line.name),
+            line.model or "",
+            line.autopilot or "",
+            "the model's" if target is None else f"{target:.2%}",
+            "yes" if line.acceptance.accept_parent else "no",
+        )
     console.out().print(table)
 
 

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from tagging.database import autopilots, models, reviews
-from tagging.review import turn
 from tagging.review_file import Imported, import_reviews, write_queue
+from tagging.steering import turn
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import open_runtime, utc_now

@@ -31,6 +31,25 @@ def state(name: str) -> sa.Enum:
 
 
 def upgrade() -> None:
+    op.add_column(
+        "retailers",
+        sa.Column(
+            "target_precision",
+            sa.Double(),
+            nullable=True,
+            comment="How much of what is accepted must be right, 0 to 1; NULL for the model's own.",
+        ),
+    )
+    op.add_column(
+        "retailers",
+        sa.Column(
+            "accept_parent",
+            sa.Boolean(),
+            server_default=sa.false(),
+            nullable=False,
+            comment="Whether a parent category is accepted where only the parent is sure enough.",
+        ),
+    )
     op.create_table(
         "audit_keys",
         sa.Column("retailer_id", BIG_ID, nullable=False, comment="The retailer."),
@@ -135,3 +154,5 @@ def downgrade() -> None:
     op.drop_index("ix_products_audit_retailer_id_id", "products")
     for table in ("autopilot_changes", "audit_verdicts", "audit_keys"):
         op.drop_table(table)
+    op.drop_column("retailers", "accept_parent")
+    op.drop_column("retailers", "target_precision")

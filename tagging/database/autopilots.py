@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from tagging.autopilot import Next, next_state
 from tagging.database import uploads
-from tagging.database.models import KnownModel, find_model, get_model
+from tagging.database.models import KnownModel, acceptance, find_model, get_model
 from tagging.database.tables import (
     AuditKey,
     AuditVerdict,
@@ -32,7 +32,8 @@ from tagging.evidence import Evidence, verdicts_to_certify, weigh
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Since when verdicts count: since a person last turned the autopilot on, or ever.
+    """Since when verdicts count: since a person last turned the autopilot on or changed what it
+    accepts, or ever.
 
     `after`: the newest audit verdict that no longer counts, 0 for none. `since`: tags accepted
     before it are no evidence; None where all are.
@@ -76,6 +77,12 @@ def audit_key(session: Session, retailer_id: int, *, now: dt.datetime) -> bytes:
         uploads.insert_ignoring(session, AuditKey, [fresh], key=("retailer_id",))
         key = session.execute(query).scalar_one()
     return bytes.fromhex(key)
+
+
+def target_of(session: Session, retailer_id: int, model: KnownModel) -> float:
+    """Precision that the tags which `model` accepts for a retailer must have, 0 to 1."""
+    asked = acceptance(session, retailer_id).target_precision
+    return model.card.acceptance.target_precision if asked is None else asked
 
 
 def lock(session: Session, retailer_id: int, model_id: int) -> AutopilotState:
@@ -126,7 +133,8 @@ def stretch(session: Session, retailer_id: int, model_id: int) -> Stretch:
         .where(
             AutopilotChange.retailer_id == retailer_id,
             AutopilotChange.model_id == model_id,
-            AutopilotChange.before == Autopilot.OFF,
+            AutopilotChange.state == Autopilot.PROVISIONAL,
+            AutopilotChange.changed_by.is_not(None),
         )
         .order_by(AutopilotChange.id.desc())
         .limit(1)
@@ -221,7 +229,7 @@ def standings(session: Session, model: str | None = None) -> list[Standing]:
 
 def _standing(session: Session, retailer: str, row: AutopilotState) -> Standing:
     model = get_model(session, row.model_id)
-    target = model.card.at().target_precision
+    target = target_of(session, row.retailer_id, model)
     evidence = weigh(verdicts(session, row.retailer_id, row.model_id), target)
     last = session.execute(
         sa.select(AutopilotChange)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tagging.database.tables import AutopilotState, Category, Model, ModelInCharge, Retailer
-from tagging.domain import Autopilot
+from tagging.domain import Acceptance, Autopilot
 from tagging.errors import BundleError, NotFoundError
 from tagging.model_card import ModelCard, card_fingerprint
 
@@ -32,6 +32,7 @@ class RetailerLine:
     name: str
     model: str | None
     autopilot: Autopilot | None
+    acceptance: Acceptance
     created_at: dt.datetime
 
 
@@ -132,8 +133,13 @@ def add_retailer(session: Session, name: str, *, model_id: int, now: dt.datetime
 
 
 def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.datetime) -> None:
-    """Put a model in charge of a retailer; its categories join the taxonomy, none leaves it."""
+    """Put a model in charge of a retailer; its categories join the taxonomy, none leaves it.
+
+    Raises:
+        BundleError: it has no thresholds for the precision that the retailer asks.
+    """
     card = get_model(session, model_id).card
+    card.at(acceptance(session, retailer).target_precision)
     existing = set(
         session.execute(sa.select(Category.name).where(Category.retailer_id == retailer)).scalars()
     )
@@ -156,6 +162,23 @@ def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.dat
             )
         )
     session.flush()
+
+
+def acceptance(session: Session, retailer: int) -> Acceptance:
+    """What a retailer asks of accepted tags, by primary key."""
+    row = session.execute(
+        sa.select(Retailer.target_precision, Retailer.accept_parent).where(Retailer.id == retailer)
+    ).one()
+    return Acceptance(target_precision=row.target_precision, accept_parent=row.accept_parent)
+
+
+def set_acceptance(session: Session, retailer: int, wanted: Acceptance) -> None:
+    """Replace what a retailer asks, by primary key."""
+    session.execute(
+        sa.update(Retailer)
+        .where(Retailer.id == retailer)
+        .values(target_precision=wanted.target_precision, accept_parent=wanted.accept_parent)
+    )
 
 
 def in_charge(session: Session, retailer: int) -> KnownModel:
@@ -195,6 +218,9 @@ def retailers(session: Session) -> list[RetailerLine]:
             name=retailer.name,
             model=None if model is None else f"{model.name}:{model.version}",
             autopilot=state,
+            acceptance=Acceptance(
+                target_precision=retailer.target_precision, accept_parent=retailer.accept_parent
+            ),
             created_at=retailer.created_at,
         )
         for retailer, model, state in rows

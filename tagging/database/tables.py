@@ -101,6 +101,15 @@ class Retailer(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
     name: Mapped[str] = mapped_column(sa.String(100), unique=True, comment="Name in commands.")
     created_at: Mapped[dt.datetime] = mapped_column(comment="When the retailer was added.")
+    target_precision: Mapped[float | None] = mapped_column(
+        sa.Double,
+        comment="How much of what is accepted must be right, 0 to 1; NULL for the model's own.",
+    )
+    accept_parent: Mapped[bool] = mapped_column(
+        server_default=sa.false(),
+        default=False,
+        comment="Whether a parent category is accepted where only the parent is sure enough.",
+    )
 
 
 class Model(Base):

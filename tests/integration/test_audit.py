@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tagging.database import autopilots, models, reviews
 from tagging.database.tables import Product
 from tagging.domain import ReviewReason, Status, Verdict
-from tagging.review import turn
+from tagging.steering import turn
 from tests.people import SURE, audit_all, product, say, tagged, take_back, weighed
 from tests.stand_in import Services, stand_in_card
 

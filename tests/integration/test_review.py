@@ -14,7 +14,8 @@ from tagging.database.tables import AuditVerdict, AutopilotChange, Base, Predict
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.images.decoders import DecodeRequest
-from tagging.review import Answer, Recorded, record_review, turn
+from tagging.review import Answer, Recorded, record_review
+from tagging.steering import turn
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.people import answer, at_once, audit_all, product, say, tagged, weighed
 from tests.stand_in import Services, picture
