@@ -34,7 +34,7 @@ from worker.app import BrokerDoorbell, create_app
 from worker.classifier import ClassifierShelf
 
 SHIPPED_BUNDLES: Final = Path(model_training.__file__).parent / "bundles"
-DEFAULT_BUNDLE: Final = SHIPPED_BUNDLES / "fashion-mnist-1"
+DEFAULT_BUNDLE: Final = SHIPPED_BUNDLES / "fashion-mnist-2"
 
 
 def utc_now() -> dt.datetime:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -87,7 +88,15 @@ def find_model(session: Session, title: str) -> KnownModel:
 def _known(row: Model | None, asked: str) -> KnownModel:
     if row is None:
         raise NotFoundError(f"no model {asked!r}; `atelier models list` shows the known ones")
-    return KnownModel(id=row.id, path=Path(row.path), card=ModelCard.model_validate(row.card))
+    try:
+        card = ModelCard.model_validate(row.card)
+    except ValidationError as error:
+        raise BundleError(
+            f"the model {row.name}:{row.version} was registered by another version of Atelier, "
+            f"which described models otherwise ({error.error_count()} differences). Put another "
+            "model in charge, or begin with an empty data folder."
+        ) from error
+    return KnownModel(id=row.id, path=Path(row.path), card=card)
 
 
 def all_models(session: Session) -> list[tuple[KnownModel, list[str]]]:

@@ -29,7 +29,7 @@ def test_the_sample_catalogue_is_tagged_and_a_second_time_nothing_is_done(place:
         if row["status"] != "failed":
             assert row["suggestion"] == row["top_k"][0]["category"]
             assert row["confidence"] == row["top_k"][0]["confidence"]
-            assert row["model"] == "fashion-mnist:1"
+            assert row["model"] == "fashion-mnist:2"
 
     again = place.run_json("tag", str(SAMPLE), "--retailer", "sample")
     assert (again["products"], again["unchanged"], again["enqueued"]) == (42, 42, 0)

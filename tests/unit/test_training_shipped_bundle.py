@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 import model_training
-from model_training.commands import Origin, run_evaluate
+from model_training.commands import SHIPPED_RECIPE, Origin, run_evaluate
+from model_training.outsiders import margins, strangers
 from model_training.thresholds import error_upper_bound
-from tagging.images.model_input import PREPROCESSING_VERSION
+from tagging.images.model_input import PREPROCESSING_VERSION, to_model_input
 from tagging.model_card import ModelCard, read_bundle
+from tests.strange_pictures import KINDS
 
-BUNDLE = Path(model_training.__file__).parent / "bundles" / "fashion-mnist-1"
+BUNDLE = Path(model_training.__file__).parent / "bundles" / "fashion-mnist-2"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def card() -> ModelCard:
 
 
 def test_it_is_made_for_this_version(card: ModelCard) -> None:
-    assert card.title == "fashion-mnist:1"
+    assert card.title == "fashion-mnist:2"
     assert card.preprocessing_version == PREPROCESSING_VERSION
     assert (card.input.height, card.input.width, card.input.channels) == (28, 28, 1)
     assert len(card.categories) == 10
@@ -36,6 +39,51 @@ def test_it_keeps_its_promise_on_the_holdout_and_on_the_test_set(card: ModelCard
     assert test["images"] == 10_000
     assert test["accuracy"] >= 0.935
     assert test["error"] <= 1 - spec.target_precision
+
+
+def test_the_rate_that_it_states_for_each_target_is_kept_on_the_test_set(card: ModelCard) -> None:
+    assert set(card.operating_points) == {"0.95", "0.98", "0.99", "0.995"}
+    for text, spec in card.operating_points.items():
+        assert spec.error_upper <= 1 - spec.target_precision
+        assert card.metrics["test"]["targets"][text]["error"] <= 1 - spec.target_precision
+
+
+def test_parents_are_those_that_hold_several_categories(card: ModelCard) -> None:
+    assert set(card.acceptance.parents.by_parent) <= {"Tops", "Footwear"}
+    assert card.taxonomy.ancestors("Dress") == ("Dresses",)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_nothing_are_flagged(card: ModelCard, kind: str) -> None:
+    from model_training.bundle import load_network
+    from model_training.predict import in_batches
+
+    rng = np.random.default_rng([2026, list(KINDS).index(kind)])
+    pictures = np.stack([to_model_input(KINDS[kind](rng), card.input) for _ in range(300)])
+    _, network = load_network(BUNDLE)
+    found = margins(card, *in_batches(network.answer, pictures))
+    assert (found >= 0).mean() >= 0.95
+
+
+@pytest.mark.timeout(600)
+def test_things_of_kinds_that_it_never_saw_are_flagged(
+    card: ModelCard, data_dir: Path, tmp_path: Path
+) -> None:
+    from model_training.bundle import load_network
+
+    _, network = load_network(BUNDLE)
+    origin = Origin(
+        data="fashion-mnist", data_dir=data_dir, cache_dir=tmp_path, recipe=SHIPPED_RECIPE
+    )
+    quiet = Console(quiet=True)
+    photos = origin.shop_photos(card.category_names, card.input, quiet)
+    said = strangers(card, network, photos)
+    for name, group in said["strange"].items():
+        assert group["flagged"] >= 0.95 * group["images"], name
+    fitting = said["shop_fitting"]
+    assert fitting["flagged"] <= 0.2 * fitting["images"]
+    for key in ("images", "flagged"):
+        assert fitting[key] == pytest.approx(card.metrics["shop_fitting"][key], abs=5)
 
 
 @pytest.mark.filterwarnings(
