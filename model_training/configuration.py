@@ -34,8 +34,9 @@ class TrainingConfig:
         dtype_policy: Keras's name, or `auto`: `mixed_bfloat16` where an accelerator or the
             processor has bfloat16 instructions (a quarter faster, seen with AVX-512), `float32`
             elsewhere (three times faster there).
-        patience: stop after so many epochs without a lower negative log-likelihood on the select
-            part, and go back to the best one's weights; 0 trains to the end, come what may.
+        patience: stop after so many epochs without a lower calibrated negative log-likelihood on
+            the select part, and go back to the best one's weights; 0 trains to the end.
+        mirror: whether the bundle asks the network twice, of the image and of its mirror image.
         seed: decides initial weights, order and augmentation.
         augmentation: how the images are changed.
     """
@@ -58,6 +59,7 @@ class TrainingConfig:
     ema_momentum: float = 0.998
     dtype_policy: str = "auto"
     patience: int = 10
+    mirror: bool = True
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -147,7 +147,7 @@ def _blank_card(
         description=(
             f"{settings.network} trained on {material.data} for {len(trained.history)} epochs"
         ),
-        network=NetworkSpec(name=settings.network, parameters=dict(trained.parameters)),
+        network=trained.network,
         categories=list(labelled.categories),
         parents=list(labelled.parents),
         input=labelled.spec,

@@ -29,6 +29,7 @@ from rich.progress import (
 
 from model_training.atomic_files import write_file_atomically
 from model_training.batches import epoch_batches, steps_per_epoch
+from model_training.calibrate import find_temperature
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from model_training.configuration import TrainingConfig
 from model_training.datasets.labelled import LabelledImages
@@ -38,9 +39,11 @@ from model_training.networks import (
     compiles_for_itself,
     dtype_policy,
     fastest_dtype_policy,
+    seen_in_a_mirror,
 )
 from model_training.pacing import best_epoch, epochs_within, is_exhausted
 from model_training.predict import predict_logits
+from tagging.model_card import NetworkSpec
 
 PLAN_NAME: Final = "plan.json"
 
@@ -49,10 +52,10 @@ _TIMED_STEPS: Final = 40
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """`model`: float32, with the averaged weights. `history`: one mapping per epoch."""
+    """`model`: float32, the averaged weights. `network`: what builds it. `history`: by epoch."""
 
     model: keras.Model
-    parameters: Mapping[str, Any]
+    network: NetworkSpec
     history: Sequence[Mapping[str, Any]]
 
 
@@ -68,6 +71,8 @@ def train_network(
     time_budget_s: float | None = None,
 ) -> TrainedNetwork:
     """Train on `train`; after each epoch say how the averaged weights do on `select`.
+
+    What is said there is of the network by itself, without its mirror image.
 
     Args:
         train: uint8 images (n, height, width, channels) and labels.
@@ -133,12 +138,15 @@ def train_network(
             trained_s = time.perf_counter() - started
             raw = _copy_averaged_weights(model, averaged)
             logits = predict_logits(averaged, select.images)
+            temperature = find_temperature(logits, select.labels)
             history.append(
                 {
                     "epoch": epoch + 1,
                     "loss": round(float(np.mean(losses)), 5),
                     "select_accuracy": round(accuracy(logits, select.labels), 5),
-                    "select_nll": round(negative_log_likelihood(logits, select.labels), 5),
+                    "select_nll": round(
+                        negative_log_likelihood(logits, select.labels, temperature), 5
+                    ),
                     "seconds": round(trained_s, 1),
                 }
             )
@@ -159,7 +167,14 @@ def train_network(
             console.print(_epoch_line(history[-1], config.epochs))
     if config.patience and best:
         averaged.set_weights(list(best))
-    return TrainedNetwork(model=averaged, parameters=parameters, history=history)
+    spec = NetworkSpec(name=config.network, parameters=parameters)
+    if config.mirror:
+        averaged = seen_in_a_mirror(averaged)
+        averaged.jit_compile = compiles_for_itself()
+        spec = NetworkSpec(
+            name="mirrored", parameters={"of": spec.name, "parameters": spec.parameters}
+        )
+    return TrainedNetwork(model=averaged, network=spec, history=history)
 
 
 def _fresh(train: LabelledImages, config: TrainingConfig) -> tuple[keras.Model, dict[str, Any]]:

@@ -5,8 +5,10 @@ This module imports Keras; light code must not import it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 from rich.console import Console
 
 from model_training.bundle import LoadedNetwork, Networks, load_networks
@@ -88,7 +90,16 @@ def gather(
 
 def _rescaling(networks: Networks) -> tuple[float, float] | None:
     """Of the layer `rescale`, by which every network of `model_training.networks` begins."""
-    for layer in networks.classifier.layers:
+    for layer in _layers(networks.classifier):
         if layer.name == "rescale":
             return float(layer.scale), float(layer.offset)
     return None
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Of a model and of the models inside it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer

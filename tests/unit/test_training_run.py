@@ -112,7 +112,7 @@ def rewrite_card(bundle: Path, **fields: Any) -> None:
 def test_the_bundle_says_what_it_was_made_of(made: Path) -> None:
     card = read_bundle(made)
     assert (card.name, card.version) == ("toy", "3")
-    assert card.network.parameters["input_shape"] == [28, 28, 1]
+    assert card.network.parameters["parameters"]["input_shape"] == [28, 28, 1]
     assert card.data["split"]["train"] == 300
     assert card.data["split"]["select"] == card.data["split"]["holdout"] == 30
     assert set(card.data["files_md5"]) == {"fashion-mnist_train.csv"}
