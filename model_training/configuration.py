@@ -99,7 +99,8 @@ class SentinelConfig:
         rounds: of `steps` steps each; a round only paces the messages.
         steps: optimizer steps per round.
         batch_size: of familiar and again of foreign pictures in a step.
-        photo_share: of the familiar pictures, how many are shop photos, if there are any.
+        photo_share: of the familiar pictures, how many are shop photos, if there are any. Few, so
+            that where it is in doubt a photo of another shop is rather strange than familiar.
         foreign: share of each source of foreign pictures. Without foreign photos, their share goes
             to the distorted ones.
         peak_learning_rate: of AdamW, after 200 steps; then down a half cosine.
@@ -114,14 +115,14 @@ class SentinelConfig:
     rounds: int = 10
     steps: int = 400
     batch_size: int = 128
-    photo_share: float = 0.3
+    photo_share: float = 0.12
     foreign: Mapping[str, float] = field(
-        default_factory=lambda: {"photos": 0.2, "drawn": 0.2, "shapes": 0.3, "distorted": 0.3}
+        default_factory=lambda: {"photos": 0.3, "drawn": 0.15, "shapes": 0.25, "distorted": 0.3}
     )
     peak_learning_rate: float = 3e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.01
-    flagged_share: float = 0.02
+    flagged_share: float = 0.024
     pool: int = 12_000
     seed: int = 1
 
