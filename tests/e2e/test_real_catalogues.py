@@ -57,7 +57,12 @@ def test_the_test_images_get_exactly_what_the_bundle_says_in_process(
     differing = 0
     for number, expected in enumerate(probabilities):
         row = rows[f"{number:05}"]
-        differing += row["suggestion"] != names[int(expected.argmax())]
+        best = names[int(expected.argmax())]
+        differing += row["top_k"][0]["category"] != best
+        # Where only a parent is sure enough, it is what is suggested, and a person decides.
+        if row["suggestion"] != best:
+            assert row["suggestion"] in card.taxonomy.ancestors(best), row
+            assert (row["status"], row["category"]) == ("needs_review", None), row
         found = {top["category"]: top["confidence"] for top in row["top_k"]}
         for name, confidence in found.items():
             assert abs(confidence - expected[names.index(name)]) <= 1e-4, row

@@ -358,10 +358,11 @@ def test_extremes_can_be_reported(sharpness: float) -> None:
 def test_small_categories_that_were_merged_are_named(
     findings: Findings, pictures: dict[str, bytes]
 ) -> None:
-    card = findings.card.model_copy(update={"data": {"merged": {"Headwear": ["Caps", "Berets"]}}})
+    merged = [{"category": "Caps", "images": 12, "into": "Headwear (other)"}]
+    card = findings.card.model_copy(update={"data": {"merged": merged}})
     changed = dataclasses.replace(findings, card=card)
     numbers = measure(changed, ensure_agreement(changed))
-    assert "Headwear: Caps, Berets" in render(changed, numbers, pictures)
+    assert "Caps, 12 photos: part of Headwear (other)" in render(changed, numbers, pictures)
 
 
 def test_margins_are_measured_from_the_bound_of_the_answer(findings: Findings) -> None:
