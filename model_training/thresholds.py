@@ -42,6 +42,10 @@ START_COVERAGE: Final = 0.3
 """The walk starts at the strictest offset that would accept this share of *select*: stricter ones
 accept too few to prove anything, and the fixed sequence would end before it began."""
 
+START_SHARE: Final = 0.75
+"""Where the cuts as they are accept little, it starts where this share of that is accepted: of a
+model that may be trusted with a fifth of the products, that fifth can be proved, not 30 %."""
+
 _STEP: Final = 0.05
 _FURTHEST: Final = 12.0
 _EDGE: Final = 1e-12
@@ -300,5 +304,6 @@ def _offsets(select: Judged, base: Floats) -> Floats:
     """Strictest first; fixed by the select images alone."""
     grid = np.arange(_FURTHEST, -_FURTHEST, -_STEP)
     coverage = np.array([accepted(select, shift_cuts(base, o)).mean() for o in grid])
-    enough = np.flatnonzero(coverage >= START_COVERAGE)
+    start = min(START_COVERAGE, START_SHARE * float(accepted(select, base).mean()))
+    enough = np.flatnonzero((coverage >= start) & (coverage > 0))
     return grid[enough[0] :] if len(enough) else grid[:0]

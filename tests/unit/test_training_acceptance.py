@@ -262,3 +262,24 @@ class TestParents:
             judged(3_000, seed=1), judged(3_000, seed=2), taxonomy=TAXONOMY, target=0.98
         )
         assert spec.parents.by_parent == {}
+
+
+def test_of_a_model_that_knows_a_fifth_that_fifth_is_accepted() -> None:
+    def part(n: int, seed: int) -> Judged:
+        """Of category 0 it is sure and right; of the others it knows nothing."""
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, len(NAMES), n).astype(np.int64)
+        logits = rng.normal(0, 0.5, (n, len(NAMES)))
+        logits[labels == 0, 0] += 12
+        return judge(
+            logits,
+            no_scores(labels),
+            labels,
+            temperature=1.0,
+            taxonomy=TAXONOMY,
+            ood_bounds=OodBounds(fallback=math.inf),
+        )
+
+    spec = acceptance_spec(part(4000, 0), part(4000, 1), taxonomy=TAXONOMY, target=0.99)
+    assert 0.15 * spec.holdout_n < spec.holdout_accepted < 0.25 * spec.holdout_n
+    assert spec.error_upper <= 0.01
