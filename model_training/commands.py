@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -107,6 +107,7 @@ def run_train(
     resume: bool = False,
     limit: int | None = None,
     time_budget_s: float | None = None,
+    teachers: Sequence[Path] = (),
     replace: bool = False,
 ) -> Path:
     """Load, split, train, teach the sentinel, calibrate, set thresholds, write the bundle.
@@ -124,6 +125,7 @@ def run_train(
         limit: use only the first so many images, for a quick try; None for all.
         time_budget_s: seconds that the training (without what comes before and after it) may
             take; see `train.train_network`.
+        teachers: bundles that teach beside the labels; see `teacher`.
         replace: whether a bundle at `out` may be replaced.
 
     Returns:
@@ -139,6 +141,7 @@ def run_train(
 
     from model_training.bundle import ensure_free, write_bundle
     from model_training.finish import Material, finish
+    from model_training.teacher import load_teachers
     from model_training.train import train_network
 
     ensure_free(out, replace=replace)
@@ -160,6 +163,7 @@ def run_train(
         resume=resume,
         console=console,
         time_budget_s=time_budget_s,
+        teachers=load_teachers(teachers, labelled, split),
     )
     card, networks = finish(
         out.name,

@@ -36,6 +36,8 @@ class TrainingConfig:
             elsewhere (three times faster there).
         patience: stop after so many epochs without a lower calibrated negative log-likelihood on
             the select part, and go back to the best one's weights; 0 trains to the end.
+        teacher_share: where there are teachers, how much of each target is theirs; the rest is the
+            label's.
         mirror: whether the bundle asks the network twice, of the image and of its mirror image.
         seed: decides initial weights, order and augmentation.
         augmentation: how the images are changed.
@@ -59,6 +61,7 @@ class TrainingConfig:
     ema_momentum: float = 0.998
     dtype_policy: str = "auto"
     patience: int = 10
+    teacher_share: float = 0.7
     mirror: bool = True
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)

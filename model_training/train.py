@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ from rich.progress import (
 )
 
 from model_training.atomic_files import write_file_atomically
-from model_training.batches import epoch_batches, steps_per_epoch
+from model_training.batches import Batch, epoch_batches, steps_per_epoch
 from model_training.calibrate import find_temperature
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from model_training.configuration import TrainingConfig
@@ -43,6 +43,7 @@ from model_training.networks import (
 )
 from model_training.pacing import best_epoch, epochs_within, is_exhausted
 from model_training.predict import predict_logits
+from model_training.teacher import Teachers
 from tagging.model_card import NetworkSpec
 
 PLAN_NAME: Final = "plan.json"
@@ -69,6 +70,7 @@ def train_network(
     resume: bool,
     console: Console,
     time_budget_s: float | None = None,
+    teachers: Teachers | None = None,
 ) -> TrainedNetwork:
     """Train on `train`; after each epoch say how the averaged weights do on `select`.
 
@@ -84,6 +86,7 @@ def train_network(
         console: gets a progress bar and a line per epoch.
         time_budget_s: seconds; some steps are timed first, and only as many of `config.epochs` are
             planned as fit. A run that goes on keeps the plan that it began with.
+        teachers: see `teacher`.
 
     Raises:
         TrainingDataError: `resume`, and the checkpoint belongs to another run.
@@ -95,10 +98,15 @@ def train_network(
     if time_budget_s is not None:
         config = config.changed(
             epochs=_planned_epochs(
-                train, config, run_folder, time_budget_s, resume=resume, console=console
+                train, config, run_folder, time_budget_s, teachers, resume=resume, console=console
             )
         )
-    identity = {"config": config.as_dict(), "data": data_fingerprint, "images": len(train)}
+    identity = {
+        "config": config.as_dict(),
+        "data": data_fingerprint,
+        "images": len(train),
+        "teachers": [] if teachers is None else teachers.fingerprints,
+    }
     checkpoint = read_checkpoint(run_folder, identity) if resume else None
 
     model, parameters = _fresh(train, config)
@@ -126,13 +134,7 @@ def train_network(
                 break
             started = time.perf_counter()
             losses = []
-            for images, targets in epoch_batches(
-                train,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                epoch=epoch,
-                augmentation=config.augmentation,
-            ):
+            for images, targets in _lessons(train, config, epoch, teachers):
                 losses.append(float(model.train_on_batch(images, targets)))
                 progress.advance(bar)
             trained_s = time.perf_counter() - started
@@ -190,11 +192,30 @@ def _fresh(train: LabelledImages, config: TrainingConfig) -> tuple[keras.Model, 
     return model, parameters
 
 
+def _lessons(
+    train: LabelledImages, config: TrainingConfig, epoch: int, teachers: Teachers | None
+) -> Iterator[Batch]:
+    """The batches of an epoch; with teachers, their answers are mixed into the targets."""
+    for images, targets in epoch_batches(
+        train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        augmentation=config.augmentation,
+    ):
+        if teachers is None:
+            yield images, targets
+        else:
+            share = config.teacher_share
+            yield images, (1 - share) * targets + share * teachers.answer(images)
+
+
 def _planned_epochs(
     train: LabelledImages,
     config: TrainingConfig,
     run_folder: Path,
     budget_s: float,
+    teachers: Teachers | None,
     *,
     resume: bool,
     console: Console,
@@ -207,16 +228,11 @@ def _planned_epochs(
     steps = steps_per_epoch(len(train), config.batch_size)
     began = time.perf_counter()
     seconds: list[float] = []
-    for images, targets in epoch_batches(
-        train,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epoch=0,
-        augmentation=config.augmentation,
-    ):
-        started = time.perf_counter()
+    started = time.perf_counter()
+    for images, targets in _lessons(train, config, 0, teachers):
         model.train_on_batch(images, targets)
         seconds.append(time.perf_counter() - started)
+        started = time.perf_counter()
         if len(seconds) == _TIMED_STEPS:
             break
     # The first steps compile. The median, because a neighbour's burst of work is no news.

@@ -128,6 +128,12 @@ def train(
     seed: Annotated[
         int, typer.Option("--seed", help="Of initial weights, order and augmentation.")
     ] = 1,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher", metavar="BUNDLE", help="Learn from a finished model too; may be repeated."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=100, help="Only so many images, for a trial.")
     ] = None,
@@ -155,6 +161,7 @@ def train(
             configure=lambda spec: TrainingConfig.for_input(spec).changed(**changes),
             resume=resume,
             limit=limit,
+            teachers=teacher or (),
             time_budget_s=None if time_budget is None else duration_s(time_budget),
             console=console.err(),
         )

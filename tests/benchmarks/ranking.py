@@ -4,7 +4,8 @@
 
 Only the order counts here: how much can be accepted until 1 % of it is wrong (the best cut, chosen
 with the labels in hand, so too hopeful for all of them alike), and the area under the risk-coverage
-curve. `passes`: how often the network must be run per image.
+curve. `passes`: how often the network must be run per image. All scores use the bundle's own
+temperature, which is set for the shipped view.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import keras
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from model_training.bundle import load_network
+from model_training.bundle import load_networks
 from model_training.datasets.fashion_mnist import find_folder, load_training_set
 from model_training.measures import accuracy, risk_coverage
-from model_training.predict import in_batches
+from model_training.predict import predict_logits
 from model_training.splits import divide
 from tagging.domain import softmax_log_probs
 
@@ -52,13 +54,15 @@ def coverage_at(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
 def main() -> None:
     """Print a row per score."""
     bundle, data_dir = Path(sys.argv[1]), Path(sys.argv[2])
-    card, network = load_network(bundle)
+    card, networks = load_networks(bundle)
+    classifier = networks.classifier
+    core = next((part for part in classifier.layers if isinstance(part, keras.Model)), classifier)
     data = load_training_set(find_folder(data_dir))
     select = data.take(divide(data.images).select)
-    one, _ = in_batches(network.answer, select.images)
-    mirrored, _ = in_batches(network.answer, select.images[:, :, ::-1])
+    one = predict_logits(core, select.images)
+    mirrored = predict_logits(core, select.images[:, :, ::-1])
     shifted = [
-        in_batches(network.answer, np.roll(select.images, by, axis=axis))[0]
+        predict_logits(core, np.roll(select.images, by, axis=axis))
         for axis in (1, 2)
         for by in (-1, 1)
     ]

@@ -76,7 +76,7 @@ def train(
     data: Path, out: Path, *, console: Console = QUIET, replace: bool = False, **changes: Any
 ) -> Path:
     """A tiny training; `changes` are of its configuration, or one of `run_train`'s own."""
-    own = {"resume", "limit", "time_budget_s"}
+    own = {"resume", "limit", "time_budget_s", "teachers"}
     return run_train(
         origin(data),
         out=out,
@@ -191,6 +191,46 @@ def test_without_progress_it_stops_and_goes_back_to_the_best_epoch(
     for a, b in zip(shipped, best, strict=True):
         np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(shipped, last, strict=True))
+
+
+class TestTeachers:
+    def test_a_teacher_changes_what_is_learned_and_the_checkpoint_knows(
+        self, made: Path, data: Path, tmp_path: Path
+    ) -> None:
+        out = train(data, tmp_path / "toy-1", epochs=1, teachers=[made])
+        alone = train(data, tmp_path / "alone-1", epochs=1)
+        losses = [read_bundle(b).metrics["training"]["epochs"][0]["loss"] for b in (out, alone)]
+        assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+        with pytest.raises(TrainingDataError, match="another run: teachers differ"):
+            train(data, out, epochs=1, resume=True, replace=True)
+
+    def test_the_answers_of_several_are_averaged(self, made: Path) -> None:
+        from model_training.bundle import load_networks
+        from model_training.teacher import Teachers
+
+        card, networks = load_networks(made)
+        sure = card.model_copy(update={"temperature": 0.01})
+        images = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1), dtype=np.uint8)
+        one = Teachers([(card, networks.classifier)]).answer(images)
+        other = Teachers([(sure, networks.classifier)]).answer(images)
+        both = Teachers([(card, networks.classifier), (sure, networks.classifier)]).answer(images)
+        assert one.sum(axis=1) == pytest.approx(np.ones(6), abs=1e-5)
+        assert both == pytest.approx((one + other) / 2, abs=1e-6)
+
+    def test_one_that_may_know_the_holdout_by_heart_is_refused(
+        self, made: Path, data: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(TrainingDataError, match="another division of the data"):
+            train(data, tmp_path / "toy-1", epochs=1, limit=120, teachers=[made])
+
+    def test_one_that_tells_other_things_apart_is_refused(
+        self, bundle: Path, data: Path, tmp_path: Path
+    ) -> None:
+        card = json.loads((bundle / CARD_NAME).read_text())
+        card["categories"][0]["name"] = "Hat"
+        rewrite_card(bundle, categories=card["categories"])
+        with pytest.raises(TrainingDataError, match="cannot teach this: it tells"):
+            train(data, tmp_path / "toy-1", epochs=1, teachers=[bundle])
 
 
 def test_another_seed_does_not_go_on_from_this_checkpoint(data: Path, tmp_path: Path) -> None:
