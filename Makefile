@@ -67,7 +67,7 @@ report: $(VENV)/dev.stamp
 			$(SHOP_PHOTOS) || exit; \
 	done
 
-# What the audit costs and what it catches; half a minute.
+# What the audit costs and what it catches; less than a minute.
 simulate-autopilot: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.simulations.autopilot
 
