@@ -23,13 +23,13 @@ from model_training.bundle import (
 from model_training.calibrate import find_temperature
 from model_training.configuration import SentinelConfig, TrainingConfig
 from model_training.datasets.labelled import LabelledImages
-from model_training.figures import figures
+from model_training.figures import figures, judge_by_card
 from model_training.outsiders import strangers
 from model_training.predict import in_batches
 from model_training.sentinel import NETWORK, train_sentinel
 from model_training.shop_photos import ShopPhotos
 from model_training.splits import Split
-from model_training.thresholds import acceptance_spec, judge
+from model_training.thresholds import acceptance_spec
 from model_training.train import TrainedNetwork
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.model_card import AcceptanceSpec, ModelCard, NetworkSpec, OutOfDistributionSpec
@@ -94,14 +94,7 @@ def finish(
         }
     )
     parts = [
-        judge(
-            logits,
-            scores,
-            part.labels,
-            taxonomy=card.taxonomy,
-            temperature=card.temperature,
-            ood_bounds=card.out_of_distribution.bounds(),
-        )
+        judge_by_card(card, logits, scores, part.labels)
         for logits, scores, part in (
             (select_logits, select_scores, select),
             (holdout_logits, holdout_scores, holdout),

@@ -55,7 +55,7 @@ class ShopPhotos:
         )
 
     def tuning_quarter(self) -> npt.NDArray[np.bool_]:
-        """bool (n,): unreserved ones that the sentinel is not trained on, to set its weights by."""
+        """bool (n,): unreserved ones that the sentinel is not trained on, to choose by."""
         last = np.array([digest[1] & 3 for digest in image_digests(self.images)]) == 3
         quarter: npt.NDArray[np.bool_] = last & ~self.reserved
         return quarter

@@ -82,12 +82,37 @@ class AcceptanceSpec(_Value):
     error_upper: float = Field(ge=0, le=1)
     parents: ParentAcceptance = ParentAcceptance()
 
+    def stated(self, *, accept_parent: bool) -> StatedRate:
+        """The rate for a retailer who does, or does not, let parent categories be accepted."""
+        above = self.parents
+        if accept_parent and above.by_parent:
+            return StatedRate(
+                accepted=self.holdout_accepted + above.holdout_accepted,
+                errors=self.holdout_errors + above.holdout_errors,
+                error_upper=above.error_upper,
+            )
+        return StatedRate(
+            accepted=self.holdout_accepted,
+            errors=self.holdout_errors,
+            error_upper=self.error_upper,
+        )
+
     def thresholds(self) -> Thresholds:
         return Thresholds(
             fallback=self.fallback,
             by_category=dict(self.by_category),
             by_parent=dict(self.parents.by_parent),
         )
+
+
+class StatedRate(_Value):
+    """What the hold-out said of what is accepted: `errors` of `accepted` were wrong; their share is
+    at most `error_upper` with 95 % confidence.
+    """
+
+    accepted: int
+    errors: int
+    error_upper: float
 
 
 class OutOfDistributionSpec(_Value):

@@ -8,6 +8,7 @@ from typing import Any
 from tagging.database.autopilots import Standing
 from tagging.domain import Autopilot
 from tagging.evidence import LEVEL
+from tagging.model_card import StatedRate
 from worker import console
 
 WHOSE = {
@@ -71,13 +72,13 @@ def _rate_lines(standing: Standing) -> list[str]:
             f"  stated rate: at most {standing.evidence.upper:.2%} wrong ({LEVEL:.0%} confidence)",
             "    on this retailer's own products",
         ]
-    stated = standing.model.card.at(standing.target)
-    if stated.holdout_accepted == 0:
+    stated = _holdout(standing)
+    if stated.accepted == 0:
         return ["  stated rate: none; the model accepted nothing on its own hold-out"]
     return [
         f"  stated rate: at most {stated.error_upper:.2%} wrong (95% confidence)",
-        f"    on the model's own hold-out ({stated.holdout_errors:,} of "
-        f"{stated.holdout_accepted:,}), not yet on this retailer's products",
+        f"    on the model's own hold-out ({stated.errors:,} of "
+        f"{stated.accepted:,}), not yet on this retailer's products",
     ]
 
 
@@ -99,10 +100,15 @@ def _audit_lines(standing: Standing) -> list[str]:
     return [*lines, waits]
 
 
+def _holdout(standing: Standing) -> StatedRate:
+    spec = standing.model.card.at(standing.target)
+    return spec.stated(accept_parent=standing.accept_parent)
+
+
 def _stated(standing: Standing) -> float | None:
     """The bound of the error that is promised at this state."""
     if standing.state is Autopilot.CERTIFIED:
         return standing.evidence.upper
     if standing.state is Autopilot.PROVISIONAL:
-        return standing.model.card.at(standing.target).error_upper
+        return _holdout(standing).error_upper
     return None

@@ -47,7 +47,8 @@ class Stretch:
 class Standing:
     """Where the autopilot of one retailer and one model stands, and on what grounds.
 
-    `target`: precision that the accepted tags must have. `to_certify`: how many more verdicts
+    `target`: precision that the accepted tags must have. `accept_parent`: whether parent categories
+    are among them. `to_certify`: how many more verdicts
     without an error would certify it. `waiting`: how many products are `awaited`. `reason`,
     `changed_by`: of the last move, if it ever moved.
     """
@@ -57,6 +58,7 @@ class Standing:
     state: Autopilot
     since: dt.datetime
     target: float
+    accept_parent: bool
     evidence: Evidence
     to_certify: int
     waiting: int
@@ -246,6 +248,7 @@ def _standing(session: Session, retailer: str, row: AutopilotState) -> Standing:
         state=row.state,
         since=row.since,
         target=target,
+        accept_parent=acceptance(session, row.retailer_id).accept_parent,
         evidence=evidence,
         to_certify=verdicts_to_certify(evidence, target),
         waiting=session.execute(

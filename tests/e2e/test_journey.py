@@ -135,6 +135,19 @@ def test_a_bundle_that_was_altered_is_refused_with_a_reason_and_nothing_is_lost(
     assert embedded.scalar("SELECT status FROM products") != "queued"
 
 
+def test_a_retailer_asks_for_a_precision_of_its_own(embedded: Place) -> None:
+    embedded.run("retailers", "add", "maison")
+    asked = ("retailers", "set", "maison", "--by", "Ada")
+    changed = embedded.run_json(*asked, "--target", "0.98", "--accept-parent")
+    assert (changed["target_precision"], changed["accept_parent"]) == (0.98, True)
+    # What is not named stays.
+    assert embedded.run_json(*asked, "--no-accept-parent")["target_precision"] == 0.98
+    (autopilot,) = embedded.run_json("status")["autopilots"]
+    assert (autopilot["target_precision"], autopilot["changed_by"]) == (0.98, "Ada")
+    embedded.run(*asked, "--target", "0.9999", expect=1)
+    assert embedded.scalar("SELECT target_precision FROM retailers WHERE name = 'maison'") == 0.98
+
+
 def test_check_says_what_is_wrong(embedded: Place) -> None:
     assert all(finding["ok"] for finding in embedded.run_json("check"))
     embedded.environment["ATELIER_DATABASE_URL"] = "postgresql+psycopg://x@127.0.0.1:1/x"

@@ -12,7 +12,7 @@ from tagging.database.autopilots import Standing
 from tagging.database.models import KnownModel
 from tagging.domain import Autopilot
 from tagging.evidence import verdicts_to_certify, weigh
-from tagging.model_card import ModelCard
+from tagging.model_card import ModelCard, ParentAcceptance
 from tests.stand_in import stand_in_card
 from worker.autopilot_text import autopilot_json, autopilot_lines
 
@@ -24,6 +24,7 @@ def standing(
     errors: int = 0,
     card: ModelCard | None = None,
     retailer: str = "maison",
+    accept_parent: bool = False,
 ) -> Standing:
     evidence = weigh(np.arange(verdicts) < errors, 0.99)
     return Standing(
@@ -32,6 +33,7 @@ def standing(
         state=state,
         since=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         target=0.99,
+        accept_parent=accept_parent,
         evidence=evidence,
         to_certify=verdicts_to_certify(evidence, 0.99),
         waiting=1,
@@ -44,6 +46,21 @@ def text(of: Standing) -> str:
     lines = autopilot_lines(of)
     assert all(len(line) <= 90 for line in lines)
     return "\n".join(lines)
+
+
+def test_where_parents_are_accepted_the_rate_is_that_of_all_that_is_accepted() -> None:
+    plain = stand_in_card()
+    parents = ParentAcceptance(
+        by_parent={"Shades": 0.9}, holdout_accepted=50, holdout_errors=2, error_upper=0.0095
+    )
+    spec = plain.acceptance.model_copy(update={"parents": parents})
+    card = plain.model_copy(update={"acceptance": spec})
+    said = text(standing(Autopilot.PROVISIONAL, card=card, accept_parent=True))
+    assert "at most 0.95% wrong" in said
+    assert "(5 of 950)" in said
+    assert "(3 of 900)" in text(standing(Autopilot.PROVISIONAL, card=card))
+    # A bundle whose parents may accept nothing states what its categories do.
+    assert "(3 of 900)" in text(standing(Autopilot.PROVISIONAL, accept_parent=True))
 
 
 def test_provisional_states_the_rate_of_the_hold_out_and_says_so() -> None:
