@@ -30,6 +30,33 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, n // batch_size)
 
 
+def mixed(
+    images: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.float32],
+    parameter: float,
+    rng: np.random.Generator,
+) -> Batch:
+    """Each image blended with another of the batch, and its targets likewise.
+
+    Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization"; an image keeps at least half of
+    itself.
+
+    Args:
+        images: uint8 (b, h, w, c).
+        targets: float32 (b, categories).
+        parameter: above 0; shares are drawn from Beta(parameter, parameter), one per image.
+        rng: is moved on.
+    """
+    n = len(images)
+    share = rng.beta(parameter, parameter, n).astype(np.float32)
+    share = np.maximum(share, 1 - share)
+    other = rng.permutation(n)
+    s = share[:, None, None, None]
+    blended = np.rint(s * images + (1 - s) * images[other]).astype(np.uint8)
+    s = share[:, None]
+    return blended, s * targets + (1 - s) * targets[other]
+
+
 def epoch_batches(
     data: LabelledImages,
     *,
@@ -37,11 +64,13 @@ def epoch_batches(
     seed: int,
     epoch: int,
     augmentation: Augmentation,
+    mixup: float = 0.0,
 ) -> Iterator[Batch]:
-    """Shuffled, changed batches: uint8 (b, h, w, c) and one-hot float32 (b, categories).
+    """Shuffled, changed batches: uint8 (b, h, w, c) and targets, float32 (b, categories).
 
-    The next batch is made on a thread while the caller trains on this one; numpy lets go of the
-    interpreter for most of it.
+    The targets are one-hot, or with `mixup`, parameter of a Beta distribution, blended as the
+    images are: `mixed`. The next batch is made on a thread while the caller trains on this one;
+    numpy lets go of the interpreter for most of it.
     """
     order = epoch_order(len(data), seed=seed, epoch=epoch)
     size = min(batch_size, len(data))
@@ -51,7 +80,8 @@ def epoch_batches(
         chosen = order[step * size : (step + 1) * size]
         rng = np.random.default_rng([seed, epoch, _CHANGES, step])
         changed = augment(data.images[chosen], augmentation, rng, ground=GROUND[data.kind])
-        return changed, one_hot[data.labels[chosen]]
+        targets = one_hot[data.labels[chosen]]
+        return mixed(changed, targets, mixup, rng) if mixup else (changed, targets)
 
     steps = steps_per_epoch(len(data), batch_size)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="augment") as pool:

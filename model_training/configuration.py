@@ -38,6 +38,10 @@ class TrainingConfig:
             the select part, and go back to the best one's weights; 0 trains to the end.
         teacher_share: where there are teachers, how much of each target is theirs; the rest is the
             label's.
+        teacher_views: with teachers, so many differently changed copies of the training part are
+            put to them once and then shown in turn, as they cost more than the pupil; 0 changes
+            the images anew in each epoch.
+        mixup: of the Beta distribution by which two images are blended; 0 blends none.
         mirror: whether the bundle asks the network twice, of the image and of its mirror image.
         seed: decides initial weights, order and augmentation.
         augmentation: how the images are changed.
@@ -52,7 +56,7 @@ class TrainingConfig:
             "squeeze": 8,
         }
     )
-    epochs: int = 44
+    epochs: int = 56
     batch_size: int = 128
     peak_learning_rate: float = 3e-3
     warmup_share: float = 0.1
@@ -62,6 +66,8 @@ class TrainingConfig:
     dtype_policy: str = "auto"
     patience: int = 10
     teacher_share: float = 0.7
+    teacher_views: int = 8
+    mixup: float = 0.2
     mirror: bool = True
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -196,18 +196,23 @@ def _lessons(
     train: LabelledImages, config: TrainingConfig, epoch: int, teachers: Teachers | None
 ) -> Iterator[Batch]:
     """The batches of an epoch; with teachers, their answers are mixed into the targets."""
-    for images, targets in epoch_batches(
+    views = config.teacher_views if teachers is not None else 0
+    view = epoch % views if views else epoch
+    batches = epoch_batches(
         train,
         batch_size=config.batch_size,
         seed=config.seed,
-        epoch=epoch,
+        epoch=view,
         augmentation=config.augmentation,
-    ):
+        mixup=config.mixup,
+    )
+    for step, (images, targets) in enumerate(batches):
         if teachers is None:
             yield images, targets
         else:
             share = config.teacher_share
-            yield images, (1 - share) * targets + share * teachers.answer(images)
+            answer = teachers.answer(images, remember=(view, step) if views else None)
+            yield images, (1 - share) * targets + share * answer
 
 
 def _planned_epochs(

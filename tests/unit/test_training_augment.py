@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model_training.augment import Augmentation, augment
-from model_training.batches import epoch_batches, epoch_order, steps_per_epoch
+from model_training.batches import epoch_batches, epoch_order, mixed, steps_per_epoch
 from model_training.datasets.fashion_mnist import CATEGORIES
 from model_training.datasets.labelled import LabelledImages
 
@@ -115,3 +115,33 @@ def test_fewer_images_than_a_batch_make_one_step() -> None:
     assert steps_per_epoch(5, 16) == 1
     batches = list(epoch_batches(labelled(5), batch_size=16, seed=0, epoch=0, augmentation=NOTHING))
     assert [len(x) for x, _ in batches] == [5]
+
+
+def test_blended_images_have_blended_targets() -> None:
+    n = 200
+    images = np.zeros((n, 2, 2, 1), np.uint8)
+    images[n // 2 :] = 200
+    targets = np.eye(2, dtype=np.float32)[(images[:, 0, 0, 0] > 0).astype(int)]
+    blended, soft = mixed(images, targets, 1.0, np.random.default_rng(0))
+    assert blended.dtype == np.uint8
+    assert soft.dtype == np.float32
+    # What share of the brighter picture is in it, its target says.
+    np.testing.assert_allclose(blended[:, 0, 0, 0] / 200, soft[:, 1], atol=0.003)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
+    assert (np.take_along_axis(soft, targets.argmax(axis=1)[:, None], axis=1) >= 0.5).all()
+    assert ((soft > 0.1) & (soft < 0.9)).any(axis=1).mean() > 0.2
+
+
+def test_blending_is_repeatable_and_off_by_default() -> None:
+    def run(mixup: float) -> list[tuple[np.ndarray, np.ndarray]]:
+        return list(
+            epoch_batches(
+                labelled(), batch_size=16, seed=1, epoch=2, augmentation=NOTHING, mixup=mixup
+            )
+        )
+
+    for a, b in zip(run(0.4), run(0.4), strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
+    assert all((y.max(axis=1) == 1).all() for _, y in run(0))
+    assert any((y.max(axis=1) < 1).any() for _, y in run(0.4))
