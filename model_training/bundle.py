@@ -75,7 +75,7 @@ def write_bundle(
     networks: Networks,
     card: ModelCard,
     labelled: LabelledImages,
-    split: Split,
+    split: Split | None,
     *,
     replace: bool,
 ) -> ModelCard:
@@ -90,7 +90,8 @@ def write_bundle(
         networks: their variables are saved as they are.
         card: `files` is filled in here.
         labelled: the images that it was made from ...
-        split: ... and how they were divided, which is stored beside the weights.
+        split: ... and how they were divided, which is stored beside the weights; None if they
+            were not.
         replace: whether a bundle that stands there may go.
 
     Returns:
@@ -107,8 +108,10 @@ def write_bundle(
     try:
         networks.classifier.save_weights(partial / WEIGHTS_NAME)
         networks.sentinel.save_weights(partial / SENTINEL_NAME)
-        write_split(partial / SPLIT_NAME, labelled, split)
-        names = (WEIGHTS_NAME, SENTINEL_NAME, SPLIT_NAME)
+        names = [WEIGHTS_NAME, SENTINEL_NAME]
+        if split is not None:
+            write_split(partial / SPLIT_NAME, labelled, split)
+            names.append(SPLIT_NAME)
         for name in names:
             sync_file(partial / name)
         complete = card.model_copy(

@@ -1,24 +1,30 @@
-"""What `atelier train` and `atelier evaluate` call. Keras is imported when they run, not before."""
+"""What `atelier train`, `adapt`, `combine` and `evaluate` call.
+
+Keras is imported when they run, not before.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from model_training.configuration import SentinelConfig, TrainingConfig
 from model_training.datasets.photos import Decoding
 from model_training.datasets.reviewed import Reviews
 from model_training.datasets.sources import PhotoOptions, Source, find_source
+from model_training.material import Material
 from model_training.shop_photos import ShopPhotos
 from model_training.shop_recipe import load_shop_photos, read_recipe
 from model_training.splits import divide_labelled
 from tagging.errors import TrainingDataError
 from tagging.images.rejection import ImageLimits
-from tagging.model_card import InputSpec, ModelCard, read_card
+from tagging.model_card import InputSpec, ModelCard, NetworkSpec, read_card
 
 SHIPPED_RECIPE: Final = Path(__file__).parent / "recipes" / "fashion-mnist.json"
 """Which photos taught the shipped models what is strange."""
@@ -58,7 +64,7 @@ class Origin:
         stored = card.data.get("options")
         if self.options is not None or not stored:
             return self
-        return replace(self, options=PhotoOptions.from_dict(stored))
+        return dataclasses.replace(self, options=PhotoOptions.from_dict(stored))
 
     def source(self, console: Console) -> Source:
         """Raises TrainingDataError: there is no such data."""
@@ -139,21 +145,17 @@ def run_train(
         raise TrainingDataError(f"limit must be at least 1, got {limit}.")
     source = origin.source(console)
 
-    from model_training.bundle import ensure_free, write_bundle
-    from model_training.finish import Material, finish
+    from model_training.bundle import Networks, ensure_free, write_bundle
+    from model_training.finish import Made, finish
+    from model_training.sentinel import NETWORK, train_sentinel
     from model_training.teacher import load_teachers
     from model_training.train import train_network
 
     ensure_free(out, replace=replace)
-    labelled = source.load().first(limit)
+    material = _material(origin, source, limit, console)
+    labelled, split = material.labelled, material.split
     config = configure(labelled.spec)
-    names = [category.name for category in labelled.categories]
-    photos = origin.shop_photos(names, labelled.spec, console)
-    split = divide_labelled(labelled)
-    console.print(
-        f"{source}: {len(split.train)} to train, {len(split.select)} to select, "
-        f"{len(split.holdout)} held out"
-    )
+    taught_by = load_teachers(teachers, labelled, split)
     trained = train_network(
         labelled.take(split.train),
         labelled.take(split.select),
@@ -163,24 +165,173 @@ def run_train(
         resume=resume,
         console=console,
         time_budget_s=time_budget_s,
-        teachers=load_teachers(teachers, labelled, split),
+        teachers=taught_by,
     )
-    card, networks = finish(
-        out.name,
-        trained,
-        config,
-        Material(data=source.name, labelled=labelled, split=split, limit=limit, photos=photos),
-        sentinel=sentinel or SentinelConfig.for_images(len(split.train), seed=config.seed),
+    sentinel = sentinel or SentinelConfig.for_images(len(split.train), seed=config.seed)
+    guard, guard_parameters = train_sentinel(
+        labelled.take(split.train).images,
+        material.photos,
+        labelled.spec,
+        sentinel,
         console=console,
     )
-    write_bundle(out, networks, card, labelled, split, replace=replace)
+    made = Made(
+        networks=Networks(classifier=trained.model, sentinel=guard),
+        classifier=trained.network,
+        sentinel=NetworkSpec(name=NETWORK, parameters=dict(guard_parameters)),
+        sentinel_config=sentinel,
+        description=f"{config.network} trained on {source.name} for {len(trained.history)} epochs",
+        training={
+            "config": config.as_dict(),
+            "epochs": list(trained.history),
+            "teachers": [] if taught_by is None else taught_by.named,
+        },
+    )
+    card = finish(out.name, made, material)
+    write_bundle(out, made.networks, card, labelled, split, replace=replace)
+    _print_finished(out, card, console)
+    return out
+
+
+def run_combine(
+    members: Sequence[Path],
+    origin: Origin,
+    *,
+    out: Path,
+    console: Console,
+    replace: bool = False,
+) -> Path:
+    """Make one bundle of several: a committee that is calibrated and gets thresholds of its own.
+
+    Its sentinel is the first member's.
+
+    Args:
+        members: two bundles or more, made from the same images, divided the same.
+        origin: of those images.
+        out: the bundle's folder, `<name>-<version>`.
+        console: gets results.
+        replace: whether a bundle at `out` may be replaced.
+
+    Returns:
+        `out`.
+
+    Raises:
+        TrainingDataError: fewer than two members, one made from other data, or the data is missing
+            or altered.
+        BundleError: a member is damaged, or `out` exists and may not be replaced.
+    """
+    if len(members) < 2:
+        raise TrainingDataError("a committee needs at least two bundles; name another one.")
+    first = read_card(members[0])
+    source = origin.of(first).source(console)
+
+    from model_training.bundle import ensure_free, write_bundle
+    from model_training.combine import committee_of
+    from model_training.finish import finish
+
+    ensure_free(out, replace=replace)
+    material = _material(origin, source, first.data.get("limit"), console)
+    made = committee_of(members, material.labelled, material.split)
+    card = finish(out.name, made, material)
+    write_bundle(out, made.networks, card, material.labelled, material.split, replace=replace)
+    _print_finished(out, card, console)
+    return out
+
+
+def run_adapt(
+    bundle: Path,
+    origin: Origin,
+    *,
+    out: Path,
+    console: Console,
+    label: str | None = None,
+    parents: tuple[str, ...] = (),
+    meaning: Path | None = None,
+    replace: bool = False,
+) -> Path:
+    """Make a new bundle that knows one shop's photos: see `adapt`.
+
+    Args:
+        bundle: what is adapted.
+        origin: of the shop's photos; they are read as the bundle's input wants them.
+        out: the new bundle's folder, `<name>-<version>`.
+        console: gets progress and results.
+        label: the manifest's column with the category.
+        parents: the columns with what it belongs to.
+        meaning: a JSON file that says which category each of the shop's labels means; see
+            `adapt.relabelled`. None where they are the model's own.
+        replace: whether a bundle at `out` may be replaced.
+
+    Returns:
+        `out`.
+
+    Raises:
+        TrainingDataError: the photos are missing, too few, or of other categories.
+        BundleError: `bundle` is damaged or an adapted one, or `out` exists and may not be replaced.
+    """
+    base = read_card(bundle)
+    options = PhotoOptions(
+        label=label,
+        parents=parents,
+        min_per_class=1,  # what is rare here is not merged: its category is the model's
+        input=base.input.kind,
+        **({} if base.input.kind == "fashion-mnist" else {"image_size": base.input.height}),
+    )
+    means = {} if meaning is None else read_meaning(meaning)
+    source = dataclasses.replace(origin, options=options).source(console)
+
+    from model_training.adapt import adapt, relabelled
+    from model_training.bundle import ensure_free, load_networks, write_bundle
+
+    ensure_free(out, replace=replace)
+    photos = relabelled(source.load(), base, means)
+    card, networks = adapt(out.name, *load_networks(bundle), photos, data=source.name)
+    write_bundle(out, networks, card, photos, None, replace=replace)
+    found = card.metrics["crossfitted"]
+    console.print(
+        f"{out}: {card.metrics['before']['accuracy']:.4f} of {len(photos)} photos right before, "
+        f"{found['accuracy']:.4f} after (each answered by a model that did not know it); accepts "
+        f"{found['accepted']} with {found['errors']} errors"
+    )
+    return out
+
+
+def read_meaning(path: Path) -> dict[str, str | None]:
+    """What each of a shop's labels means: label -> category, or None to leave its photos out.
+
+    Raises:
+        TrainingDataError: the file is missing, or no JSON object of texts and nulls.
+    """
+    try:
+        return TypeAdapter(dict[str, str | None]).validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise TrainingDataError(f"there is no file {path}.") from error
+    except ValidationError as error:
+        raise TrainingDataError(
+            f'{path} must hold a JSON object like {{"Tshirts": "T-shirt/top", "Watches": null}}: '
+            f"{error}"
+        ) from error
+
+
+def _material(origin: Origin, source: Source, limit: int | None, console: Console) -> Material:
+    labelled = source.load().first(limit)
+    names = [category.name for category in labelled.categories]
+    photos = origin.shop_photos(names, labelled.spec, console)
+    split = divide_labelled(labelled)
+    console.print(
+        f"{source}: {len(split.train)} to train, {len(split.select)} to select, "
+        f"{len(split.holdout)} held out"
+    )
+    return Material(data=source.name, labelled=labelled, split=split, limit=limit, photos=photos)
+
+
+def _print_finished(out: Path, card: ModelCard, console: Console) -> None:
     acceptance = card.acceptance
     console.print(
         f"{out}: hold-out accuracy {card.metrics['holdout']['accuracy']:.4f}, accepts "
         f"{acceptance.holdout_accepted} of {acceptance.holdout_n} with "
         f"{acceptance.holdout_errors} errors (95 % bound {acceptance.error_upper:.4f})"
     )
-    return out
 
 
 def run_evaluate(

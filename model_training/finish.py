@@ -1,4 +1,4 @@
-"""From a trained network to a card: teach the sentinel, calibrate, set thresholds, state the rates.
+"""From a trained network to a card: calibrate, set thresholds, state the rates.
 
 This module imports Keras (through the bundle); light code must not import it.
 """
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
 
 from model_training.bundle import (
     SENTINEL_NAME,
@@ -21,16 +20,12 @@ from model_training.bundle import (
     software_versions,
 )
 from model_training.calibrate import find_temperature
-from model_training.configuration import SentinelConfig, TrainingConfig
-from model_training.datasets.labelled import LabelledImages
+from model_training.configuration import SentinelConfig
 from model_training.figures import figures, judge_by_card
+from model_training.material import Material
 from model_training.outsiders import strangers
 from model_training.predict import in_batches
-from model_training.sentinel import NETWORK, train_sentinel
-from model_training.shop_photos import ShopPhotos
-from model_training.splits import Split
 from model_training.thresholds import acceptance_spec
-from model_training.train import TrainedNetwork
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.model_card import AcceptanceSpec, ModelCard, NetworkSpec, OutOfDistributionSpec
 
@@ -40,56 +35,42 @@ OPERATING_POINTS: Final = (0.95, 0.98, 0.99, 0.995)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
-    """What a model is made from.
+class Made:
+    """The networks of a bundle to be, and how they were made.
 
     Attributes:
-        data: what the labelled images are called.
-        labelled: all of them.
-        split: their three parts.
-        limit: of how many images were used, None for all.
-        photos: shop photos, for the sentinel; None where there are none.
+        networks: float32.
+        classifier: what builds the one ...
+        sentinel: ... and what builds the other.
+        sentinel_config: how that was taught.
+        description: for the card, in words.
+        training: for the card's metrics.
     """
 
-    data: str
-    labelled: LabelledImages
-    split: Split
-    limit: int | None
-    photos: ShopPhotos | None = None
+    networks: Networks
+    classifier: NetworkSpec
+    sentinel: NetworkSpec
+    sentinel_config: SentinelConfig
+    description: str
+    training: Mapping[str, Any]
 
 
-def finish(
-    folder_name: str,
-    trained: TrainedNetwork,
-    settings: TrainingConfig,
-    material: Material,
-    *,
-    sentinel: SentinelConfig,
-    console: Console,
-) -> tuple[ModelCard, Networks]:
+def finish(folder_name: str, made: Made, material: Material) -> ModelCard:
     """Do everything between training and writing the bundle. No file is written here."""
     labelled, split = material.labelled, material.split
-    guard, guard_parameters = train_sentinel(
-        labelled.take(split.train).images,
-        material.photos,
-        labelled.spec,
-        sentinel,
-        console=console,
-    )
-    networks = Networks(classifier=trained.model, sentinel=guard)
-    network = LoadedNetwork(networks)
+    network = LoadedNetwork(made.networks)
     select, holdout = labelled.take(split.select), labelled.take(split.holdout)
     select_logits, select_scores = in_batches(network.answer, select.images)
     holdout_logits, holdout_scores = in_batches(network.answer, holdout.images)
-    blank = _blank_card(folder_name, trained, settings, material)
+    blank = _blank_card(folder_name, made, material)
     card = blank.model_copy(
         update={
             "temperature": find_temperature(select_logits, select.labels),
             "out_of_distribution": OutOfDistributionSpec(
                 method="sentinel",
-                network=NetworkSpec(name=NETWORK, parameters=dict(guard_parameters)),
+                network=made.sentinel,
                 weights=SENTINEL_NAME,
-                threshold=float(np.quantile(select_scores, 1 - sentinel.flagged_share)),
+                threshold=float(np.quantile(select_scores, 1 - made.sentinel_config.flagged_share)),
             ),
         }
     )
@@ -110,19 +91,14 @@ def finish(
     metrics = {
         "select": figures(card, select_logits, select_scores, select),
         "holdout": figures(card, holdout_logits, holdout_scores, holdout),
-        "training": {"config": settings.as_dict(), "epochs": list(trained.history)},
-        "sentinel": {"config": sentinel.as_dict()},
+        "training": dict(made.training),
+        "sentinel": {"config": made.sentinel_config.as_dict()},
         **strangers(card, network, material.photos),
     }
-    return card.model_copy(update={"metrics": metrics}), networks
+    return card.model_copy(update={"metrics": metrics})
 
 
-def _blank_card(
-    folder_name: str,
-    trained: TrainedNetwork,
-    settings: TrainingConfig,
-    material: Material,
-) -> ModelCard:
+def _blank_card(folder_name: str, made: Made, material: Material) -> ModelCard:
     """The card before anything was measured."""
     name, _, number = folder_name.rpartition("-")
     labelled = material.labelled
@@ -137,10 +113,8 @@ def _blank_card(
     return ModelCard(
         name=name or folder_name,
         version=number if name else "1",
-        description=(
-            f"{settings.network} trained on {material.data} for {len(trained.history)} epochs"
-        ),
-        network=trained.network,
+        description=made.description,
+        network=made.classifier,
         categories=list(labelled.categories),
         parents=list(labelled.parents),
         input=labelled.spec,
@@ -149,7 +123,7 @@ def _blank_card(
         acceptance=nothing,
         out_of_distribution=OutOfDistributionSpec(
             method="sentinel",
-            network=NetworkSpec(name=NETWORK, parameters={}),
+            network=made.sentinel,
             weights=SENTINEL_NAME,
             threshold=0.0,
         ),

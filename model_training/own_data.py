@@ -18,9 +18,14 @@ def own_data(bundle: Path, card: ModelCard, source: Source) -> tuple[LabelledIma
     on is ever measured as if it were new.
 
     Raises:
-        BundleError: images of the split are not there, or the stored split is not the card's.
+        BundleError: the bundle has no split, images of it are not there, or it is not the card's.
         TrainingDataError: the data cannot be read.
     """
+    if SPLIT_NAME not in card.files:
+        raise BundleError(
+            f"{bundle} was adapted to photos that were not divided: each was answered by a model "
+            "that did not know it. What was found stands in its card under 'crossfitted'."
+        )
     stored = read_split(bundle / SPLIT_NAME)
     if stored.fingerprint != card.data.get("split", {}).get("fingerprint"):
         raise BundleError(

@@ -205,10 +205,45 @@ def acceptance_spec(
         The thresholds and the hold-out's counts. If not even the strictest offset passes, all
         thresholds are `NEVER`, nothing was accepted and the bound is 1.
     """
+    base = cuts_by_category(select, categories=len(taxonomy.leaves), target=target)
+    return _tested(base, _offsets(select, base), select, holdout, taxonomy, target)
+
+
+def pooled_acceptance_spec(judged: Judged, *, taxonomy: Taxonomy, target: float) -> AcceptanceSpec:
+    """The same from one set, where there are too few images to choose a cut for each category.
+
+    All categories have one cut. The walk starts at the strictest that accepts as many images as
+    one error among them may be proved with; confidences alone decide that, no label.
+
+    Args:
+        judged: for the cut and for the rate that is stated.
+        taxonomy: its leaves are the categories, in the order of the outputs.
+        target: precision, 0 to 1.
+
+    Returns:
+        As `acceptance_spec`.
+    """
+    base = np.full(len(taxonomy.leaves), 0.5)
+    grid = np.arange(_FURTHEST, -_FURTHEST, -_STEP)
+    taken = np.array([int(accepted(judged, shift_cuts(base, o)).sum()) for o in grid])
+    provable = np.array([error_upper_bound(1, n) <= 1 - target for n in taken.tolist()])
+    enough = np.flatnonzero(provable)
+    offsets = grid[enough[0] :] if len(enough) else grid[:0]
+    return _tested(base, offsets, judged, judged, taxonomy, target)
+
+
+def _tested(
+    base: Floats,
+    offsets: Floats,
+    select: Judged,
+    holdout: Judged,
+    taxonomy: Taxonomy,
+    target: float,
+) -> AcceptanceSpec:
+    """The last of `offsets` before the first that fails on *hold-out*."""
     names = taxonomy.leaves
-    base = cuts_by_category(select, categories=len(names), target=target)
     passed: Floats | None = None
-    for offset in _offsets(select, base):
+    for offset in offsets:
         cuts = shift_cuts(base, offset)
         taken = accepted(holdout, cuts)
         errors = int((taken & ~holdout.right).sum())

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from model_training.commands import Origin, run_evaluate, run_train
+from model_training.commands import Origin, run_adapt, run_combine, run_evaluate, run_train
 from model_training.configuration import TrainingConfig
 from model_training.datasets.reviewed import Reviews
 from model_training.datasets.sources import FASHION_MNIST, REVIEWS, PhotoOptions
@@ -25,6 +25,8 @@ from worker.options import Home, Json, settings_for
 def add_to(app: typer.Typer) -> None:
     """Hang these commands onto the main one."""
     app.command()(train)
+    app.command()(adapt)
+    app.command()(combine)
     app.command()(evaluate)
 
 
@@ -165,6 +167,83 @@ def train(
             time_budget_s=None if time_budget is None else duration_s(time_budget),
             console=console.err(),
         )
+    _say_bundle(bundle, as_json=as_json)
+
+
+def adapt(
+    context: typer.Context,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="A folder of photos per category; a manifest with --label; or reviews.",
+        ),
+    ] = REVIEWS,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="COLUMN", help="The manifest's column with the category."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help='JSON: {"your label": "the model\'s category", "another": null to leave out}.',
+        ),
+    ] = None,
+    retailer: ForRetailer = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="The bundle's folder, <name>-<version> (in `models`)."
+        ),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Teach a finished model your own photos, in a minute; needs some hundred with labels."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    settings, as_json = settings_for(context, home, as_json)
+    with origin_of(settings, data, None, retailer, None, None) as origin:
+        made = run_adapt(
+            bundle or settings.model_bundle or DEFAULT_BUNDLE,
+            origin,
+            out=out or settings.models_dir() / f"{_named_after(data, retailer)}-1",
+            label=label,
+            meaning=labels,
+            console=console.err(),
+        )
+    _say_bundle(made, as_json=as_json)
+
+
+def combine(
+    context: typer.Context,
+    members: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Two or more, of the same data.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The bundle's folder, <name>-<version>.")
+    ],
+    data: Data = FASHION_MNIST,
+    retailer: ForRetailer = None,
+    shop_photos: ShopPhotosRecipe = None,
+    shop_photos_dir: ShopPhotosFolder = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Make one model of several: surer answers, at the cost of all of them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    settings, as_json = settings_for(context, home, as_json)
+    with origin_of(settings, data, None, retailer, shop_photos, shop_photos_dir) as origin:
+        bundle = run_combine(members, origin, out=out, console=console.err())
+    _say_bundle(bundle, as_json=as_json)
+
+
+def _say_bundle(bundle: Path, *, as_json: bool) -> None:
     if as_json:
         console.print_json({"bundle": str(bundle)})
     else:

@@ -128,6 +128,45 @@ def test_the_report_says_what_was_too_small(home: Path, catalogue: Path) -> None
     assert "ring, 10 photos: part of other" in page
 
 
+def test_a_model_is_adapted_to_another_manifest(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("shop")
+    rng = np.random.default_rng(1)
+    lines = ["sku,image,form"]
+    for number in range(210):
+        form = ("flat", "upright", "dot")[number % 3]
+        pixels = np.full((48, 48, 3), 255, np.uint8)
+        height, width = {"flat": (10, 40), "upright": (40, 10), "dot": (8, 8)}[form]
+        top, left = (int(rng.integers(0, 48 - side)) for side in (height, width))
+        pixels[top : top + height, left : left + width] = rng.integers(0, 160, 3)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        lines.append(f"S{number},{number}.png,{form}")
+    (folder / "photos.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ("adapt", str(bundle_of(home)), "--data", str(folder / "photos.csv"), "--label", "form")
+    refused = atelier(home, *words)
+    assert refused.returncode != 0
+    assert "mean no category of products:1" in refused.stderr
+    meaning = {"flat": "wide", "upright": "tall", "dot": "other"}
+    (folder / "labels.json").write_text(json.dumps(meaning), encoding="utf-8")
+    done = atelier(home, *words, "--labels", str(folder / "labels.json"), "--json")
+    assert done.returncode == 0, done.stderr
+    card = read_bundle(home / json.loads(done.stdout)["bundle"])
+    assert card.title == "photos:1"
+    assert (card.input.kind, card.input.height) == ("photo", 32)
+    assert card.metrics["crossfitted"]["accuracy"] > 0.9
+
+
+def test_models_are_combined(home: Path, catalogue: Path) -> None:
+    one = str(bundle_of(home))
+    done = atelier(
+        home,
+        *("combine", one, one, "--data", str(catalogue / "products.csv"), "--out", "twice-1"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_bundle(home / "twice-1").network.name == "committee"
+
+
 def test_reviews_need_a_retailer(tmp_path: Path) -> None:
     done = atelier(tmp_path, "train", "--data", "reviews")
     assert done.returncode == 2

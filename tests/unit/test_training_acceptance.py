@@ -26,6 +26,7 @@ from model_training.thresholds import (
     error_upper_bound,
     inner_nodes,
     judge,
+    pooled_acceptance_spec,
     shift_cuts,
 )
 from tagging.domain import OodBounds, Taxonomy, softmax_log_probs
@@ -283,3 +284,38 @@ def test_of_a_model_that_knows_a_fifth_that_fifth_is_accepted() -> None:
     spec = acceptance_spec(part(4000, 0), part(4000, 1), taxonomy=TAXONOMY, target=0.99)
     assert 0.15 * spec.holdout_n < spec.holdout_accepted < 0.25 * spec.holdout_n
     assert spec.error_upper <= 0.01
+
+
+class TestFromOneSet:
+    def test_the_promise_is_kept_on_fresh_images(self) -> None:
+        """95 % of the sets must keep it; 60 of them allow for 8 that do not (binomial, 99 %)."""
+        fresh = judged(40_000, seed=10_000)
+        broken = 0
+        for seed in range(60):
+            spec = pooled_acceptance_spec(judged(2_000, seed), taxonomy=TAXONOMY, target=0.98)
+            assert spec.holdout_accepted > 400
+            assert spec.error_upper <= 0.02
+            taken = accepted(fresh, np.array([spec.by_category[name] for name in NAMES]))
+            broken += float((taken & ~fresh.right).sum() / taken.sum()) > 0.02
+        assert broken <= 8
+
+    def test_one_cut_holds_for_all(self) -> None:
+        spec = pooled_acceptance_spec(judged(2_000, 1), taxonomy=TAXONOMY, target=0.98)
+        assert len(set(spec.by_category.values())) == 1
+        assert spec.holdout_n == 2_000
+
+    def test_too_few_to_prove_anything_accept_nothing(self) -> None:
+        spec = pooled_acceptance_spec(judged(200, 1), taxonomy=TAXONOMY, target=0.99)
+        assert spec.holdout_accepted == 0
+        assert spec.error_upper == 1
+        assert set(spec.by_category.values()) == {NEVER}
+
+    def test_one_error_among_the_surest_does_not_end_it(self) -> None:
+        sample = judged(2_000, 3)
+        surest = int(sample.confidence.argmax())
+        right = sample.right.copy()
+        right[surest] = False
+        spec = pooled_acceptance_spec(
+            dataclasses.replace(sample, right=right), taxonomy=TAXONOMY, target=0.99
+        )
+        assert spec.holdout_accepted > 450

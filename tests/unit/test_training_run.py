@@ -7,16 +7,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from model_training.augment import Augmentation
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from model_training.commands import Origin, run_evaluate, run_train
+from model_training.commands import (
+    Origin,
+    read_meaning,
+    run_adapt,
+    run_combine,
+    run_evaluate,
+    run_train,
+)
 from model_training.configuration import SentinelConfig, TrainingConfig
+from model_training.datasets.fashion_mnist import CATEGORIES
+from model_training.datasets.sources import PhotoOptions
 from tagging.errors import BundleError, TrainingDataError
 from tagging.model_card import CARD_NAME, ModelCard, card_fingerprint, read_bundle
 
@@ -229,8 +239,165 @@ class TestTeachers:
         card = json.loads((bundle / CARD_NAME).read_text())
         card["categories"][0]["name"] = "Hat"
         rewrite_card(bundle, categories=card["categories"])
-        with pytest.raises(TrainingDataError, match="cannot teach this: it tells"):
+        with pytest.raises(TrainingDataError, match="cannot be used for this: it tells"):
             train(data, tmp_path / "toy-1", epochs=1, teachers=[bundle])
+
+    def test_a_view_is_put_to_the_teachers_once(
+        self, made: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from model_training.teacher import Teachers
+
+        asked: list[np.ndarray] = []
+        ask = Teachers._asked
+
+        def counted(self: Teachers, images: np.ndarray) -> np.ndarray:
+            asked.append(images)
+            return ask(self, images)
+
+        monkeypatch.setattr(Teachers, "_asked", counted)
+        train(data, tmp_path / "a-1", epochs=4, teachers=[made], teacher_views=2)
+        steps = 300 // 32
+        assert len(asked) == 2 * steps
+        asked.clear()
+        train(data, tmp_path / "b-1", epochs=4, teachers=[made], teacher_views=0)
+        assert len(asked) == 4 * steps
+
+    def test_the_card_names_them(self, made: Path, data: Path, tmp_path: Path) -> None:
+        from model_training.teacher import classifier_fingerprint
+
+        card = read_bundle(train(data, tmp_path / "toy-1", epochs=1, teachers=[made]))
+        (teacher,) = card.metrics["training"]["teachers"]
+        assert teacher == {
+            "title": "toy:3",
+            "classifier": classifier_fingerprint(read_bundle(made)),
+        }
+
+
+class TestCommittees:
+    def test_it_is_calibrated_and_measured_like_any_model(
+        self, made: Path, data: Path, tmp_path: Path
+    ) -> None:
+        other = train(data, tmp_path / "other-1", epochs=1, seed=8)
+        out = run_combine([made, other], origin(data), out=tmp_path / "both-1", console=QUIET)
+        card = read_bundle(out)
+        assert card.title == "both:1"
+        assert [m["title"] for m in card.metrics["training"]["members"]] == ["toy:3", "other:1"]
+        assert card.out_of_distribution.network == read_bundle(made).out_of_distribution.network
+        found = evaluate(data, out)
+        assert {k: found[k] for k in ("select", "holdout")} == {
+            k: card.metrics[k] for k in ("select", "holdout")
+        }
+
+    def test_one_alone_is_none(self, made: Path, data: Path, tmp_path: Path) -> None:
+        with pytest.raises(TrainingDataError, match="at least two bundles"):
+            run_combine([made], origin(data), out=tmp_path / "both-1", console=QUIET)
+
+    def test_members_of_other_data_are_refused(
+        self, made: Path, data: Path, tmp_path: Path
+    ) -> None:
+        other = train(data, tmp_path / "other-1", epochs=1, limit=120)
+        with pytest.raises(TrainingDataError, match="another division of the data"):
+            run_combine([made, other], origin(data), out=tmp_path / "both-1", console=QUIET)
+
+
+def shop(folder: Path, n: int) -> Path:
+    """A manifest with photos as `blotches` draws them; the shop has names of its own for two, and
+    something that the model does not know.
+    """
+    folder.mkdir()
+    rows = ["sku,image,kind"]
+    for i, line in enumerate(blotches(n, seed=5)):
+        label, *pixels = map(int, line.split(","))
+        picture = np.array(pixels, np.uint8).reshape(28, 28)
+        Image.fromarray(picture).save(folder / f"{i}.png")
+        own = {0: "tees", 1: "jeans", 2: "belts"}
+        rows.append(f"S{i},{i}.png,{own.get(label, CATEGORIES[label].name)}")
+    (folder / "shop.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder / "shop.csv"
+
+
+class TestAdapting:
+    MEANS: ClassVar[dict[str, str | None]] = {
+        "tees": "T-shirt/top",
+        "jeans": "Trouser",
+        "belts": None,
+    }
+
+    def adapted(self, made: Path, tmp_path: Path, *, n: int = 300, **changes: Any) -> Path:
+        labels = tmp_path / "labels.json"
+        labels.write_text(json.dumps(self.MEANS), encoding="utf-8")
+        data = str(shop(tmp_path / "shop", n))
+        given: dict[str, Any] = {"label": "kind", "meaning": labels, "out": tmp_path / "shop-2"}
+        return run_adapt(
+            made,
+            Origin(data=data, data_dir=None, cache_dir=tmp_path / "cache"),
+            console=QUIET,
+            **(given | changes),
+        )
+
+    def test_it_learns_the_shops_photos(self, made: Path, tmp_path: Path) -> None:
+        card = read_bundle(self.adapted(made, tmp_path))
+        base = read_bundle(made)
+        assert card.title == "shop:2"
+        assert card.description == "toy:3 adapted to 270 photos of shop.csv"
+        assert card.category_names == base.category_names
+        assert card.out_of_distribution == base.out_of_distribution
+        before, after = card.metrics["before"], card.metrics["crossfitted"]
+        assert after["accuracy"] > before["accuracy"] + 0.2
+        assert after["by_category"]["Pullover"]["images"] == 0  # what was called belts
+        assert card.acceptance.holdout_n == after["images"] == 270
+        assert card.acceptance.holdout_accepted == after["accepted"]
+        assert card.data["base"]["title"] == "toy:3"
+
+    def test_the_bundle_gives_the_adapted_answers(self, made: Path, tmp_path: Path) -> None:
+        from model_training.bundle import load_network
+
+        out = self.adapted(made, tmp_path)
+        images = np.stack(
+            [np.asarray(Image.open(tmp_path / "shop" / f"{i}.png")) for i in range(300)]
+        )[..., None]
+        labels = np.arange(300) % 10
+        known = labels != 2
+        right = []
+        for bundle in (made, out):
+            logits, _ = load_network(bundle)[1].answer(images[known])
+            right.append((logits.argmax(axis=1) == labels[known]).mean())
+        assert right[1] > right[0] + 0.2
+
+    def test_a_label_that_means_nothing_is_named(self, made: Path, tmp_path: Path) -> None:
+        with pytest.raises(
+            TrainingDataError,
+            match=r"labels \['belts', 'jeans', 'tees'\] mean no category of toy:3",
+        ):
+            self.adapted(made, tmp_path, meaning=None)
+
+    def test_a_list_of_meanings_that_is_none_is_refused(self, tmp_path: Path) -> None:
+        broken = tmp_path / "broken.json"
+        broken.write_text('["tees"]', encoding="utf-8")
+        with pytest.raises(TrainingDataError, match="must hold a JSON object"):
+            read_meaning(broken)
+        with pytest.raises(TrainingDataError, match="there is no file"):
+            read_meaning(tmp_path / "missing.json")
+
+    def test_too_few_photos_write_nothing(self, made: Path, tmp_path: Path) -> None:
+        with pytest.raises(TrainingDataError, match="at least 200"):
+            self.adapted(made, tmp_path, n=100)
+        assert not (tmp_path / "shop-2").exists()
+
+    def test_it_is_not_measured_on_what_it_knows(self, made: Path, tmp_path: Path) -> None:
+        out = self.adapted(made, tmp_path)
+        with pytest.raises(BundleError, match="'crossfitted'"):
+            run_evaluate(
+                out,
+                Origin(
+                    data=str(tmp_path / "shop" / "shop.csv"),
+                    data_dir=None,
+                    cache_dir=tmp_path / "cache",
+                    options=PhotoOptions(label="kind", input="fashion-mnist"),
+                ),
+                test=False,
+                console=QUIET,
+            )
 
 
 def test_another_seed_does_not_go_on_from_this_checkpoint(data: Path, tmp_path: Path) -> None:

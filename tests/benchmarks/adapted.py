@@ -1,0 +1,104 @@
+"""What adapting a bundle to one shop's photos is worth: taught on one half, measured on the other.
+
+    python -m tests.benchmarks.adapted model_training/bundles/fashion-mnist-3 $DATA
+
+The photos are those of the shipped recipe that fit a category. The half that is reported on was
+neither trained nor tuned on by anything. A photo of it that resembles one of the other half (a near
+duplicate) is counted in the second row only. Last, the foreign photos of unseen kinds: how many of
+those does each model accept?
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from model_training.adapt import adapt
+from model_training.bundle import LoadedNetwork, Networks, load_networks
+from model_training.commands import SHIPPED_RECIPE, Origin
+from model_training.datasets.labelled import LabelledImages
+from model_training.figures import acceptance_counts, accepted, cuts_of, judge_by_card
+from model_training.near_duplicates import near_duplicate_groups
+from model_training.predict import in_batches
+from tagging.model_card import ModelCard
+
+
+def main() -> None:
+    """Print the table."""
+    bundle, data_dir = Path(sys.argv[1]), Path(sys.argv[2])
+    console = Console(width=100)
+    base, networks = load_networks(bundle)
+    with tempfile.TemporaryDirectory() as cache:
+        origin = Origin(
+            data="fashion-mnist",
+            data_dir=data_dir,
+            cache_dir=Path(cache),
+            decoders=2,
+            recipe=SHIPPED_RECIPE,
+        )
+        photos = origin.shop_photos(base.category_names, base.input, console)
+    if photos is None:
+        raise SystemExit("the recipe names no photos")
+    own = np.flatnonzero(~photos.foreign & ~photos.reserved)
+    other = np.flatnonzero(~photos.foreign & photos.reserved)
+    aliens = np.flatnonzero(photos.foreign & photos.reserved)
+    card, adapted = adapt(
+        "shop-1",
+        base,
+        networks,
+        LabelledImages(
+            images=photos.images[own],
+            labels=photos.category[own],
+            categories=tuple(base.categories),
+            parents=tuple(base.parents),
+            kind=base.input.kind,
+        ),
+        data="shop photos",
+    )
+    groups = near_duplicate_groups(photos.images)
+    fresh = other[~np.isin(groups[other], groups[own])]
+    console.print(f"{base.title}, adapted to {len(own)} photos: {card.metrics['adaptation']}")
+    for target in card.operating_points:
+        table = Table(title=f"for a precision of {float(target):.1%}")
+        columns = ("photos", "model", "n", "right", "accepted", "wrong", "95 % bound of the error")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for name, chosen in (("other half", other), ("without near-duplicates", fresh)):
+            for model, c, n in (("as it is", base, networks), ("adapted", card, adapted)):
+                table.add_row(
+                    name, model, *_row(c, n, photos.images, photos.category, chosen, target)
+                )
+        for model, c, n in (("as it is", base, networks), ("adapted", card, adapted)):
+            row = _row(c, n, photos.images, photos.category, aliens, target)
+            table.add_row("foreign, unseen kinds", model, *row)
+        console.print(table)
+
+
+def _row(
+    card: ModelCard,
+    networks: Networks,
+    images: np.ndarray,
+    labels: np.ndarray,
+    chosen: np.ndarray,
+    target: str,
+) -> list[str]:
+    logits, scores = in_batches(LoadedNetwork(networks).answer, images[chosen])
+    judged = judge_by_card(card, logits, scores, labels[chosen])
+    spec = card.operating_points[target]
+    counts = acceptance_counts(accepted(judged, cuts_of(card, spec)), judged.right)
+    return [
+        f"{len(chosen):,}",
+        f"{judged.right.mean():.1%}",
+        f"{counts['accepted']:,} ({counts['coverage']:.1%})",
+        str(counts["errors"]),
+        f"{counts['error_upper']:.2%}",
+    ]
+
+
+if __name__ == "__main__":
+    main()
