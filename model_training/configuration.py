@@ -30,6 +30,8 @@ class TrainingConfig:
             a worse ranking of what is right (Xia et al. 2025, "Towards Understanding Why Label
             Smoothing Degrades Selective Classification"), and how many products can be tagged
             without a person hangs on that ranking.
+        tree_weight: of the cross-entropy of each level of parents, beside that of the categories;
+            not together with `label_smoothing`. 0 knows no tree.
         ema_momentum: of the moving average of the weights; the average is what is shipped.
         dtype_policy: Keras's name, or `auto`: `mixed_bfloat16` where an accelerator or the
             processor has bfloat16 instructions (a quarter faster, seen with AVX-512), `float32`
@@ -62,6 +64,7 @@ class TrainingConfig:
     warmup_share: float = 0.1
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
+    tree_weight: float = 0.0
     ema_momentum: float = 0.998
     dtype_policy: str = "auto"
     patience: int = 10
@@ -76,6 +79,11 @@ class TrainingConfig:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise TrainingDataError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.tree_weight and self.label_smoothing:
+            raise TrainingDataError(
+                "smoothed labels say that all wrong categories are equally likely, the tree says "
+                "that they are not; set tree_weight or label_smoothing to 0."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for checkpoints and cards."""

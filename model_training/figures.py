@@ -24,6 +24,7 @@ from model_training.thresholds import (
     inner_nodes,
     judge,
 )
+from tagging.domain import Taxonomy
 from tagging.model_card import AcceptanceSpec, ModelCard
 
 FEWEST_TO_STATE: Final = 300
@@ -59,7 +60,7 @@ def figures(
         "ece_uncalibrated": round(expected_calibration_error(logits, part.labels), 5),
         "flagged": int((~judged.familiar).sum()),
         **acceptance_counts(taken, judged.right),
-        "tree_distance": _tree_distance(card, judged, part.labels),
+        "tree_distance": tree_distance(card.taxonomy, judged.answer, part.labels),
         "targets": {
             f"{spec.target_precision:g}": _at_target(card, spec, judged)
             for spec in card.operating_points.values()
@@ -120,14 +121,16 @@ def _at_target(card: ModelCard, spec: AcceptanceSpec, judged: Judged) -> dict[st
     }
 
 
-def _tree_distance(card: ModelCard, judged: Judged, labels: npt.NDArray[np.int64]) -> float | None:
-    names, taxonomy = card.category_names, card.taxonomy
-    wrong = np.flatnonzero(~judged.right)
+def tree_distance(
+    taxonomy: Taxonomy, answers: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]
+) -> float | None:
+    """Mean steps in the tree between answer and label (int64, n) where they differ, if anywhere."""
+    wrong = np.flatnonzero(answers != labels)
     if not len(wrong):
         return None
     steps = [
-        taxonomy.distance(names[answer], names[label])
-        for answer, label in zip(judged.answer[wrong], labels[wrong], strict=True)
+        taxonomy.distance(taxonomy.leaves[answer], taxonomy.leaves[label])
+        for answer, label in zip(answers[wrong], labels[wrong], strict=True)
     ]
     return round(float(np.mean(steps)), 5)
 

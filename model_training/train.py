@@ -33,6 +33,7 @@ from model_training.calibrate import find_temperature
 from model_training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from model_training.configuration import TrainingConfig
 from model_training.datasets.labelled import LabelledImages
+from model_training.losses import TreeCrossentropy
 from model_training.measures import accuracy, negative_log_likelihood
 from model_training.networks import (
     build,
@@ -188,7 +189,7 @@ def _fresh(train: LabelledImages, config: TrainingConfig) -> tuple[keras.Model, 
     keras.utils.set_random_seed(config.seed)
     with dtype_policy(config.dtype_policy):
         model = build(config.network, parameters)
-        compile_for_training(model, config, len(train))
+        compile_for_training(model, config, train)
     return model, parameters
 
 
@@ -249,9 +250,9 @@ def _planned_epochs(
     return epochs
 
 
-def compile_for_training(model: keras.Model, config: TrainingConfig, images: int) -> None:
+def compile_for_training(model: keras.Model, config: TrainingConfig, train: LabelledImages) -> None:
     """Give `model` its optimizer, schedule and loss, and create the optimizer's variables."""
-    steps = config.epochs * steps_per_epoch(images, config.batch_size)
+    steps = config.epochs * steps_per_epoch(len(train), config.batch_size)
     warmup = max(1, round(steps * config.warmup_share))
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=config.peak_learning_rate / 25,
@@ -271,7 +272,9 @@ def compile_for_training(model: keras.Model, config: TrainingConfig, images: int
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(
+        loss=TreeCrossentropy(train.taxonomy, config.tree_weight)
+        if config.tree_weight
+        else keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=config.label_smoothing
         ),
         jit_compile=compiles_for_itself(),

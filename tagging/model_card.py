@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -41,6 +42,14 @@ class InputSpec(_Value):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     channels: Literal[1, 3]
+
+
+def taxonomy_of(categories: Sequence[Category], parents: Sequence[Category]) -> Taxonomy:
+    """The tree of categories and inner nodes, each of which names its parent."""
+    return Taxonomy(
+        leaves=tuple(c.name for c in categories),
+        parents={c.name: c.parent for c in (*categories, *parents) if c.parent is not None},
+    )
 
 
 class NetworkSpec(_Value):
@@ -188,12 +197,7 @@ class ModelCard(_Value):
 
     @property
     def taxonomy(self) -> Taxonomy:
-        return Taxonomy(
-            leaves=tuple(c.name for c in self.categories),
-            parents={
-                c.name: c.parent for c in (*self.categories, *self.parents) if c.parent is not None
-            },
-        )
+        return taxonomy_of(self.categories, self.parents)
 
     @property
     def title(self) -> str:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tagging.domain import Taxonomy
 from tagging.errors import TrainingDataError
-from tagging.model_card import Category, InputSpec
+from tagging.model_card import Category, InputSpec, taxonomy_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,11 @@ class LabelledImages:
         """What a network that is trained on these images eats."""
         height, width, channels = self.images.shape[1:]
         return InputSpec(kind=self.kind, height=height, width=width, channels=channels)
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The categories and what they belong to."""
+        return taxonomy_of(self.categories, self.parents)
 
     def facts(self) -> Mapping[str, Any]:
         """What a card says of the data besides its files and its split; plain JSON values."""

@@ -24,6 +24,7 @@ from rich.console import Console
 from model_training.calibrate import find_temperature
 from model_training.configuration import TrainingConfig
 from model_training.datasets.fashion_mnist import find_folder, load_training_set
+from model_training.figures import tree_distance
 from model_training.measures import accuracy, negative_log_likelihood, risk_coverage
 from model_training.predict import predict_logits
 from model_training.splits import divide
@@ -39,6 +40,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "16-64-160 late": {"stem": 16, "widths": [16, 64, 160], "blocks": [1, 1, 3], "squeeze": 8},
     "24-96-192": {"stem": 24, "widths": [24, 96, 192], "blocks": [1, 2, 2], "squeeze": 8},
 }
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "16-48-96, loss knows the tree": ("16-48-96", {"tree_weight": 0.5}),
+    "16-48-96, no blending": ("16-48-96", {"mixup": 0.0}),
+}
+"""Name -> one of the networks, and what is changed of its training; not part of the plot."""
+
 ERROR = 0.01
 
 
@@ -56,13 +63,17 @@ def main() -> None:
     data = load_training_set(find_folder(given.data))
     split = divide(data.images)
     train, select = data.take(split.train), data.take(split.select)
-    for name, parameters in NETWORKS.items():
+    trials = {name: (name, {}) for name in NETWORKS} | VARIANTS
+    for name, (network, changes) in trials.items():
         if (name, given.epochs) in done:
             continue
+        parameters = NETWORKS[network]
         trained = train_network(
             train,
             select,
-            TrainingConfig(parameters=parameters, epochs=given.epochs, patience=0),
+            TrainingConfig(
+                parameters=parameters, epochs=given.epochs, patience=0, mirror=False, **changes
+            ),
             run_folder=given.out / f"{name.replace(' ', '-')}-{given.epochs}",
             data_fingerprint=split.fingerprint,
             resume=True,
@@ -78,13 +89,17 @@ def main() -> None:
                 logits, select.labels, find_temperature(logits, select.labels)
             ),
             "accepted": _accepted(logits, select.labels),
+            "tree_distance": tree_distance(
+                train.taxonomy, logits.argmax(axis=1).astype(np.int64), select.labels
+            ),
             "seconds": sum(epoch["seconds"] for epoch in trained.history),
             "images_per_s": images_per_s(trained.model, select.images),
         }
         rows.append(row)
         with found.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-    draw([row for row in rows if row["epochs"] == given.epochs], given.out / "front.png")
+    shown = [row for row in rows if row["epochs"] == given.epochs and row["network"] in NETWORKS]
+    draw(shown, given.out / "front.png")
 
 
 def images_per_s(model: keras.Model, images: np.ndarray, batch: int = 256) -> float:

@@ -44,6 +44,7 @@ TINY = TrainingConfig(
     peak_learning_rate=1e-2,
     dtype_policy="float32",
     seed=7,
+    mixup=0.0,
     augmentation=Augmentation(shift=1, tone=0, erase=0),
 )
 
@@ -201,6 +202,14 @@ def test_without_progress_it_stops_and_goes_back_to_the_best_epoch(
     for a, b in zip(shipped, best, strict=True):
         np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(shipped, last, strict=True))
+
+
+def test_a_loss_that_knows_the_tree_learns_too(data: Path, tmp_path: Path) -> None:
+    card = read_bundle(train(data, tmp_path / "toy-1", epochs=12, tree_weight=0.5))
+    losses = [epoch["loss"] for epoch in card.metrics["training"]["epochs"]]
+    assert losses[-1] < 0.65 * losses[0]
+    with pytest.raises(TrainingDataError, match="set tree_weight or label_smoothing to 0"):
+        TINY.changed(tree_weight=0.5, label_smoothing=0.1)
 
 
 class TestTeachers:
