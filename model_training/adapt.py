@@ -1,16 +1,18 @@
 """Adapt a finished model to the photos of one shop: a new bundle, with thresholds of its own.
 
 What is learned, and how it is measured, is in `adjustment`. The sentinel and its bound stay the
-base model's. The thresholds come from the cross-fitted answers (`pooled_acceptance_spec`). The
-stated rate is thus that of models fitted to four fifths of the photos; the one that is shipped knew
-all of them. What the shop's own audit then finds is what counts in daily work.
+base model's. The thresholds come from the cross-fitted answers to one photo of each product
+(`pooled_acceptance_spec`). The stated rate is thus that of models fitted to four fifths of the
+photos; the one that is shipped knew all of them. It holds for products like these, so they must be
+a random sample of what the shop sells, not what a model doubted. What the shop's own audit then
+finds is what counts in daily work.
 
 This module imports Keras (through the bundle); light code must not import it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +28,12 @@ from model_training.figures import acceptance_counts, cuts_of, figures, judge_by
 from model_training.finish import OPERATING_POINTS, TARGET_PRECISION
 from model_training.networks import with_adjustment, with_features
 from model_training.predict import in_batches
-from model_training.splits import digests_of, grouped
+from model_training.splits import Group, digests_of, grouped
 from model_training.teacher import named
 from model_training.thresholds import accepted, pooled_acceptance_spec
 from tagging.domain import softmax_log_probs
 from tagging.errors import TrainingDataError
+from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.model_card import ModelCard, NetworkSpec
 
 
@@ -46,10 +49,16 @@ def relabelled(
             means the category of the same name.
 
     Raises:
-        TrainingDataError: a label means no category of the model.
+        TrainingDataError: a label means no category of the model, or `meaning` has one that no
+            photo has.
     """
     names = card.category_names
     means = {c.name: meaning.get(c.name, c.name) for c in labelled.categories}
+    if unused := sorted({*meaning} - {*means}):
+        raise TrainingDataError(
+            f"--labels says what {unused} mean, but no photo has such a label; there are "
+            f"{sorted(means)}. Mend the spelling, or leave them out."
+        )
     unknown = sorted(label for label, to in means.items() if to is not None and to not in names)
     if unknown:
         raise TrainingDataError(
@@ -63,9 +72,8 @@ def relabelled(
     )[labelled.labels]
     kept = np.flatnonzero(index >= 0)
     left = tuple(
-        LeftOut(where=c.name, why="left out by --labels")
-        for c in labelled.categories
-        if means[c.name] is None
+        LeftOut(where=labelled.categories[label].name, why="left out by --labels")
+        for label in labelled.labels[index < 0].tolist()
     )
     return replace(
         labelled.take(kept),
@@ -73,6 +81,7 @@ def relabelled(
         categories=tuple(card.categories),
         parents=tuple(card.parents),
         left_out=(*labelled.left_out, *left),
+        options={**labelled.options, "meaning": dict(meaning)},
     )
 
 
@@ -120,6 +129,7 @@ def adapt(
                     "temperature": base.temperature,
                 },
             ),
+            "preprocessing_version": PREPROCESSING_VERSION,
             "temperature": find_temperature(found.logits, photos.labels),
             "data": {
                 "name": data,
@@ -133,7 +143,7 @@ def adapt(
             "files": {},
         }
     )
-    return _judged(card, base, found, photos, logits, scores[:, 0]), adapted
+    return _judged(card, base, found, photos, groups, logits, scores[:, 0]), adapted
 
 
 def _judged(
@@ -141,11 +151,13 @@ def _judged(
     base: ModelCard,
     found: CrossFitted,
     photos: LabelledImages,
+    groups: Sequence[Group],
     logits: npt.NDArray[np.floating],
     scores: npt.NDArray[np.floating],
 ) -> ModelCard:
     """The card with thresholds, and with what the base and the adapted model make of the photos."""
-    judged = judge_by_card(card, found.logits, scores, photos.labels)
+    one_each = np.array(sorted(group.members[0] for group in groups))
+    judged = judge_by_card(card, found.logits[one_each], scores[one_each], photos.labels[one_each])
     points = {
         f"{target:g}": pooled_acceptance_spec(judged, taxonomy=card.taxonomy, target=target)
         for target in OPERATING_POINTS
@@ -166,6 +178,7 @@ def _judged(
                 },
                 "adaptation": {
                     "photos": len(photos),
+                    "products": len(groups),
                     "folds": FOLDS,
                     "penalty": found.penalty,
                     "nll_by_penalty": {f"{p:g}": round(v, 5) for p, v in found.tried.items()},

@@ -7,6 +7,7 @@ here. Light code must not import this module.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -139,8 +140,14 @@ def ensure_free(folder: Path, *, replace: bool) -> None:
     """Complain before the work, not after it, that a bundle would be overwritten.
 
     Raises:
-        BundleError: something stands at `folder` and is no bundle, or `replace` is off.
+        BundleError: something stands at `folder` and is no bundle, `replace` is off, or its name
+            cannot be that of a bundle.
     """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}-[0-9A-Za-z][0-9A-Za-z._-]{0,31}", folder.name):
+        raise BundleError(
+            f"{folder.name!r} is no name for a bundle: it takes lower-case letters, digits, dots "
+            "and dashes, and at the end a dash and a version, as in maison-1."
+        )
     if not folder.exists():
         return
     if not replace:

@@ -43,7 +43,7 @@ def committee_of(bundles: Sequence[Path], labelled: LabelledImages, split: Split
         networks=Networks(classifier=classifier, sentinel=first_networks.sentinel),
         classifier=NetworkSpec(name="committee", parameters={"members": members}),
         sentinel=first.out_of_distribution.network,
-        sentinel_config=SentinelConfig(**first.metrics["sentinel"]["config"]),
+        sentinel_config=SentinelConfig(**first.metrics.get("sentinel", {}).get("config", {})),
         description=f"committee of {', '.join(card.title for card in cards)}",
         training={"members": [named(card) for card in cards]},
     )

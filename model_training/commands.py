@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from model_training.configuration import SentinelConfig, TrainingConfig
 from model_training.datasets.photos import Decoding
 from model_training.datasets.reviewed import Reviews
-from model_training.datasets.sources import PhotoOptions, Source, find_source
+from model_training.datasets.sources import REVIEWS, PhotoOptions, Source, find_source
 from model_training.material import Material
+from model_training.own_data import refuse_adapted
 from model_training.shop_photos import ShopPhotos
 from model_training.shop_recipe import load_shop_photos, read_recipe
 from model_training.splits import divide_labelled
+from model_training.stored_split import SPLIT_NAME, read_split
 from tagging.errors import TrainingDataError
 from tagging.images.rejection import ImageLimits
 from tagging.model_card import InputSpec, ModelCard, NetworkSpec, read_card
@@ -245,7 +248,6 @@ def run_adapt(
     out: Path,
     console: Console,
     label: str | None = None,
-    parents: tuple[str, ...] = (),
     meaning: Path | None = None,
     replace: bool = False,
 ) -> Path:
@@ -257,7 +259,6 @@ def run_adapt(
         out: the new bundle's folder, `<name>-<version>`.
         console: gets progress and results.
         label: the manifest's column with the category.
-        parents: the columns with what it belongs to.
         meaning: a JSON file that says which category each of the shop's labels means; see
             `adapt.relabelled`. None where they are the model's own.
         replace: whether a bundle at `out` may be replaced.
@@ -266,17 +267,21 @@ def run_adapt(
         `out`.
 
     Raises:
-        TrainingDataError: the photos are missing, too few, or of other categories.
+        TrainingDataError: the photos are missing, too few, of other categories, or reviews.
         BundleError: `bundle` is damaged or an adapted one, or `out` exists and may not be replaced.
     """
+    if origin.data == REVIEWS:
+        raise TrainingDataError(
+            "reviews are mostly of products that a model doubted; a rate that is measured on them "
+            "would not hold for the catalogue. Label a random sample of it and give that as a "
+            "manifest, or train on the reviews: atelier train --data reviews."
+        )
     base = read_card(bundle)
-    options = PhotoOptions(
-        label=label,
-        parents=parents,
-        min_per_class=1,  # what is rare here is not merged: its category is the model's
-        input=base.input.kind,
-        **({} if base.input.kind == "fashion-mnist" else {"image_size": base.input.height}),
-    )
+    refuse_adapted(bundle, base)
+    # What is rare here is not merged: its category is the model's.
+    options = PhotoOptions(label=label, min_per_class=1, input=base.input.kind)
+    if base.input.kind == "photo":
+        options = dataclasses.replace(options, image_size=base.input.height)
     means = {} if meaning is None else read_meaning(meaning)
     source = dataclasses.replace(origin, options=options).source(console)
 
@@ -285,6 +290,13 @@ def run_adapt(
 
     ensure_free(out, replace=replace)
     photos = relabelled(source.load(), base, means)
+    known = read_split(bundle / SPLIT_NAME).known(photos)
+    if known.any():
+        console.print(
+            f"{known.sum()} photos are left out: {base.title} was made with them or with others of "
+            "their products, so what it makes of them says nothing about new ones"
+        )
+        photos = photos.take(np.flatnonzero(~known))
     card, networks = adapt(out.name, *load_networks(bundle), photos, data=source.name)
     write_bundle(out, networks, card, photos, None, replace=replace)
     found = card.metrics["crossfitted"]
@@ -293,6 +305,12 @@ def run_adapt(
         f"{found['accuracy']:.4f} after (each answered by a model that did not know it); accepts "
         f"{found['accepted']} with {found['errors']} errors"
     )
+    if not card.acceptance.holdout_accepted:
+        console.print(
+            f"nothing can be proved for a precision of {card.acceptance.target_precision:.1%}, so "
+            "all will go to review: it takes some hundred more photos, or a lower target (atelier "
+            "retailers set)"
+        )
     return out
 
 
@@ -345,7 +363,9 @@ def run_evaluate(
     """Measure a bundle on the data that it was made from; see `evaluate.evaluate_bundle`."""
     from model_training.evaluate import evaluate_bundle
 
-    origin = origin.of(read_card(bundle))
+    card = read_card(bundle)
+    refuse_adapted(bundle, card)
+    origin = origin.of(card)
     return evaluate_bundle(
         bundle,
         origin.source(console),

@@ -14,7 +14,8 @@ from tagging.model_card import InputSpec
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything that decides the weights, besides the data. The defaults are the shipped model's.
+    """Everything that decides the weights, besides the data and teachers. The defaults are those
+    that the newest shipped model was trained with.
 
     Attributes:
         network: a name that `networks.build` knows.

@@ -248,7 +248,8 @@ def with_features(network: keras.Model, name: str, parameters: Mapping[str, Any]
     images = keras.Input(shape=network.input_shape[1:], dtype="uint8", name="images")
     inner = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     if name == "preact-resnet":
-        last = [f"stage{i}_block{n - 1}_add" for i, n in enumerate(parameters["blocks"]) if i]
+        p = _checked(PreactivationResnetParameters, name, parameters)
+        last = [f"stage{i}_block{n - 1}_add" for i, n in enumerate(p.blocks) if i]
         seen = [network.get_layer(layer).output for layer in (*last, "head_relu")]
         thirds = [third for maps in seen for third in _means_of_thirds(maps)]
         features = layers.Concatenate(dtype="float32")(thirds)

@@ -11,6 +11,17 @@ from tagging.errors import BundleError, TrainingDataError
 from tagging.model_card import ModelCard
 
 
+def refuse_adapted(bundle: Path, card: ModelCard) -> None:
+    """Raises BundleError: the bundle is an adapted one, whose data is not divided."""
+    if card.is_adapted:
+        raise BundleError(
+            f"{bundle} was adapted to a shop's photos, which are not divided into parts: it cannot "
+            "be measured, reported on, combined, adapted again or used as a teacher. Its figures, "
+            "cross-fitted, stand in its card (`atelier models show`); for the rest use the bundle "
+            f"that it was made from, {card.data['base']['title']}."
+        )
+
+
 def own_data(bundle: Path, card: ModelCard, source: Source) -> tuple[LabelledImages, Reapplied]:
     """Load `source` and divide it by the split that is stored in `bundle`.
 
@@ -21,11 +32,7 @@ def own_data(bundle: Path, card: ModelCard, source: Source) -> tuple[LabelledIma
         BundleError: the bundle has no split, images of it are not there, or it is not the card's.
         TrainingDataError: the data cannot be read.
     """
-    if SPLIT_NAME not in card.files:
-        raise BundleError(
-            f"{bundle} was adapted to photos that were not divided: each was answered by a model "
-            "that did not know it. What was found stands in its card under 'crossfitted'."
-        )
+    refuse_adapted(bundle, card)
     stored = read_split(bundle / SPLIT_NAME)
     if stored.fingerprint != card.data.get("split", {}).get("fingerprint"):
         raise BundleError(

@@ -9,13 +9,20 @@ SPARE: Final = 0.05
 """Part of a time budget that is kept for what a measurement of some steps does not show."""
 
 
-def epochs_within(budget_s: float, epoch_s: float, *, most: int) -> int:
+def epochs_within(
+    budget_s: float, epoch_s: float, *, most: int, first: int = 0, first_s: float = 0.0
+) -> int:
     """How many epochs of `epoch_s` seconds fit into `budget_s` seconds: at least 1, at most `most`.
+
+    The `first` of them take `first_s` seconds each instead.
 
     The number is chosen before the first epoch, so that the learning rate comes down to 0 within
     the budget: half of a schedule is worth far less than a whole one of half the length.
     """
-    return max(1, min(most, int(budget_s * (1 - SPARE) / epoch_s)))
+    budget_s *= 1 - SPARE
+    if first and budget_s < first * first_s:
+        return max(1, min(most, int(budget_s / first_s)))
+    return max(1, min(most, first + int((budget_s - first * first_s) / epoch_s)))
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:

@@ -104,6 +104,15 @@ class StoredSplit:
             moved=int(((before >= 0) & (after != before)).sum()),
         )
 
+    def known(self, labelled: LabelledImages) -> npt.NDArray[np.bool_]:
+        """bool (n,): the image, or one of its group, stands in any part."""
+        digests = digests_of(labelled)
+        known = self._sides(_prefixes(digests)) >= 0
+        for group in grouped(labelled.images, digests, labelled.products):
+            members = list(group.members)
+            known[members] = known[members].any()
+        return known
+
     def _sides(self, prefixes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         sides = np.full(len(prefixes), -1, np.int64)
         for index, name in reversed(list(enumerate(PARTS))):

@@ -21,10 +21,11 @@ import numpy.typing as npt
 
 from model_training.bundle import Networks, load_networks
 from model_training.datasets.labelled import LabelledImages
+from model_training.own_data import refuse_adapted
 from model_training.splits import Split
 from tagging.domain import softmax_log_probs
 from tagging.errors import TrainingDataError
-from tagging.model_card import ModelCard
+from tagging.model_card import ModelCard, read_card
 
 
 class Teachers:
@@ -93,10 +94,11 @@ def load_akin(bundle: Path, labelled: LabelledImages, split: Split) -> tuple[Mod
     """The card and the networks of a bundle that was made from the same images, divided the same.
 
     Raises:
-        BundleError: it is damaged.
+        BundleError: it is damaged, or an adapted one.
         TrainingDataError: it knows other categories, eats other images, or learned from another
             division of the data, so that it may know the select and hold-out images by heart.
     """
+    refuse_adapted(bundle, read_card(bundle))
     card, networks = load_networks(bundle)
     names = [category.name for category in labelled.categories]
     if card.category_names != names or card.input != labelled.spec:

@@ -210,13 +210,13 @@ def acceptance_spec(
 
 
 def pooled_acceptance_spec(judged: Judged, *, taxonomy: Taxonomy, target: float) -> AcceptanceSpec:
-    """The same from one set, where there are too few images to choose a cut for each category.
+    """The same from one set of cross-fitted answers, with too few images for a cut per category.
 
     All categories have one cut. The walk starts at the strictest that accepts as many images as
-    one error among them may be proved with; confidences alone decide that, no label.
+    one error among them may be proved with (473 for 99 %); how many are right plays no part in it.
 
     Args:
-        judged: for the cut and for the rate that is stated.
+        judged: for the cut and for the rate that is stated; independent of each other.
         taxonomy: its leaves are the categories, in the order of the outputs.
         target: precision, 0 to 1.
 
@@ -229,7 +229,8 @@ def pooled_acceptance_spec(judged: Judged, *, taxonomy: Taxonomy, target: float)
     provable = np.array([error_upper_bound(1, n) <= 1 - target for n in taken.tolist()])
     enough = np.flatnonzero(provable)
     offsets = grid[enough[0] :] if len(enough) else grid[:0]
-    return _tested(base, offsets, judged, judged, taxonomy, target)
+    spec = _tested(base, offsets, judged, judged, taxonomy, target)
+    return spec.model_copy(update={"measured": "crossfitted"})
 
 
 def _tested(

@@ -231,23 +231,39 @@ def _planned_epochs(
     if resume and plan.exists():
         return int(json.loads(plan.read_text(encoding="utf-8"))["epochs"])
     model, _ = _fresh(train, config)
-    steps = steps_per_epoch(len(train), config.batch_size)
     began = time.perf_counter()
+    epoch_s = _seconds_per_epoch(model, train, config, None)
+    views, first_s = 0, 0.0
+    if teachers is not None:
+        # The answers to each view are asked for once; without views, in every epoch.
+        views = config.teacher_views or config.epochs
+        first_s = _seconds_per_epoch(model, train, config, teachers)
+    left = budget_s - (time.perf_counter() - began)
+    epochs = epochs_within(left, epoch_s, most=config.epochs, first=views, first_s=first_s)
+    write_file_atomically(plan, json.dumps({"epochs": epochs}).encode())
+    taught = f" ({first_s:.0f} s while its teachers are asked)" if views else ""
+    console.print(
+        f"an epoch takes about {epoch_s:.0f} s{taught}: {epochs} of {config.epochs} epochs fit"
+    )
+    return epochs
+
+
+def _seconds_per_epoch(
+    model: keras.Model, train: LabelledImages, config: TrainingConfig, teachers: Teachers | None
+) -> float:
+    """By the median of some steps, because a neighbour's burst of work is no news."""
+    fresh = config.changed(teacher_views=0)  # what is asked for here is not remembered
     seconds: list[float] = []
     started = time.perf_counter()
-    for images, targets in _lessons(train, config, 0, teachers):
+    for images, targets in _lessons(train, fresh, 0, teachers):
         model.train_on_batch(images, targets)
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
         if len(seconds) == _TIMED_STEPS:
             break
-    # The first steps compile. The median, because a neighbour's burst of work is no news.
-    epoch_s = float(np.median(seconds[len(seconds) // 2 :])) * steps
-    left = budget_s - (time.perf_counter() - began)
-    epochs = epochs_within(left, epoch_s, most=config.epochs)
-    write_file_atomically(plan, json.dumps({"epochs": epochs}).encode())
-    console.print(f"an epoch takes about {epoch_s:.0f} s: {epochs} of {config.epochs} epochs fit")
-    return epochs
+    # The first steps compile.
+    steps = steps_per_epoch(len(train), config.batch_size)
+    return float(np.median(seconds[len(seconds) // 2 :])) * steps
 
 
 def compile_for_training(model: keras.Model, config: TrainingConfig, train: LabelledImages) -> None:

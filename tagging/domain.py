@@ -80,7 +80,7 @@ class Autopilot(enum.StrEnum):
     """What the model in charge may do without a person, for one retailer."""
 
     PROVISIONAL = "provisional"
-    """Accepts by the bundle's thresholds; the stated rate is that of the bundle's own hold-out."""
+    """Accepts by the bundle's thresholds; the stated rate is the bundle's own."""
     CERTIFIED = "certified"
     """Audit verdicts put the upper bound of this retailer's own error under the target."""
     OFF = "off"

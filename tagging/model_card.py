@@ -79,10 +79,13 @@ class AcceptanceSpec(_Value):
     """Thresholds, the precision they were set for, and what the hold-out said of them.
 
     `holdout_*` are counts on data that no choice was made on; `error_upper` is the one-sided
-    95 % Clopper-Pearson upper bound of the accepted error.
+    95 % Clopper-Pearson upper bound of the accepted error. Of an adapted model (`measured` is
+    `crossfitted`) they are counts of answers by models that did not know the photo, on photos by
+    which the penalty, the temperature and the cut were chosen, so that the bound is approximate.
     """
 
     target_precision: float = Field(gt=0, lt=1)
+    measured: Literal["holdout", "crossfitted"] = "holdout"
     fallback: float = Field(ge=0)
     by_category: dict[str, float] = {}
     holdout_n: int = Field(ge=0)
@@ -90,6 +93,13 @@ class AcceptanceSpec(_Value):
     holdout_errors: int = Field(ge=0)
     error_upper: float = Field(ge=0, le=1)
     parents: ParentAcceptance = ParentAcceptance()
+
+    @property
+    def whose(self) -> str:
+        """What the counts are of, in words."""
+        if self.measured == "crossfitted":
+            return "the photos it was adapted to, cross-fitted"
+        return "the model's own hold-out"
 
     def stated(self, *, accept_parent: bool) -> StatedRate:
         """The rate for a retailer who does, or does not, let parent categories be accepted."""
@@ -198,6 +208,11 @@ class ModelCard(_Value):
     @property
     def taxonomy(self) -> Taxonomy:
         return taxonomy_of(self.categories, self.parents)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether it was made of another bundle by one shop's photos."""
+        return "base" in self.data
 
     @property
     def title(self) -> str:

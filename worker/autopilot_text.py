@@ -11,12 +11,14 @@ from tagging.evidence import LEVEL
 from tagging.model_card import StatedRate
 from worker import console
 
-WHOSE = {
-    Autopilot.PROVISIONAL: "the bundle's own hold-out",
-    Autopilot.CERTIFIED: "this retailer's products",
-    Autopilot.OFF: None,
-}
-"""Whose error the stated rate is; off, none is stated."""
+
+def _whose(standing: Standing) -> str | None:
+    """Whose error the stated rate is; off, none is stated."""
+    if standing.state is Autopilot.OFF:
+        return None
+    if standing.state is Autopilot.CERTIFIED:
+        return "this retailer's products"
+    return standing.model.card.at(standing.target).whose
 
 
 def autopilot_json(standing: Standing) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def autopilot_json(standing: Standing) -> dict[str, Any]:
         "reason": standing.reason,
         "changed_by": standing.changed_by,
         "target_precision": standing.target,
-        "rate_of": WHOSE[standing.state],
+        "rate_of": _whose(standing),
         "error_upper": _stated(standing),
         "audit": {
             "verdicts": evidence.verdicts,
@@ -74,10 +76,10 @@ def _rate_lines(standing: Standing) -> list[str]:
         ]
     stated = _holdout(standing)
     if stated.accepted == 0:
-        return ["  stated rate: none; the model accepted nothing on its own hold-out"]
+        return [f"  stated rate: none; nothing was accepted of {_whose(standing)}"]
     return [
         f"  stated rate: at most {stated.error_upper:.2%} wrong (95% confidence)",
-        f"    on the model's own hold-out ({stated.errors:,} of "
+        f"    on {_whose(standing)} ({stated.errors:,} of "
         f"{stated.accepted:,}), not yet on this retailer's products",
     ]
 

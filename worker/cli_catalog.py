@@ -367,9 +367,9 @@ def show_model(
     for standing in standings:
         for line in autopilot_lines(standing):
             show.print(f"  {line}", soft_wrap=True)
-    for part in ("select", "holdout", "test"):
+    for part in ("select", "holdout", "test", "crossfitted"):
         if figures := card.metrics.get(part):
-            show.print(f"  {part:<8} {_figures_text(figures)}", markup=False)
+            show.print(f"  {part:<11} {_figures_text(figures)}", markup=False)
 
 
 def _figures_text(figures: dict[str, Any]) -> str:

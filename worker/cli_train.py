@@ -175,14 +175,16 @@ def adapt(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
     ] = None,
+    *,
     data: Annotated[
         str,
         typer.Option(
             "--data",
             metavar="DATA",
-            help="A folder of photos per category; a manifest with --label; or reviews.",
+            help="A manifest with --label, or a folder of photos per category: a random sample of "
+            "your catalogue.",
         ),
-    ] = REVIEWS,
+    ],
     label: Annotated[
         str | None,
         typer.Option("--label", metavar="COLUMN", help="The manifest's column with the category."),
@@ -195,7 +197,6 @@ def adapt(
             help='JSON: {"your label": "the model\'s category", "another": null to leave out}.',
         ),
     ] = None,
-    retailer: ForRetailer = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -205,14 +206,14 @@ def adapt(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Teach a finished model your own photos, in a minute; needs some hundred with labels."""
+    """Teach a finished model your own photos, in a minute; needs a thousand or so with labels."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     settings, as_json = settings_for(context, home, as_json)
-    with origin_of(settings, data, None, retailer, None, None) as origin:
+    with origin_of(settings, data, None, None, None, None) as origin:
         made = run_adapt(
             bundle or settings.model_bundle or DEFAULT_BUNDLE,
             origin,
-            out=out or settings.models_dir() / f"{_named_after(data, retailer)}-1",
+            out=out or _next_version(settings.models_dir(), _named_after(data, None)),
             label=label,
             meaning=labels,
             console=console.err(),
@@ -314,6 +315,12 @@ def origin_of(
     with open_runtime(settings) as runtime:
         reviews = Reviews(database=runtime.database, store=runtime.store, retailer=retailer)
         yield replace(origin, reviews=reviews)
+
+
+def _next_version(folder: Path, name: str) -> Path:
+    """`<name>-<version>` in `folder`, one more than the highest that is there."""
+    found = [re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in folder.glob("*")]
+    return folder / f"{name}-{1 + max((int(m[1]) for m in found if m), default=0)}"
 
 
 def _named_after(data: str, retailer: str | None) -> str:

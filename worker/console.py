@@ -187,7 +187,7 @@ def autopilot_text(card: ModelCard, state: Autopilot) -> str:
     if state is Autopilot.PROVISIONAL:
         return (
             f"autopilot provisional: {card.title} accepts at a target precision of "
-            f"{a.target_precision:.1%}. The stated rate is the one of the model's own hold-out "
+            f"{a.target_precision:.1%}. The stated rate is the one of {a.whose} "
             f"({error}; at most {a.error_upper:.2%} wrong with 95 % confidence), not yet of "
             "this catalogue"
         )

@@ -1,10 +1,10 @@
 """What adapting a bundle to one shop's photos is worth: taught on one half, measured on the other.
 
-    python -m tests.benchmarks.adapted model_training/bundles/fashion-mnist-3 $DATA
+    python -m tests.benchmarks.adapted model_training/bundles/fashion-mnist-2 $DATA
 
 The photos are those of the shipped recipe that fit a category. The half that is reported on was
-neither trained nor tuned on by anything. A photo of it that resembles one of the other half (a near
-duplicate) is counted in the second row only. Last, the foreign photos of unseen kinds: how many of
+neither trained nor tuned on by anything. The second rows leave out those of its photos that are
+near-duplicates of one in the other half. Last, the foreign photos of unseen kinds: how many of
 those does each model accept?
 """
 

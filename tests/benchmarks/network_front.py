@@ -59,21 +59,25 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     found = given.out / "front.jsonl"
     rows = [json.loads(line) for line in found.read_text().splitlines()] if found.exists() else []
-    done = {(row["network"], row["epochs"]) for row in rows}
+    done = {(row["network"], row["epochs"], row["mixup"]) for row in rows}
     data = load_training_set(find_folder(given.data))
     split = divide(data.images)
     train, select = data.take(split.train), data.take(split.select)
     trials = {name: (name, {}) for name in NETWORKS} | VARIANTS
     for name, (network, changes) in trials.items():
-        if (name, given.epochs) in done:
+        config = TrainingConfig(
+            parameters=NETWORKS[network],
+            epochs=given.epochs,
+            patience=0,
+            mirror=False,
+            **changes,
+        )
+        if (name, given.epochs, config.mixup) in done:
             continue
-        parameters = NETWORKS[network]
         trained = train_network(
             train,
             select,
-            TrainingConfig(
-                parameters=parameters, epochs=given.epochs, patience=0, mirror=False, **changes
-            ),
+            config,
             run_folder=given.out / f"{name.replace(' ', '-')}-{given.epochs}",
             data_fingerprint=split.fingerprint,
             resume=True,
@@ -83,6 +87,7 @@ def main() -> None:
         row = {
             "network": name,
             "epochs": given.epochs,
+            "mixup": config.mixup,
             "parameters": int(trained.model.count_params()),
             "accuracy": accuracy(logits, select.labels),
             "nll": negative_log_likelihood(
@@ -98,7 +103,12 @@ def main() -> None:
         rows.append(row)
         with found.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-    shown = [row for row in rows if row["epochs"] == given.epochs and row["network"] in NETWORKS]
+    mixup = TrainingConfig().mixup
+    shown = [
+        row
+        for row in rows
+        if (row["epochs"], row["mixup"]) == (given.epochs, mixup) and row["network"] in NETWORKS
+    ]
     draw(shown, given.out / "front.png")
 
 

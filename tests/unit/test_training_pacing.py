@@ -21,6 +21,14 @@ def test_a_budget_buys_whole_epochs_but_never_none(
     assert epochs_within(budget_s, epoch_s, most=40) == epochs
 
 
+@pytest.mark.parametrize(
+    ("budget_s", "epochs"),
+    [(1000, 40), (400, 26), (210, 7), (95, 3), (0, 1)],  # the first 8 take 25 s, others 10
+)
+def test_the_first_epochs_may_cost_more(budget_s: float, epochs: int) -> None:
+    assert epochs_within(budget_s, 10, most=40, first=8, first_s=25) == epochs
+
+
 def test_the_best_epoch_is_the_last_of_equals() -> None:
     assert best_epoch(history(0.3, 0.2, 0.2, 0.4)) == 2
     with pytest.raises(ValueError, match="no epoch"):

@@ -373,6 +373,46 @@ class TestAdapting:
             right.append((logits.argmax(axis=1) == labels[known]).mean())
         assert right[1] > right[0] + 0.2
 
+    def test_photos_that_the_base_knows_are_left_out(
+        self, made: Path, tmp_path: Path, data: Path
+    ) -> None:
+        with pytest.raises(TrainingDataError, match="got 0 photos of 0 products"):
+            run_adapt(made, origin(data), out=tmp_path / "again-1", console=QUIET)
+
+    def test_reviews_are_no_random_sample(self, made: Path, tmp_path: Path) -> None:
+        reviews = Origin(data="reviews", data_dir=None, cache_dir=tmp_path)
+        with pytest.raises(TrainingDataError, match="mostly of products that a model doubted"):
+            run_adapt(made, reviews, out=tmp_path / "shop-1", console=QUIET)
+
+    def test_it_is_neither_adapted_again_nor_a_teacher_nor_a_member(
+        self, made: Path, data: Path, tmp_path: Path
+    ) -> None:
+        out = self.adapted(made, tmp_path)
+        with pytest.raises(BundleError, match="cannot be measured, reported on, combined"):
+            run_adapt(out, origin(data), out=tmp_path / "again-1", console=QUIET)
+        with pytest.raises(BundleError, match="it was made from, toy:3"):
+            train(data, tmp_path / "toy-1", epochs=1, teachers=[out])
+        with pytest.raises(BundleError, match="it was made from, toy:3"):
+            run_combine([made, out], origin(data), out=tmp_path / "both-1", console=QUIET)
+
+    def test_a_meaning_that_no_photo_has_is_named(self, made: Path, tmp_path: Path) -> None:
+        wrong = tmp_path / "wrong.json"
+        wrong.write_text(json.dumps(self.MEANS | {"tee": "T-shirt/top"}), encoding="utf-8")
+        with pytest.raises(TrainingDataError, match=r"what \['tee'\] mean, but no photo"):
+            self.adapted(made, tmp_path, meaning=wrong)
+
+    def test_a_name_that_is_none_is_refused_before_the_work(
+        self, made: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(BundleError, match="no name for a bundle"):
+            self.adapted(made, tmp_path, out=tmp_path / "My Shop-1")
+
+    def test_whose_rate_it_is(self, made: Path, tmp_path: Path) -> None:
+        spec = read_bundle(self.adapted(made, tmp_path)).acceptance
+        assert spec.measured == "crossfitted"
+        assert spec.whose == "the photos it was adapted to, cross-fitted"
+        assert read_bundle(made).acceptance.whose == "the model's own hold-out"
+
     def test_a_label_that_means_nothing_is_named(self, made: Path, tmp_path: Path) -> None:
         with pytest.raises(
             TrainingDataError,
@@ -395,7 +435,7 @@ class TestAdapting:
 
     def test_it_is_not_measured_on_what_it_knows(self, made: Path, tmp_path: Path) -> None:
         out = self.adapted(made, tmp_path)
-        with pytest.raises(BundleError, match="'crossfitted'"):
+        with pytest.raises(BundleError, match="which are not divided into parts"):
             run_evaluate(
                 out,
                 Origin(
