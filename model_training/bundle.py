@@ -28,6 +28,7 @@ from model_training.stored_split import SPLIT_NAME, write_split
 from tagging.errors import BundleError
 from tagging.model_card import (
     CARD_NAME,
+    AcceptanceSpec,
     ModelCard,
     NetworkSpec,
     file_sha256,
@@ -165,19 +166,46 @@ def ensure_free(folder: Path, *, replace: bool) -> None:
 def record_metrics(bundle: Path, figures: Mapping[str, Any]) -> ModelCard:
     """Add `figures` to the card's metrics; what stands there once, stays.
 
+    A target precision that the test images contradict (more of what was accepted is wrong than it
+    allows) is withdrawn: who asks for it gets the next stricter one's thresholds. The default
+    target stays, as a bundle without one would be none; with a rate that is not kept it should not
+    be released.
+
     Raises:
         BundleError: the bundle is incomplete, or has other figures under one of these names.
     """
     card = read_card(bundle)
-    different = [k for k, v in figures.items() if card.metrics.get(k, v) != v]
+    different = [k for k, v in figures.items() if not _agree(card.metrics.get(k, v), v)]
     if different:
         raise BundleError(
             f"{bundle} has figures under {different} already, and they differ from the new ones. "
             "A bundle is scored once; make a new version to score another."
         )
-    updated = card.model_copy(update={"metrics": {**card.metrics, **figures}})
+    points = kept_on(figures.get("test", {}).get("targets", {}), card.operating_points)
+    updated = card.model_copy(
+        update={"metrics": {**figures, **card.metrics}, "operating_points": points}
+    )
     write_file_atomically(bundle / CARD_NAME, _card_bytes(updated))
     return updated
+
+
+def _agree(recorded: Any, found: Any) -> bool:
+    """Whether figures are the same, but for targets that were withdrawn when they were recorded."""
+    if isinstance(recorded, Mapping) and "targets" in recorded and isinstance(found, Mapping):
+        targets = {k: v for k, v in recorded["targets"].items() if k in found.get("targets", {})}
+        recorded = {**recorded, "targets": targets}
+    return bool(recorded == found)
+
+
+def kept_on(
+    targets: Mapping[str, Any], points: Mapping[str, AcceptanceSpec]
+) -> dict[str, AcceptanceSpec]:
+    """The operating points whose error, by `figures.figures`, is at most what they allow."""
+    return {
+        name: spec
+        for name, spec in points.items()
+        if (targets.get(name, {}).get("error") or 0.0) <= 1 - spec.target_precision + 1e-12
+    }
 
 
 def load_network(bundle: Path) -> tuple[ModelCard, LoadedNetwork]:

@@ -48,7 +48,8 @@ def evaluate_bundle(
         `model`; `new_images`: how many came since it was made; then `select` and `holdout`, and
         with `test` also `test` and `test_without_duplicates` (without the images that have a
         near-duplicate among the training set's). Each as `figures.figures` says. Then what
-        `outsiders.strangers` says.
+        `outsiders.strangers` says, and with `record` the `withdrawn` targets, which the test
+        contradicts.
 
     Raises:
         BundleError: the bundle is damaged, `record` without `test`, or recorded before otherwise.
@@ -70,7 +71,10 @@ def evaluate_bundle(
         report[name] = figures(card, logits, ood_scores, part)
     report |= strangers(card, network, None if shop is None else shop(card))
     if record:
-        record_metrics(bundle, {k: report[k] for k in ("test", "test_without_duplicates")})
+        recorded = record_metrics(
+            bundle, {k: report[k] for k in ("test", "test_without_duplicates")}
+        )
+        report["withdrawn"] = sorted({*card.operating_points} - {*recorded.operating_points})
     return report
 
 

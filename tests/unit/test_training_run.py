@@ -596,10 +596,31 @@ class TestEvaluating:
         card = read_bundle(bundle)
         assert card.metrics["test"] == report["test"]
         assert card.metrics["test_without_duplicates"] == report["test_without_duplicates"]
-        evaluate(data, bundle, test=True, record=True)  # the same again is no offence
+        again = evaluate(data, bundle, test=True, record=True)  # the same is no offence
+        assert again["withdrawn"] == []
         rewrite_card(bundle, metrics={**card.metrics, "test": {"accuracy": 1.0}})
         with pytest.raises(BundleError, match="scored once"):
             evaluate(data, bundle, test=True, record=True)
+
+    def test_a_target_that_the_test_contradicts_is_withdrawn(
+        self, bundle: Path, data: Path
+    ) -> None:
+        card = read_bundle(bundle)
+        greedy = card.operating_points["0.98"].model_copy(
+            update={"fallback": 0.0, "by_category": {}}
+        )
+        points = {k: v.model_dump() for k, v in card.operating_points.items()}
+        rewrite_card(bundle, operating_points=points | {"0.98": greedy.model_dump()})
+        report = evaluate(data, bundle, test=True, record=True)
+        assert report["test"]["targets"]["0.98"]["error"] > 0.02
+        assert report["withdrawn"] == ["0.98"]
+        updated = read_bundle(bundle)
+        assert set(updated.operating_points) == {"0.95", "0.99", "0.995"}
+        assert updated.at(0.98) == updated.operating_points["0.99"]
+        assert updated.metrics["test"] == report["test"]
+        again = evaluate(data, bundle, test=True, record=True)
+        assert again["withdrawn"] == []
+        assert read_bundle(bundle) == updated
 
     def test_only_test_figures_are_recorded(self, bundle: Path, data: Path) -> None:
         with pytest.raises(BundleError, match="only test figures"):

@@ -1,4 +1,4 @@
-"""The bundle that comes with the project: whole, made for this version, and as good as it says."""
+"""The bundles that come with the project: whole, made for this version, as good as they say."""
 
 from __future__ import annotations
 
@@ -15,21 +15,41 @@ from model_training.thresholds import error_upper_bound
 from tagging.images.model_input import PREPROCESSING_VERSION, to_model_input
 from tagging.model_card import ModelCard, read_bundle
 from tests.strange_pictures import KINDS
+from worker.bootstrap import DEFAULT_BUNDLE
 
-BUNDLE = Path(model_training.__file__).parent / "bundles" / "fashion-mnist-2"
+BUNDLES = Path(model_training.__file__).parent / "bundles"
+
+
+@pytest.fixture(scope="module", params=["fashion-mnist-2", "fashion-mnist-best-2"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    return BUNDLES / str(request.param)
 
 
 @pytest.fixture(scope="module")
-def card() -> ModelCard:
-    return read_bundle(BUNDLE)
+def card(bundle: Path) -> ModelCard:
+    return read_bundle(bundle)
 
 
-def test_it_is_made_for_this_version(card: ModelCard) -> None:
-    assert card.title == "fashion-mnist:2"
+def test_no_other_comes_along() -> None:
+    assert sorted(path.name for path in BUNDLES.iterdir()) == [
+        "fashion-mnist-2",
+        "fashion-mnist-best-2",
+    ]
+    assert DEFAULT_BUNDLE == BUNDLES / "fashion-mnist-2"
+
+
+def test_the_better_one_accepts_more() -> None:
+    fast, best = (read_bundle(path).metrics["test"] for path in sorted(BUNDLES.iterdir()))
+    assert best["accuracy"] >= fast["accuracy"]
+    assert best["coverage"] >= max(0.82, fast["coverage"])
+
+
+def test_it_is_made_for_this_version(card: ModelCard, bundle: Path) -> None:
+    assert f"{card.name}-{card.version}" == bundle.name
     assert card.preprocessing_version == PREPROCESSING_VERSION
     assert (card.input.height, card.input.width, card.input.channels) == (28, 28, 1)
     assert len(card.categories) == 10
-    assert sum(p.stat().st_size for p in BUNDLE.iterdir()) < 10_000_000
+    assert sum(p.stat().st_size for p in bundle.iterdir()) < 10_000_000
 
 
 def test_it_keeps_its_promise_on_the_holdout_and_on_the_test_set(card: ModelCard) -> None:
@@ -42,7 +62,7 @@ def test_it_keeps_its_promise_on_the_holdout_and_on_the_test_set(card: ModelCard
 
 
 def test_the_rate_that_it_states_for_each_target_is_kept_on_the_test_set(card: ModelCard) -> None:
-    assert set(card.operating_points) == {"0.95", "0.98", "0.99", "0.995"}
+    assert {"0.95", "0.99", "0.995"} <= set(card.operating_points)
     for text, spec in card.operating_points.items():
         assert spec.error_upper <= 1 - spec.target_precision
         assert card.metrics["test"]["targets"][text]["error"] <= 1 - spec.target_precision
@@ -54,24 +74,24 @@ def test_parents_are_those_that_hold_several_categories(card: ModelCard) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_nothing_are_flagged(card: ModelCard, kind: str) -> None:
+def test_pictures_of_nothing_are_flagged(card: ModelCard, bundle: Path, kind: str) -> None:
     from model_training.bundle import load_network
     from model_training.predict import in_batches
 
     rng = np.random.default_rng([2026, list(KINDS).index(kind)])
     pictures = np.stack([to_model_input(KINDS[kind](rng), card.input) for _ in range(300)])
-    _, network = load_network(BUNDLE)
+    _, network = load_network(bundle)
     found = margins(card, *in_batches(network.answer, pictures))
     assert (found >= 0).mean() >= 0.95
 
 
 @pytest.mark.timeout(600)
 def test_things_of_kinds_that_it_never_saw_are_flagged(
-    card: ModelCard, data_dir: Path, tmp_path: Path
+    card: ModelCard, bundle: Path, data_dir: Path, tmp_path: Path
 ) -> None:
     from model_training.bundle import load_network
 
-    _, network = load_network(BUNDLE)
+    _, network = load_network(bundle)
     origin = Origin(
         data="fashion-mnist", data_dir=data_dir, cache_dir=tmp_path, recipe=SHIPPED_RECIPE
     )
@@ -89,9 +109,11 @@ def test_things_of_kinds_that_it_never_saw_are_flagged(
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
-def test_its_figures_can_be_measured_again(card: ModelCard, data_dir: Path, tmp_path: Path) -> None:
+def test_its_figures_can_be_measured_again(
+    card: ModelCard, bundle: Path, data_dir: Path, tmp_path: Path
+) -> None:
     report = run_evaluate(
-        BUNDLE,
+        bundle,
         Origin(data="fashion-mnist", data_dir=data_dir, cache_dir=tmp_path),
         test=False,
         console=Console(quiet=True),
