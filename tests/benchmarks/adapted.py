@@ -22,9 +22,10 @@ from model_training.adapt import adapt
 from model_training.bundle import LoadedNetwork, Networks, load_networks
 from model_training.commands import SHIPPED_RECIPE, Origin
 from model_training.datasets.labelled import LabelledImages
-from model_training.figures import acceptance_counts, accepted, cuts_of, judge_by_card
+from model_training.figures import acceptance_counts, cuts_of, judge_by_card
 from model_training.near_duplicates import near_duplicate_groups
 from model_training.predict import in_batches
+from model_training.thresholds import Judged, accepted
 from tagging.model_card import ModelCard
 
 
@@ -63,41 +64,38 @@ def main() -> None:
     groups = near_duplicate_groups(photos.images)
     fresh = other[~np.isin(groups[other], groups[own])]
     console.print(f"{base.title}, adapted to {len(own)} photos: {card.metrics['adaptation']}")
+    models = (("as it is", base, networks), ("adapted", card, adapted))
+    rows = [
+        (name, model, c, _judged(c, n, photos.images[chosen], photos.category[chosen]))
+        for name, chosen in (
+            ("other half", other),
+            ("without near-duplicates", fresh),
+            ("foreign, unseen kinds", aliens),
+        )
+        for model, c, n in models
+    ]
     for target in card.operating_points:
         table = Table(title=f"for a precision of {float(target):.1%}")
-        columns = ("photos", "model", "n", "right", "accepted", "wrong", "95 % bound of the error")
-        for column in columns:
-            table.add_column(column, justify="right")
-        for name, chosen in (("other half", other), ("without near-duplicates", fresh)):
-            for model, c, n in (("as it is", base, networks), ("adapted", card, adapted)):
-                table.add_row(
-                    name, model, *_row(c, n, photos.images, photos.category, chosen, target)
-                )
-        for model, c, n in (("as it is", base, networks), ("adapted", card, adapted)):
-            row = _row(c, n, photos.images, photos.category, aliens, target)
-            table.add_row("foreign, unseen kinds", model, *row)
+        for column in ("photos", "model", "n", "right", "accepted", "wrong", "95 % bound"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for name, model, c, judged in rows:
+            taken = accepted(judged, cuts_of(c, c.at(float(target))))
+            counts = acceptance_counts(taken, judged.right)
+            table.add_row(
+                name,
+                model,
+                f"{len(taken):,}",
+                f"{judged.right.mean():.1%}",
+                f"{counts['accepted']:,} ({counts['coverage']:.1%})",
+                str(counts["errors"]),
+                f"{counts['error_upper']:.2%}",
+            )
         console.print(table)
 
 
-def _row(
-    card: ModelCard,
-    networks: Networks,
-    images: np.ndarray,
-    labels: np.ndarray,
-    chosen: np.ndarray,
-    target: str,
-) -> list[str]:
-    logits, scores = in_batches(LoadedNetwork(networks).answer, images[chosen])
-    judged = judge_by_card(card, logits, scores, labels[chosen])
-    spec = card.operating_points[target]
-    counts = acceptance_counts(accepted(judged, cuts_of(card, spec)), judged.right)
-    return [
-        f"{len(chosen):,}",
-        f"{judged.right.mean():.1%}",
-        f"{counts['accepted']:,} ({counts['coverage']:.1%})",
-        str(counts["errors"]),
-        f"{counts['error_upper']:.2%}",
-    ]
+def _judged(card: ModelCard, networks: Networks, images: np.ndarray, labels: np.ndarray) -> Judged:
+    logits, scores = in_batches(LoadedNetwork(networks).answer, images)
+    return judge_by_card(card, logits, scores, labels)
 
 
 if __name__ == "__main__":
