@@ -99,7 +99,7 @@ class AcceptanceSpec(_Value):
         """What the counts are of, in words."""
         if self.measured == "crossfitted":
             return "the photos it was adapted to, cross-fitted"
-        return "the model's own hold-out"
+        return "the bundle's own hold-out"
 
     def stated(self, *, accept_parent: bool) -> StatedRate:
         """The rate for a retailer who does, or does not, let parent categories be accepted."""

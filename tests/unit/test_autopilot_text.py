@@ -77,7 +77,7 @@ def test_provisional_states_the_rate_of_the_hold_out_and_says_so() -> None:
 def test_a_certificate_that_lapsed_shows_both_and_states_the_hold_out_again() -> None:
     lapsed = standing(Autopilot.PROVISIONAL, verdicts=403, errors=1)
     said = text(lapsed)
-    assert "on the model's own hold-out" in said
+    assert "on the bundle's own hold-out" in said
     assert "1 wrong of 403 verdicts" in said
     assert "the error is 0.00% to 1.55%" in said
     assert autopilot_json(lapsed)["audit"]["errors"] == 1
@@ -108,7 +108,7 @@ def test_a_model_that_accepted_nothing_states_nothing() -> None:
     card = stand_in_card()
     acceptance = card.acceptance.model_copy(update={"holdout_accepted": 0, "holdout_errors": 0})
     bare = card.model_copy(update={"acceptance": acceptance})
-    assert "accepted nothing on its own hold-out" in text(
+    assert "nothing was accepted of the bundle's own hold-out" in text(
         standing(Autopilot.PROVISIONAL, card=bare)
     )
 

@@ -411,7 +411,7 @@ class TestAdapting:
         spec = read_bundle(self.adapted(made, tmp_path)).acceptance
         assert spec.measured == "crossfitted"
         assert spec.whose == "the photos it was adapted to, cross-fitted"
-        assert read_bundle(made).acceptance.whose == "the model's own hold-out"
+        assert read_bundle(made).acceptance.whose == "the bundle's own hold-out"
 
     def test_a_label_that_means_nothing_is_named(self, made: Path, tmp_path: Path) -> None:
         with pytest.raises(
