@@ -144,12 +144,14 @@ def ensure_free(folder: Path, *, replace: bool) -> None:
         BundleError: something stands at `folder` and is no bundle, `replace` is off, or its name
             cannot be that of a bundle.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}-[0-9A-Za-z][0-9A-Za-z._-]{0,31}", folder.name):
-        raise BundleError(
-            f"{folder.name!r} is no name for a bundle: it takes lower-case letters, digits, dots "
-            "and dashes, and at the end a dash and a version, as in maison-1."
-        )
     if not folder.exists():
+        if not re.fullmatch(
+            r"[a-z0-9][a-z0-9._-]{0,63}-[0-9A-Za-z][0-9A-Za-z._-]{0,31}", folder.name
+        ):
+            raise BundleError(
+                f"{folder.name!r} is no name for a bundle: it takes lower-case letters, digits, "
+                "dots and dashes, and at the end a dash and a version, as in maison-1."
+            )
         return
     if not replace:
         raise BundleError(
