@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -183,12 +182,6 @@ def _judged(
                     "penalty": found.penalty,
                     "nll_by_penalty": {f"{p:g}": round(v, 5) for p, v in found.tried.items()},
                 },
-                **_kept(base),
             }
         }
     )
-
-
-def _kept(base: ModelCard) -> dict[str, Any]:
-    """What was measured of the sentinel still holds."""
-    return {name: base.metrics[name] for name in ("sentinel",) if name in base.metrics}

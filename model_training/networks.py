@@ -229,9 +229,8 @@ def with_features(network: keras.Model, name: str, parameters: Mapping[str, Any]
     """A network that also gives what it sees; it shares the weights.
 
     Features are the means over the upper, middle and lower third of what each stage but the first,
-    and the head, make of the picture. In a trial on 2,234 shop photos, cross-fitted, they brought
-    the negative log-likelihood of an adapted model to 0.28, the head's mean alone to 0.39: where in
-    the picture a thing stands tells a worn garment from the head above it.
+    and the head, make of the picture: where in it a thing stands tells a worn garment from the head
+    above it. `docs/log.md` has what other forms gave.
 
     Args:
         network: what `build(name, parameters)` gave.
