@@ -56,7 +56,7 @@ def download_fashion_mnist(
     if urllib.parse.urlsplit(base_url).scheme not in ("http", "https"):
         raise TrainingDataError(
             f"cannot download from {base_url!r}: only http and https addresses are taken. "
-            "For files on this machine, give their folder with --data-dir."
+            "For files on this machine, name their folder in ATELIER_DATA_DIR."
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name, md5 in checksums.items():
@@ -91,13 +91,13 @@ def _fetch(url: str, path: Path, md5: str, timeout_s: float) -> None:
             raise TrainingDataError(
                 f"{url} sent {received} bytes with md5 {digest.hexdigest()}, the published file "
                 f"has {md5}. Nothing was kept. Try again; if it stays so, fetch the file from "
-                "another mirror and give its folder with --data-dir."
+                "another mirror and name its folder in ATELIER_DATA_DIR."
             )
         partial.replace(path)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise TrainingDataError(
             f"{url} could not be fetched: {error}. Check the connection; without internet, put "
-            "the four files of Fashion-MNIST into a folder and give it with --data-dir."
+            "the four files of Fashion-MNIST into a folder and name it in ATELIER_DATA_DIR."
         ) from error
     finally:
         partial.unlink(missing_ok=True)

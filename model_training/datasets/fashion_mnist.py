@@ -61,8 +61,8 @@ def find_folder(data_dir: Path) -> Path:
             return folder
     raise TrainingDataError(
         f"neither {data_dir / FOLDER} nor {data_dir} holds {_TRAIN_IDX} or "
-        f"{_TRAIN_CSV}. Put the published files of Fashion-MNIST there, give another folder with "
-        "--data-dir, or leave it out to have the set downloaded."
+        f"{_TRAIN_CSV}. Put the published files of Fashion-MNIST there, name another folder in "
+        "ATELIER_DATA_DIR, or leave that unset to have the set downloaded."
     )
 
 

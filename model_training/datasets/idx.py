@@ -36,8 +36,8 @@ def read_idx(
         packed = path.read_bytes()
     except FileNotFoundError as error:
         raise TrainingDataError(
-            f"{path} does not exist. Give the folder that holds it with --data-dir (or set "
-            "ATELIER_DATA_DIR), or leave both out to have the set downloaded."
+            f"{path} does not exist. Name the folder that holds it in ATELIER_DATA_DIR, or leave "
+            "that unset to have the set downloaded."
         ) from error
     found = hashlib.md5(packed, usedforsecurity=False).hexdigest()
     if md5 is not None and found != md5:

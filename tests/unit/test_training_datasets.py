@@ -87,7 +87,7 @@ class TestIdx:
             read_idx(tmp_path / "a.gz", dimensions=2)
 
     def test_a_missing_file_says_how_to_give_one(self, tmp_path: Path) -> None:
-        with pytest.raises(TrainingDataError, match="--data-dir"):
+        with pytest.raises(TrainingDataError, match="ATELIER_DATA_DIR"):
             read_idx(tmp_path / "none.gz", dimensions=3)
 
 
@@ -262,7 +262,7 @@ class TestPlaces:
     def test_an_unknown_name_and_an_empty_folder(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingDataError, match="no data 'cifar'"):
             find_source("cifar", data_dir=tmp_path, cache_dir=tmp_path, console=QUIET)
-        with pytest.raises(TrainingDataError, match="--data-dir"):
+        with pytest.raises(TrainingDataError, match="ATELIER_DATA_DIR"):
             find_source("fashion-mnist", data_dir=tmp_path, cache_dir=tmp_path, console=QUIET)
 
     def test_altered_published_files_are_refused(self, tmp_path: Path) -> None:
