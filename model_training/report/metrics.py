@@ -7,7 +7,6 @@ is of the hold-out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -233,17 +232,36 @@ def _out_of_distribution(findings: Findings) -> Json:
 
 
 def _training(findings: Findings) -> Json:
-    told: Mapping[str, Any] = findings.card.metrics.get("training", {})
+    card, images = findings.card, len(findings.split.train)
+    networks = _networks(card.title, card.metrics.get("training", {}), images)
+    return {
+        "networks": networks,
+        "seconds": round(sum(network["seconds"] for network in networks), 1),
+    }
+
+
+def _networks(title: str, told: Json, images: int) -> list[Json]:
+    """How each network of a model was trained, from what its card says; a committee has several."""
+    if "members" in told:
+        return [
+            network
+            for member in told["members"]
+            for network in _networks(member["title"], member.get("training", {}), images)
+        ]
     epochs = list(told.get("epochs", []))
     seconds = sum(epoch["seconds"] for epoch in epochs)
-    images = len(findings.split.train) * len(epochs)
-    return {
-        "config": told.get("config", {}),
-        "epochs": epochs,
-        "seconds": round(seconds, 1),
-        "images_shown": images,
-        "images_per_s": round(images / seconds, 1) if seconds else None,
-    }
+    shown = images * len(epochs)
+    return [
+        {
+            "title": title,
+            "config": told.get("config", {}),
+            "teachers": [teacher["title"] for teacher in told.get("teachers", [])],
+            "epochs": epochs,
+            "seconds": round(seconds, 1),
+            "images_shown": shown,
+            "images_per_s": round(shown / seconds, 1) if seconds else None,
+        }
+    ]
 
 
 def _interval(part: int, whole: int) -> list[float] | None:

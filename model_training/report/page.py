@@ -40,7 +40,7 @@ def render(findings: Findings, numbers: Json, pictures: Mapping[str, bytes]) -> 
         "share": _share,
         "sure": _sure,
         "whole": _whole,
-        "duration": _duration,
+        "duration": wording.duration,
     }
     chosen = target_text(findings.card.acceptance.target_precision)
     return environment.get_template(TEMPLATE).render(
@@ -58,6 +58,7 @@ def render(findings: Findings, numbers: Json, pictures: Mapping[str, bytes]) -> 
                 numbers["categories"], numbers["targets"][chosen]["coverage_by_category"]
             ),
             "trust": wording.trust(numbers["calibration"]["holdout"]["after"]),
+            "cost": wording.cost(numbers["training"]["networks"]),
             "measured_on": wording.measured_on(numbers["holdout"]["images"]),
         },
         tiles=_tiles(findings, numbers),
@@ -93,12 +94,3 @@ def _sure(confidence: float) -> str:
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} seconds"
-    if minutes < 120:
-        return "1 minute" if minutes == 1 else f"{minutes} minutes"
-    return f"{minutes // 60} hours {minutes % 60} minutes"

@@ -44,14 +44,15 @@ def _figures(findings: Findings, numbers: Json) -> dict[str, Figure]:
     }
     for number, figure in enumerate(sheets.samples(data, train), start=1):
         figures[f"samples-{number}.png"] = figure
-    training = numbers["training"]
-    if "augmentation" in training["config"]:
-        changes = Augmentation(**training["config"]["augmentation"])
-        figures["augmentation.png"] = sheets.augmentations(
-            data, train, changes, seed=AUGMENTATION_SEED
-        )
-    if training["epochs"]:
-        figures["learning-curves.png"] = plots.learning_curves(training["epochs"])
+    networks = numbers["training"]["networks"]
+    for config in (network["config"] for network in networks):
+        if "augmentation" in config and "augmentation.png" not in figures:
+            figures["augmentation.png"] = sheets.augmentations(
+                data, train, Augmentation(**config["augmentation"]), seed=AUGMENTATION_SEED
+            )
+    for number, network in enumerate(networks, start=1):
+        if network["epochs"]:
+            figures[f"learning-curves-{number}.png"] = plots.learning_curves(network["epochs"])
     if numbers["out_of_distribution"]["groups"]:
         figures["strangeness.png"] = _strangeness(findings)
     return figures | _photos(findings, numbers)

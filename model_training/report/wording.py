@@ -66,6 +66,32 @@ def trust(after: float) -> str:
     )
 
 
+def cost(networks: Sequence[Json]) -> str:
+    """How long the training of all networks of a model took, as far as its card says it."""
+    known = [network for network in networks if network["epochs"]]
+    if not known:
+        return "The card says nothing of how this model was trained."
+    spent = f"{duration(sum(network['seconds'] for network in known))} of computing"
+    if len(known) < len(networks):
+        return (
+            f"{spent} for {len(known)} of {len(networks)} networks; of the rest the card says "
+            "nothing."
+        )
+    if len(networks) > 1:
+        return f"{spent} for {len(networks)} networks."
+    return f"{spent}."
+
+
+def duration(seconds: float) -> str:
+    """In whole minutes, or hours and minutes; below half a minute in seconds."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} seconds"
+    if minutes < 120:
+        return "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{minutes // 60} hours {minutes % 60} minutes"
+
+
 def measured_on(images: int) -> str:
     """What the numbers rest on."""
     text = f"Measured on {images:,} photos that the model did not learn from."

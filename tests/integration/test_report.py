@@ -86,11 +86,12 @@ def test_the_command_writes_a_report_that_says_what_the_card_says(
     assert numbers["acceptance"] == card.acceptance.model_dump(mode="json")
     assert numbers["data"]["split"] == card.data["split"]
     assert numbers["agreement"]["equal"] == numbers["agreement"]["compared"]
-    assert len(numbers["training"]["epochs"]) == 2
+    (network,) = numbers["training"]["networks"]
+    assert (network["title"], len(network["epochs"])) == ("toy:3", 2)
     assert numbers["model"]["rescaling"] == pytest.approx([1 / 127.5, -1])
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert f"{card.metrics['holdout']['accuracy']:.1%}"[:-1] + "\N{NO-BREAK SPACE}%" in page
-    assert {"learning-curves.png", "augmentation.png"} < {p.name for p in folder.iterdir()}
+    assert {"learning-curves-1.png", "augmentation.png"} < {p.name for p in folder.iterdir()}
 
 
 def test_a_card_that_was_edited_gets_no_report(bundle: Path, data: Path, tmp_path: Path) -> None:

@@ -67,16 +67,19 @@ def atelier(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def training_on(catalogue: Path) -> list[str]:
+    return [
+        *("train", "--data", str(catalogue / "products.csv")),
+        *("--label", "shape", "--parents", "family", "--min-per-class", "20"),
+        *("--image-size", "32", "--epochs", "2", "--time-budget", "10m"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def home(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a model was trained on the manifest."""
     folder = tmp_path_factory.mktemp("home")
-    done = atelier(
-        folder,
-        *("train", "--data", str(catalogue / "products.csv"), "--json"),
-        *("--label", "shape", "--parents", "family", "--min-per-class", "20"),
-        *("--image-size", "32", "--epochs", "2", "--time-budget", "10m"),
-    )
+    done = atelier(folder, *training_on(catalogue), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bundle"].endswith("atelier-data/models/products-1")
     return folder
@@ -158,13 +161,17 @@ def test_a_model_is_adapted_to_another_manifest(
 
 
 def test_models_are_combined(home: Path, catalogue: Path) -> None:
+    words = ("--data", str(catalogue / "products.csv"), "--out", "both-1")
     one = str(bundle_of(home))
-    done = atelier(
-        home,
-        *("combine", one, one, "--data", str(catalogue / "products.csv"), "--out", "twice-1"),
-    )
+    refused = atelier(home, "combine", one, one, *words)
+    assert refused.returncode != 0
+    assert "are the same classifier" in refused.stderr
+    assert not (home / "both-1").exists()
+    trained = atelier(home, *training_on(catalogue), "--seed", "2", "--out", "other-1")
+    assert trained.returncode == 0, trained.stderr
+    done = atelier(home, "combine", one, "other-1", *words)
     assert done.returncode == 0, done.stderr
-    assert read_bundle(home / "twice-1").network.name == "committee"
+    assert read_bundle(home / "both-1").network.name == "committee"
 
 
 def test_reviews_need_a_retailer(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -363,6 +363,51 @@ def test_small_categories_that_were_merged_are_named(
     changed = dataclasses.replace(findings, card=card)
     numbers = measure(changed, ensure_agreement(changed))
     assert "Caps, 12 photos: part of Headwear (other)" in render(changed, numbers, pictures)
+
+
+class TestTheCostOfTraining:
+    EPOCHS: ClassVar = [
+        {"epoch": n, "loss": 1 / n, "select_nll": 1 / n, "select_accuracy": 0.8, "seconds": 90.0}
+        for n in (1, 2)
+    ]
+
+    def reported(self, findings: Findings, training: dict[str, Any]) -> tuple[str, set[str]]:
+        card = findings.card.model_copy(
+            update={"metrics": findings.card.metrics | {"training": training}}
+        )
+        changed = dataclasses.replace(findings, card=card)
+        numbers = measure(changed, ensure_agreement(changed))
+        drawn = draw(changed, numbers)
+        return render(changed, numbers, drawn), {name for name in drawn if "curves" in name}
+
+    def test_of_one_network(self, findings: Findings) -> None:
+        page, curves = self.reported(findings, {"epochs": self.EPOCHS})
+        assert "3 minutes of computing." in page
+        assert "2 passes over 150 photos, 2 photos a second" in page
+        assert "committee" not in page
+        assert curves == {"learning-curves-1.png"}
+
+    def test_of_a_committee_in_a_committee(self, findings: Findings) -> None:
+        taught = {"epochs": self.EPOCHS, "teachers": [{"title": "master:1", "classifier": "c"}]}
+        inner = {"members": [{"title": "b:1", "training": taught}, {"title": "c:1"}]}
+        page, curves = self.reported(
+            findings,
+            {
+                "members": [
+                    {"title": "a:1", "training": {"epochs": self.EPOCHS}},
+                    {"title": "d:1", "training": inner},
+                ]
+            },
+        )
+        assert "6 minutes of computing for 2 of 3 networks; of the rest the card says" in page
+        assert "taught by master:1" in page
+        assert page.count("says nothing of how this one was trained") == 1
+        assert curves == {"learning-curves-1.png", "learning-curves-2.png"}
+
+    def test_of_a_model_whose_card_says_nothing(self, findings: Findings) -> None:
+        page, curves = self.reported(findings, {})
+        assert "The card says nothing of how this model was trained." in page
+        assert curves == set()
 
 
 def test_margins_are_measured_from_the_bound_of_the_answer(findings: Findings) -> None:

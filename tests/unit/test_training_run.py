@@ -290,7 +290,10 @@ class TestCommittees:
         out = run_combine([made, other], origin(data), out=tmp_path / "both-1", console=QUIET)
         card = read_bundle(out)
         assert card.title == "both:1"
-        assert [m["title"] for m in card.metrics["training"]["members"]] == ["toy:3", "other:1"]
+        assert [(m["title"], m["training"]) for m in card.metrics["training"]["members"]] == [
+            ("toy:3", read_bundle(made).metrics["training"]),
+            ("other:1", read_bundle(other).metrics["training"]),
+        ]
         assert card.out_of_distribution.network == read_bundle(made).out_of_distribution.network
         found = evaluate(data, out)
         assert {k: found[k] for k in ("select", "holdout")} == {
@@ -300,6 +303,13 @@ class TestCommittees:
     def test_one_alone_is_none(self, made: Path, data: Path, tmp_path: Path) -> None:
         with pytest.raises(TrainingDataError, match="at least two bundles"):
             run_combine([made], origin(data), out=tmp_path / "both-1", console=QUIET)
+
+    def test_the_same_classifier_twice_is_none(
+        self, made: Path, data: Path, tmp_path: Path
+    ) -> None:
+        copied = Path(shutil.copytree(made, tmp_path / made.name))
+        with pytest.raises(TrainingDataError, match="toy:3 and toy:3 are the same classifier"):
+            run_combine([made, copied], origin(data), out=tmp_path / "both-1", console=QUIET)
 
     def test_members_of_other_data_are_refused(
         self, made: Path, data: Path, tmp_path: Path
