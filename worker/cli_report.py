@@ -11,7 +11,14 @@ import typer
 from model_training.datasets.sources import FASHION_MNIST
 from worker import console
 from worker.bootstrap import DEFAULT_BUNDLE
-from worker.cli_train import Data, ForRetailer, ShopPhotosFolder, ShopPhotosRecipe, origin_of
+from worker.cli_train import (
+    Bundle,
+    Data,
+    ForRetailer,
+    ShopPhotosFolder,
+    ShopPhotosRecipe,
+    origin_of,
+)
 from worker.options import Home, Json, settings_for
 
 
@@ -22,9 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 def report(
     context: typer.Context,
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
-    ] = None,
+    bundle: Bundle = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The report's folder (default: reports/<name>-<version>)."),

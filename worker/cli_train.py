@@ -39,6 +39,19 @@ Data = Annotated[
         "folder of photos per class; a manifest (.csv, .jsonl) with --label; or reviews.",
     ),
 ]
+Bundle = Annotated[
+    Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
+]
+NewBundle = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="The bundle's folder, <name>-<version> (in `models`)."
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", metavar="COLUMN", help="The manifest's column with the category."),
+]
 ForRetailer = Annotated[
     str | None,
     typer.Option("--retailer", metavar="NAME", help="Whose reviews, with --data reviews."),
@@ -79,10 +92,7 @@ def duration_s(text: str) -> float:
 def train(
     context: typer.Context,
     data: Data = FASHION_MNIST,
-    label: Annotated[
-        str | None,
-        typer.Option("--label", metavar="COLUMN", help="The manifest's column with the category."),
-    ] = None,
+    label: Label = None,
     parents: Annotated[
         str | None,
         typer.Option(
@@ -105,12 +115,7 @@ def train(
         int, typer.Option("--image-size", help="Height and width of a colour photo, pixels.")
     ] = PhotoOptions().image_size,
     retailer: ForRetailer = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="The bundle's folder, <name>-<version> (in `models`)."
-        ),
-    ] = None,
+    out: NewBundle = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
     time_budget: Annotated[
         str | None,
@@ -172,9 +177,7 @@ def train(
 
 def adapt(
     context: typer.Context,
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
-    ] = None,
+    bundle: Bundle = None,
     *,
     data: Annotated[
         str,
@@ -185,10 +188,7 @@ def adapt(
             "your catalogue.",
         ),
     ],
-    label: Annotated[
-        str | None,
-        typer.Option("--label", metavar="COLUMN", help="The manifest's column with the category."),
-    ] = None,
+    label: Label = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -197,12 +197,7 @@ def adapt(
             help='JSON: {"your label": "the model\'s category", "another": null to leave out}.',
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="The bundle's folder, <name>-<version> (in `models`)."
-        ),
-    ] = None,
+    out: NewBundle = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -253,9 +248,7 @@ def _say_bundle(bundle: Path, *, as_json: bool) -> None:
 
 def evaluate(
     context: typer.Context,
-    bundle: Annotated[
-        Path | None, typer.Argument(help="A bundle's folder; the shipped one if left out.")
-    ] = None,
+    bundle: Bundle = None,
     data: Data = FASHION_MNIST,
     retailer: ForRetailer = None,
     test: Annotated[
