@@ -128,6 +128,12 @@ def add_verdict(
     session.flush()
 
 
+def audited(session: Session, review_id: int) -> tuple[int, int] | None:
+    """The retailer and the model whose tag a review judges, if it judges one. By primary key."""
+    row = session.get(AuditVerdict, review_id)
+    return None if row is None else (row.retailer_id, row.model_id)
+
+
 def stretch(session: Session, retailer_id: int, model_id: int) -> Stretch:
     """Since when verdicts count. The few moves of one autopilot, by index."""
     row = session.execute(

@@ -475,6 +475,10 @@ class Review(Base):
         sa.Index("ix_reviews_product_id_id", "product_id", "id"),
         # Whether a verdict was taken back is asked of every one that counts as evidence.
         sa.Index("ix_reviews_undoes_id", "undoes_id"),
+        # A page that sends an act again is answered with what came of it; one person's newest are
+        # what they may take back.
+        sa.Index("ix_reviews_action_product_id", "action", "product_id", unique=True),
+        sa.Index("ix_reviews_reviewer_id", "reviewer", "id"),
         {"comment": "What people decided; only ever appended, undone by a further row."},
     )
 
@@ -491,6 +495,13 @@ class Review(Base):
     category: Mapped[str | None] = mapped_column(sa.String(200), comment="What they decided.")
     undoes_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("reviews.id"), comment="The review that this row takes back."
+    )
+    action: Mapped[str | None] = mapped_column(
+        sa.String(36), comment="What was said in one act has one name, made by who sent it."
+    )
+    before: Mapped[dict[str, Any] | None] = mapped_column(
+        Json,
+        comment="status, category, decided_by and review_reason until then; NULL in old rows.",
     )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
 

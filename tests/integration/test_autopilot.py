@@ -28,7 +28,7 @@ from tests.people import (
     say,
     state,
     tagged,
-    take_back,
+    undo,
     weighed,
 )
 from tests.stand_in import Services
@@ -77,14 +77,12 @@ def test_a_certificate_lapses_and_comes_back_as_the_verdicts_bear_it_out(
         Autopilot.PROVISIONAL,
         Autopilot.CERTIFIED,
     ]
-    # One more mistake is taken back, and with it what followed from it at the next look.
+    # One more mistake is taken back, and with it what followed from it.
     mistake = say(audited, "d", Verdict.NOT_A_PRODUCT)
     assert state(audited) is Autopilot.PROVISIONAL
-    take_back(audited, mistake.review_id)
-    with audited.database.write() as session:
-        row = autopilots.lock(session, audited.retailer_id, audited.model_id)
-        autopilots.reconsider(session, row, target=0.99, now=audited.clock.now())
-        session.commit()
+    (undone,) = undo(audited, mistake.review_id)
+    assert isinstance(undone, Recorded)
+    assert undone.autopilot is not None
     assert state(audited) is Autopilot.CERTIFIED
     with audited.database.read() as session:
         changes = session.scalars(sa.select(AutopilotChange).order_by(AutopilotChange.id)).all()
