@@ -23,6 +23,10 @@ class ReviewError(AtelierError):
     """A verdict cannot be recorded (other photos now, decided already, no such category)."""
 
 
+class RulesError(AtelierError):
+    """A retailer's rules cannot be read or ask for what there is not."""
+
+
 class SchemaError(AtelierError):
     """The database is not at the migration this version needs."""
 

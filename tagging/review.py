@@ -435,11 +435,7 @@ def _count(
     session: Session, row: AutopilotState, review: Review, accepted: str, *, now: dt.datetime
 ) -> Next | None:
     """Add the verdict to the evidence, and move the autopilot to where that puts it."""
-    right = review.category is not None and accepted in (
-        review.category,
-        # Who names a narrower category does not say that the wider one was wrong.
-        *reviews.taxonomy(session, row.retailer_id).ancestors(review.category),
-    )
+    right = reviews.taxonomy(session, row.retailer_id).covers(accepted, review.category)
     autopilots.add_verdict(
         session,
         review.id,

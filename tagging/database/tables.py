@@ -101,15 +101,22 @@ class Retailer(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
     name: Mapped[str] = mapped_column(sa.String(100), unique=True, comment="Name in commands.")
     created_at: Mapped[dt.datetime] = mapped_column(comment="When the retailer was added.")
-    target_precision: Mapped[float | None] = mapped_column(
-        sa.Double,
-        comment="How much of what is accepted must be right, 0 to 1; NULL for the model's own.",
+
+
+class RuleVersion(Base):
+    __tablename__ = "rule_versions"
+    __table_args__ = (
+        sa.UniqueConstraint("retailer_id", "number"),
+        {"comment": "Every version of a retailer's rules; the highest number is in force."},
     )
-    accept_parent: Mapped[bool] = mapped_column(
-        server_default=sa.false(),
-        default=False,
-        comment="Whether a parent category is accepted where only the parent is sure enough.",
-    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    number: Mapped[int] = mapped_column(comment="1, 2, 3 ...")
+    text: Mapped[str] = mapped_column(sa.Text, comment="The rule file as a person wrote it.")
+    rules: Mapped[dict[str, Any]] = mapped_column(Json, comment="The same, read and checked.")
+    created_by: Mapped[str] = mapped_column(sa.String(100), comment="Who put it in force.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
 
 
 class Model(Base):
