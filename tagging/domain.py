@@ -163,6 +163,15 @@ class Prediction:
     def confidence(self) -> float:
         return self.top_k[0].confidence
 
+    @property
+    def margin(self) -> float:
+        """How much surer the best category is than the second, 0 to 1.
+
+        The smaller, the more a person's answer teaches (margin sampling: Scheffer et al. 2001,
+        "Active Hidden Markov Models for Information Extraction").
+        """
+        return self.confidence - (self.top_k[1].confidence if len(self.top_k) > 1 else 0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Taxonomy:

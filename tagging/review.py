@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from tagging.autopilot import Next
-from tagging.database import autopilots, models, reviews
+from tagging.database import autopilots, desk, models, reviews
 from tagging.database.session import Database
 from tagging.database.tables import AutopilotState, Product, Review
 from tagging.domain import ReviewReason, Status, Verdict
@@ -219,6 +219,7 @@ def _record(
         now=now,
     )
     _move(product, answer.verdict, category, now=now)
+    desk.release(session, reviewer, [product.id])
     moved = None
     if state is not None and accepted is not None:
         moved = _count(session, state, review, accepted, now=now)

@@ -229,6 +229,7 @@ def _move_classified(
             "to_audit": one.product_id in audited,
             "to_suggestion": one.decision.suggested.category,
             "to_confidence": one.decision.suggested.confidence,
+            "to_margin": one.prediction.margin,
             "to_prediction": prediction_ids[one.product_id, one.image_set],
         }
         for one in ordered
@@ -243,6 +244,7 @@ def _move_classified(
     suggestion = {
         "suggestion": sa.bindparam("to_suggestion"),
         "confidence": sa.bindparam("to_confidence"),
+        "margin": sa.bindparam("to_margin"),
         "prediction_id": sa.bindparam("to_prediction"),
         "tagged_at": now,
         "updated_at": now,
@@ -290,6 +292,7 @@ def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime
                 decided_by=None,
                 suggestion=None,
                 confidence=None,
+                margin=None,
                 prediction_id=None,
                 review_reason=None,
                 failure_code=one.code,

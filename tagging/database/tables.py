@@ -201,6 +201,20 @@ class AuditKey(Base):
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it was made.")
 
 
+class Reservation(Base):
+    __tablename__ = "reservations"
+    __table_args__ = (
+        sa.Index("ix_reservations_reviewer", "reviewer"),
+        {"comment": "Which waiting product is on whose screen; a row that ran out says nothing."},
+    )
+
+    product_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("products.id"), primary_key=True, comment="The product."
+    )
+    reviewer: Mapped[str] = mapped_column(sa.String(100), comment="Who has it before them.")
+    until: Mapped[dt.datetime] = mapped_column(comment="Until when nobody else is shown it.")
+
+
 class Category(Base):
     __tablename__ = "categories"
     __table_args__ = {"comment": "A retailer's taxonomy."}
@@ -258,6 +272,13 @@ class ImageSetImage(Base):
     sha256: Mapped[str] = mapped_column(sa.ForeignKey("images.sha256"), comment="The image.")
 
 
+WAITING_ORDERS = (
+    ("retailer_id", "confidence", "id"),
+    ("retailer_id", "suggestion", "confidence", "id"),
+    ("retailer_id", "margin", "id"),
+)
+
+
 class Product(Base):
     __tablename__ = "products"
     __table_args__ = (
@@ -276,6 +297,16 @@ class Product(Base):
         sa.Index("ix_products_upload_id_id", "upload_id", "id"),
         # `status` counts all products by status.
         sa.Index("ix_products_status_id", "status", "id"),
+        # What waits for a person, in the orders in which people may take it.
+        *(
+            sa.Index(
+                f"ix_products_waiting_{'_'.join(columns)}",
+                *columns,
+                sqlite_where=sa.text("status = 'needs_review'"),
+                postgresql_where=sa.text("status = 'needs_review'"),
+            )
+            for columns in WAITING_ORDERS
+        ),
         # The audit sample is a small part, and its waiting products are listed and counted.
         sa.Index(
             "ix_products_audit_retailer_id_id",
@@ -314,6 +345,9 @@ class Product(Base):
     )
     confidence: Mapped[float | None] = mapped_column(
         sa.Double, comment="Calibrated probability (0 to 1) of the suggestion."
+    )
+    margin: Mapped[float | None] = mapped_column(
+        sa.Double, comment="Confidence of the model's best category less its second best's."
     )
     review_reason: Mapped[ReviewReason | None] = mapped_column(
         _enum(ReviewReason, "review_reason"), comment="Why a person must look."
