@@ -97,6 +97,21 @@ class Verdict(enum.StrEnum):
     NOT_A_PRODUCT = "not_a_product"
 
 
+class Role(enum.StrEnum):
+    """What a person who logs in may do; each may do what the one before may."""
+
+    VIEWER = "viewer"
+    """Looks at the catalogue and the queue."""
+    REVIEWER = "reviewer"
+    """Decides on products, and takes back what they decided."""
+    ADMIN = "admin"
+    """Changes rules, turns the autopilot on and off, takes back what others decided."""
+
+    def may(self, needed: Role) -> bool:
+        """Whether this role includes `needed`."""
+        return list(Role).index(self) >= list(Role).index(needed)
+
+
 class ItemOutcome(enum.StrEnum):
     """What became of one line of an upload."""
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tagging.domain import Autopilot, FailureCode, ItemOutcome, ReviewReason, Status, Verdict
+from tagging.domain import Autopilot, FailureCode, ItemOutcome, ReviewReason, Role, Status, Verdict
 
 
 class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):
@@ -577,3 +577,52 @@ class Leader(Base):
     role: Mapped[str] = mapped_column(sa.String(32), primary_key=True, comment="sweeper.")
     holder: Mapped[str] = mapped_column(sa.String(200), comment="Token of the process.")
     beat: Mapped[int] = mapped_column(BigId, comment="Bumped by the holder while it lives.")
+
+
+class User(Base):
+    __tablename__ = "users"
+    __table_args__ = {"comment": "People who log in to the pages."}
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    name: Mapped[str] = mapped_column(
+        sa.String(100), unique=True, comment="How they log in and sign reviews."
+    )
+    role: Mapped[Role] = mapped_column(_enum(Role, "role"), comment="viewer, reviewer or admin.")
+    password_hash: Mapped[str | None] = mapped_column(
+        sa.String(200), comment="argon2id; NULL for who comes by a link only."
+    )
+    failures: Mapped[int] = mapped_column(comment="Wrong passwords since the last right one.")
+    locked_until: Mapped[dt.datetime | None] = mapped_column(
+        comment="No password is looked at until then."
+    )
+    disabled_at: Mapped[dt.datetime | None] = mapped_column(comment="Since when they are kept out.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When the account was made.")
+
+
+class LoginLink(Base):
+    __tablename__ = "login_links"
+    __table_args__ = {"comment": "Links that let somebody in once."}
+
+    token_hash: Mapped[str] = mapped_column(
+        sa.String(64), primary_key=True, comment="sha256 of the link's secret."
+    )
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), comment="Whom.")
+    expires_at: Mapped[dt.datetime] = mapped_column(comment="Until when it works.")
+
+
+class WebSession(Base):
+    __tablename__ = "web_sessions"
+    __table_args__ = (
+        sa.Index("ix_web_sessions_user_id", "user_id"),
+        {"comment": "Browsers that are logged in."},
+    )
+
+    token_hash: Mapped[str] = mapped_column(
+        sa.String(64), primary_key=True, comment="sha256 of the cookie."
+    )
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), comment="Who.")
+    csrf: Mapped[str] = mapped_column(
+        sa.String(64), comment="What every changing request must name."
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When they logged in.")
+    expires_at: Mapped[dt.datetime] = mapped_column(comment="Until when; use prolongs it.")
