@@ -99,6 +99,15 @@ def standing(session: Session, product_id: int) -> Review | None:
     ).scalar_one_or_none()
 
 
+def standing_of(session: Session, retailer_id: int, sku: str) -> int | None:
+    """The key of the newest review of a product that was not taken back, by its sku."""
+    product_id = session.execute(
+        sa.select(Product.id).where(Product.retailer_id == retailer_id, Product.sku == sku)
+    ).scalar_one_or_none()
+    found = None if product_id is None else standing(session, product_id)
+    return None if found is None else found.id
+
+
 def with_skus(session: Session, review_ids: Collection[int]) -> list[tuple[Review, int, str]]:
     """Reviews with their product's retailer and sku, oldest first. By primary keys."""
     rows = session.execute(
