@@ -14,6 +14,7 @@ from tagging.database import uploads
 from tagging.database.session import Database
 from tagging.database.tables import (
     Base,
+    Image,
     ImagePrediction,
     ImageSetImage,
     Model,
@@ -370,6 +371,11 @@ def _page(
             )
         )
     return session.execute(query).all()
+
+
+def image_exists(session: Session, sha256: str) -> bool:
+    """Whether an image was delivered, by primary key."""
+    return session.get(Image, sha256) is not None
 
 
 def images_of(session: Session, image_sets: Sequence[str]) -> dict[str, list[str]]:
