@@ -6,6 +6,7 @@ be repeated from what the rows say.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections.abc import Mapping, Sequence
@@ -96,6 +97,21 @@ class Verdict(enum.StrEnum):
     NOT_A_PRODUCT = "not_a_product"
 
 
+class Role(enum.StrEnum):
+    """What a person who logs in may do; each may do what the one before may."""
+
+    VIEWER = "viewer"
+    """Looks at the catalogue and the queue."""
+    REVIEWER = "reviewer"
+    """Decides on products, and takes back what they decided."""
+    ADMIN = "admin"
+    """Changes rules, turns the autopilot on and off, takes back what others decided."""
+
+    def may(self, needed: Role) -> bool:
+        """Whether this role includes `needed`."""
+        return list(Role).index(self) >= list(Role).index(needed)
+
+
 class ItemOutcome(enum.StrEnum):
     """What became of one line of an upload."""
 
@@ -162,6 +178,15 @@ class Prediction:
     def confidence(self) -> float:
         return self.top_k[0].confidence
 
+    @property
+    def margin(self) -> float:
+        """How much surer the best category is than the second, 0 to 1.
+
+        The smaller, the more a person's answer teaches (margin sampling: Scheffer et al. 2001,
+        "Active Hidden Markov Models for Information Extraction").
+        """
+        return self.confidence - (self.top_k[1].confidence if len(self.top_k) > 1 else 0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Taxonomy:
@@ -181,6 +206,13 @@ class Taxonomy:
             found.append(above)
             name = above
         return tuple(found)
+
+    def covers(self, accepted: str, category: str | None) -> bool:
+        """Whether a tag is right where a person says `category`; None for no product at all.
+
+        Who names a narrower category does not say that the wider one is wrong.
+        """
+        return category is not None and accepted in (category, *self.ancestors(category))
 
     def leaves_under(self, node: str) -> npt.NDArray[np.int64]:
         """Indices into `leaves`, int64."""
@@ -246,28 +278,24 @@ class OodBounds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """What a retailer asks of the tags that are accepted.
-
-    `target_precision`: how much of them must be right, between 0 and 1; None for what the model in
-    charge was made for. `accept_parent`: see `Rules`.
-    """
-
-    target_precision: float | None = None
-    accept_parent: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Rules:
     """A snapshot of what governs acceptance.
 
     `accept_parent`: whether a product whose category is unsure, but whose parent category is sure
     enough, is tagged with the parent; otherwise it goes to a person with the parent pre-selected.
+    `require_certificate`: whether a provisional autopilot accepts nothing. `always_review`: nodes
+    of the taxonomy that no product is tagged with, nor tagged at all while they are its best
+    answer. `flag_strange`, `flag_disagreeing`: whether pictures that are out of distribution or
+    disagree go to a person whatever the confidence.
     """
 
     autopilot: Autopilot
     thresholds: Thresholds
     accept_parent: bool = False
+    require_certificate: bool = False
+    always_review: frozenset[str] = frozenset()
+    flag_strange: bool = True
+    flag_disagreeing: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,13 +303,15 @@ class Decision:
     """Where a prediction puts a product. `category` is set only when `status` is `tagged`.
 
     `suggested`: the category, or the parent category, that the product stands under or that a
-    person finds pre-selected, with its confidence.
+    person finds pre-selected, with its confidence. `withheld`: it would have been accepted, had
+    the autopilot the certificate that the retailer requires; what people say of it is evidence.
     """
 
     status: Status
     category: str | None
     review_reason: ReviewReason | None
     suggested: CategoryConfidence
+    withheld: bool = False
 
 
 def softmax_log_probs(
@@ -355,22 +385,27 @@ def decide(prediction: Prediction, rules: Rules) -> Decision:
     a reviewer than its low confidence does.
     """
     best = prediction.top_k[0]
-    if prediction.out_of_distribution:
+    if prediction.out_of_distribution and rules.flag_strange:
         return _flag(ReviewReason.OUT_OF_DISTRIBUTION, best)
     if rules.autopilot is Autopilot.OFF:
         return _flag(ReviewReason.AUTOPILOT_OFF, best)
-    if prediction.disagreeing:
+    if prediction.disagreeing and rules.flag_disagreeing:
         return _flag(ReviewReason.IMAGES_DISAGREE, best)
     # Asked this way round, so that a confidence that is no number is not accepted either.
     if best.confidence >= rules.thresholds.of(best.category):
-        return _accept(best)
+        return _accept(best, best, rules)
     parent = rules.thresholds.sure_ancestor(prediction)
-    if parent is None:
-        return _flag(ReviewReason.LOW_CONFIDENCE, best)
-    return _accept(parent) if rules.accept_parent else _flag(ReviewReason.LOW_CONFIDENCE, parent)
+    if parent is None or not rules.accept_parent:
+        return _flag(ReviewReason.LOW_CONFIDENCE, parent or best)
+    return _accept(parent, best, rules)
 
 
-def _accept(suggested: CategoryConfidence) -> Decision:
+def _accept(suggested: CategoryConfidence, best: CategoryConfidence, rules: Rules) -> Decision:
+    """What is sure enough is accepted, unless a rule says that a person must look all the same."""
+    if not rules.always_review.isdisjoint((suggested.category, best.category)):
+        return _flag(ReviewReason.RULE, suggested)
+    if rules.require_certificate and rules.autopilot is not Autopilot.CERTIFIED:
+        return dataclasses.replace(_flag(ReviewReason.RULE, suggested), withheld=True)
     return Decision(
         status=Status.TAGGED,
         category=suggested.category,

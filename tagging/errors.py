@@ -23,6 +23,14 @@ class ReviewError(AtelierError):
     """A verdict cannot be recorded (other photos now, decided already, no such category)."""
 
 
+class LoginError(AtelierError):
+    """A person is not let in, or an account cannot be made so."""
+
+
+class RulesError(AtelierError):
+    """A retailer's rules cannot be read or ask for what there is not."""
+
+
 class SchemaError(AtelierError):
     """The database is not at the migration this version needs."""
 

@@ -1,24 +1,27 @@
-"""record_review: what a person says of a product, and what follows from it.
+"""record_review: what a person says of a product, and what follows from it; take_back undoes it.
 
 One short transaction appends the review, moves the product, and, where the product is of the audit
-sample, counts the verdict as evidence and moves the autopilot. The product's row is locked first,
-then the autopilot's; so do all who lock both.
+sample, counts the verdict as evidence and moves the autopilot. The products' rows are locked first,
+in the order of their keys, then the autopilot's; so do all who lock both.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlalchemy.orm import Session
 
 from tagging.autopilot import Next
-from tagging.database import autopilots, models, reviews
+from tagging.database import autopilots, desk, models, reviews
 from tagging.database.session import Database
 from tagging.database.tables import AutopilotState, Product, Review
 from tagging.domain import ReviewReason, Status, Verdict
-from tagging.errors import NotFoundError, ReviewError
+from tagging.errors import AtelierError, NotFoundError, ReviewError
 
 NAME_CHARS: Final = 100
 
@@ -65,38 +68,236 @@ def record_review(database: Database, answer: Answer, *, now: dt.datetime) -> Re
     reviewer = person(answer.reviewer)
     with database.write() as session:
         product = reviews.lock_product(session, answer.retailer_id, answer.sku)
-        if product is None:
-            raise NotFoundError(
-                f"this retailer has no product {answer.sku!r}; `atelier products list` shows them"
-            )
-        if product.status is Status.REVIEWED:
-            return _again(session, product, answer, reviewer)
-        _require_open(product)
-        _require_seen(product, answer)
-        if (said := _unsure_before(session, product, answer, reviewer)) is not None:
-            return said
-        category = _category(session, product, answer)
-        state = _audited_by(session, product, answer.verdict)
-        accepted = product.suggestion
-        review = reviews.add_review(
-            session,
-            product,
-            verdict=answer.verdict,
-            category=category,
-            reviewer=reviewer,
-            now=now,
-        )
-        _move(product, answer.verdict, category, now=now)
-        moved = None
-        if state is not None and accepted is not None:
-            moved = _count(session, state, review, accepted, now=now)
+        recorded = _record(session, product, answer, reviewer, action=None, now=now)
         session.commit()
-        return Recorded(
-            review_id=review.id,
-            status=product.status,
-            category=product.category,
-            autopilot=moved,
+        return recorded
+
+
+def record_reviews(
+    database: Database, answers: Sequence[Answer], *, action: str, now: dt.datetime
+) -> list[Recorded | AtelierError]:
+    """Record what one person said of several products of one retailer in one act.
+
+    One transaction: what can be recorded is, and each answer that cannot has its reason in its
+    place. The same act sent again, because the answer to it was lost on the way, changes nothing.
+
+    Args:
+        answers: by the same person, of the same retailer, each of another product.
+        action: the act's name, made by who sends it (a UUID).
+        now: when it was said.
+
+    Returns:
+        For each answer, in their order, what came of it or why nothing did.
+
+    Raises:
+        ReviewError: the answers are not by one person, of one retailer and of different products,
+            or `action` is no name.
+    """
+    _require_action(action)
+    if not answers:
+        return []
+    people = {(answer.reviewer, answer.retailer_id) for answer in answers}
+    if len(people) > 1 or len({answer.sku for answer in answers}) < len(answers):
+        raise ReviewError(
+            "answers that are sent together must be one person's, of one retailer and each of "
+            "another product; send the others apart"
         )
+    (said_by, retailer_id) = people.pop()
+    reviewer = person(said_by)
+    with database.write() as session:
+        found = reviews.lock_products(session, retailer_id, {answer.sku for answer in answers})
+        known = reviews.of_action(session, action)
+        done: list[Recorded | AtelierError] = []
+        for answer in answers:
+            product = found.get(answer.sku)
+            if product is not None and product.id in known:
+                done.append(_repeated(product, known[product.id]))
+                continue
+            done.append(
+                _tried(
+                    session,
+                    partial(_record, session, product, answer, reviewer, action=action, now=now),
+                )
+            )
+        session.commit()
+        return done
+
+
+def take_back(
+    database: Database,
+    review_ids: Sequence[int],
+    *,
+    by: str,
+    action: str,
+    now: dt.datetime,
+    of_others: bool = False,
+) -> list[Recorded | AtelierError]:
+    """Undo reviews: each product stands exactly as it did before, and a further row says so.
+
+    One transaction, as in `record_reviews`. A verdict of the audit sample that is taken back is no
+    evidence any more; an autopilot that it had switched off stays off until a person turns it on.
+
+    Args:
+        review_ids: which.
+        by: who undoes.
+        action: the act's name, made by who sends it.
+        now: when.
+        of_others: whether `by` may undo what other people said.
+
+    Returns:
+        For each review, in their order, where its product stands now or why it was not undone: it
+        is not theirs, it was undone before, or something newer happened to the product.
+
+    Raises:
+        ReviewError: `by` or `action` is no name.
+    """
+    _require_action(action)
+    who = person(by)
+    with database.write() as session:
+        rows = {row[0].id: row for row in reviews.with_skus(session, review_ids)}
+        products: dict[int, Product] = {}
+        for retailer_id in sorted({retailer_id for _, retailer_id, _ in rows.values()}):
+            skus = {sku for _, owner, sku in rows.values() if owner == retailer_id}
+            locked = reviews.lock_products(session, retailer_id, skus).values()
+            products |= {product.id: product for product in locked}
+        known = reviews.of_action(session, action)
+        done: list[Recorded | AtelierError] = []
+        for review_id in review_ids:
+            if review_id not in rows:
+                done.append(NotFoundError(f"there is no review {review_id}"))
+                continue
+            review = rows[review_id][0]
+            product = products[review.product_id]
+            if product.id in known:
+                done.append(_repeated(product, known[product.id]))
+                continue
+            if not of_others and review.reviewer != who:
+                done.append(
+                    ReviewError(
+                        f"{review.reviewer} decided on {product.sku!r}; ask them, or an "
+                        "administrator, to take it back"
+                    )
+                )
+                continue
+            done.append(
+                _tried(session, partial(_undo, session, product, review, who, action, now=now))
+            )
+        session.commit()
+        return done
+
+
+def _record(
+    session: Session,
+    product: Product | None,
+    answer: Answer,
+    reviewer: str,
+    *,
+    action: str | None,
+    now: dt.datetime,
+) -> Recorded:
+    """What `record_review` does with a locked product."""
+    if product is None:
+        raise NotFoundError(
+            f"this retailer has no product {answer.sku!r}; `atelier products list` shows them"
+        )
+    if product.status is Status.REVIEWED:
+        return _again(session, product, answer, reviewer)
+    _require_open(product)
+    _require_seen(product, answer)
+    if (said := _unsure_before(session, product, answer, reviewer)) is not None:
+        return said
+    category = _category(session, product, answer)
+    state = _audited_by(session, product, answer.verdict)
+    accepted = product.suggestion
+    review = reviews.add_review(
+        session,
+        product,
+        verdict=answer.verdict,
+        category=category,
+        reviewer=reviewer,
+        action=action,
+        now=now,
+    )
+    _move(product, answer.verdict, category, now=now)
+    desk.release(session, reviewer, [product.id])
+    moved = None
+    if state is not None and accepted is not None:
+        moved = _count(session, state, review, accepted, now=now)
+    session.flush()
+    return Recorded(
+        review_id=review.id,
+        status=product.status,
+        category=product.category,
+        autopilot=moved,
+    )
+
+
+def _undo(
+    session: Session, product: Product, review: Review, who: str, action: str, *, now: dt.datetime
+) -> Recorded:
+    """Put a locked product back to where it stood before `review`."""
+    newest = reviews.standing(session, product.id)
+    if newest is None or newest.id != review.id:
+        later = (
+            "it was taken back already"
+            if newest is None or newest.id < review.id
+            else (f"{newest.reviewer} decided on it since")
+        )
+        raise ReviewError(f"the review of {product.sku!r} cannot be undone: {later}")
+    if review.undoes_id is not None or review.before is None:
+        raise ReviewError(
+            f"the review of {product.sku!r} cannot be undone: it does not say what was before"
+        )
+    if (product.image_set, product.prediction_id) != (review.image_set, review.prediction_id):
+        raise ReviewError(
+            f"the review of {product.sku!r} cannot be undone: its photos or its suggestion changed "
+            "since; look at it anew"
+        )
+    audited = autopilots.audited(session, review.id)
+    state = None if audited is None else autopilots.lock(session, *audited)
+    undoing = reviews.add_review(
+        session,
+        product,
+        verdict=review.verdict,
+        category=review.category,
+        reviewer=who,
+        action=action,
+        undoes_id=review.id,
+        now=now,
+    )
+    before = review.before
+    product.status, product.category = Status(before["status"]), before["category"]
+    product.decided_by = before["decided_by"]
+    reason = before["review_reason"]
+    product.review_reason = None if reason is None else ReviewReason(reason)
+    product.updated_at = now
+    session.flush()
+    return Recorded(
+        review_id=undoing.id,
+        status=product.status,
+        category=product.category,
+        autopilot=None if state is None else _reconsidered(session, state, now=now),
+    )
+
+
+def _tried(session: Session, act: Callable[[], Recorded]) -> Recorded | AtelierError:
+    """One answer of several: what is wrong with it leaves no trace and stops no other."""
+    try:
+        with session.begin_nested():
+            return act()
+    except AtelierError as error:
+        return error
+
+
+def _repeated(product: Product, review: Review) -> Recorded:
+    return Recorded(
+        review_id=review.id, status=product.status, category=product.category, repeated=True
+    )
+
+
+def _require_action(action: str) -> None:
+    if not re.fullmatch(r"[0-9A-Za-z-]{8,36}", action):
+        raise ReviewError(f"{action!r} names no act; give a UUID, a new one for each act")
 
 
 def person(name: str) -> str:
@@ -126,9 +327,7 @@ def _again(session: Session, product: Product, answer: Answer, reviewer: str) ->
         answer.verdict,
         said,
     ):
-        return Recorded(
-            review_id=last.id, status=product.status, category=product.category, repeated=True
-        )
+        return _repeated(product, last)
     decided = last.verdict.value if last.category is None else f"{last.verdict}: {last.category}"
     raise ReviewError(
         f"{last.reviewer} decided on {product.sku!r} at {last.created_at:%Y-%m-%d %H:%M} UTC "
@@ -151,9 +350,7 @@ def _unsure_before(
         last.undoes_id,
     ) != (reviewer, Verdict.UNSURE, answer.image_set, answer.prediction_id, None):
         return None
-    return Recorded(
-        review_id=last.id, status=product.status, category=product.category, repeated=True
-    )
+    return _repeated(product, last)
 
 
 def _require_open(product: Product) -> None:
@@ -239,11 +436,7 @@ def _count(
     session: Session, row: AutopilotState, review: Review, accepted: str, *, now: dt.datetime
 ) -> Next | None:
     """Add the verdict to the evidence, and move the autopilot to where that puts it."""
-    right = review.category is not None and accepted in (
-        review.category,
-        # Who names a narrower category does not say that the wider one was wrong.
-        *reviews.taxonomy(session, row.retailer_id).ancestors(review.category),
-    )
+    right = reviews.taxonomy(session, row.retailer_id).covers(accepted, review.category)
     autopilots.add_verdict(
         session,
         review.id,
@@ -252,5 +445,9 @@ def _count(
         accepted=accepted,
         wrong=not right,
     )
+    return _reconsidered(session, row, now=now)
+
+
+def _reconsidered(session: Session, row: AutopilotState, *, now: dt.datetime) -> Next | None:
     target = autopilots.target_of(session, row.retailer_id, models.get_model(session, row.model_id))
     return autopilots.reconsider(session, row, target=target, now=now)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 
 from tagging.autopilot import Next
-from tagging.database import autopilots, models
+from tagging.database import autopilots, models, reviews
+from tagging.database import rules as versions
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
-from tagging.domain import Acceptance, Autopilot
-from tagging.errors import ReviewError
+from tagging.domain import Autopilot
 from tagging.review import person
+from tagging.rules import RetailerRules, check_names, snapshot, told_apart, written
 
 
 def turn(
@@ -42,48 +43,45 @@ def turn(
         return before, to.state
 
 
-def ask(
-    database: Database, retailer: str, wanted: Acceptance, *, by: str, now: dt.datetime
-) -> Acceptance:
-    """Change what a retailer asks of accepted tags; gives what held before.
+def change_rules(
+    database: Database,
+    retailer: str,
+    rules: RetailerRules,
+    *,
+    by: str,
+    now: dt.datetime,
+    text: str | None = None,
+) -> RetailerRules:
+    """Put other rules in force for what is tagged from now on; gives those that held before.
 
-    Verdicts on what was accepted by other thresholds are no evidence on what is accepted from now
-    on: the autopilot is provisional again (unless it is off, which it stays), and its evidence
-    starts anew. Where nothing changes, nothing happens.
+    Verdicts on what was accepted by other rules are no evidence on what is accepted from now on:
+    the autopilot is provisional again (unless it is off, which it stays), and its evidence starts
+    anew. Where only the audit's share or that of second opinions changes, it goes on. Where nothing
+    changes, nothing happens.
+
+    Args:
+        text: the rule file as a person wrote it, to be kept; made from `rules` where there is none.
 
     Raises:
         NotFoundError: no such retailer.
-        BundleError: the model in charge has no thresholds for that precision.
-        ReviewError: `by` is no name, or the precision does not lie between 0 and 1.
+        RulesError: they name a category that the retailer does not have.
+        BundleError: the model in charge has no thresholds for a precision that they ask.
+        ReviewError: `by` is no name.
     """
     who = person(by)
-    target = wanted.target_precision
-    if target is not None and not 0 < target < 1:
-        raise ReviewError(f"a target precision lies between 0 and 1, got {target}; 0.99 is usual")
     with database.write() as session:
         retailer_id = find_retailer(session, retailer)
         model = models.in_charge(session, retailer_id)
-        model.card.at(target)
+        check_names(rules, reviews.taxonomy(session, retailer_id))
+        snapshot(rules, model.card, Autopilot.PROVISIONAL)
         row = autopilots.lock(session, retailer_id, model.id)
-        before = models.acceptance(session, retailer_id)
-        if wanted == before:
+        before = versions.in_force(session, retailer_id)
+        if rules == before:
             return before
-        models.set_acceptance(session, retailer_id, wanted)
-        if row.state is not Autopilot.OFF:
-            to = Next(state=Autopilot.PROVISIONAL, reason=_asked(before, wanted))
+        number = versions.add(session, retailer_id, rules, text or written(rules), by=who, now=now)
+        if row.state is not Autopilot.OFF and not rules.accepts_like(before):
+            reason = f"rules {number}: {told_apart(before, rules)}"
+            to = Next(state=Autopilot.PROVISIONAL, reason=reason)
             autopilots.move(session, row, to, changed_by=who, now=now)
         session.commit()
         return before
-
-
-def _asked(before: Acceptance, wanted: Acceptance) -> str:
-    told = []
-    if wanted.target_precision != before.target_precision:
-        was, now = (
-            "the model's own" if target is None else f"{target:.2%}"
-            for target in (before.target_precision, wanted.target_precision)
-        )
-        told.append(f"the target went from {was} to {now}")
-    if wanted.accept_parent != before.accept_parent:
-        told.append(f"parent categories are {'' if wanted.accept_parent else 'no longer '}accepted")
-    return " and ".join(told)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from tagging.autopilot import AUDIT_SHARE, in_audit_sample
-from tagging.database import autopilots, batches, models, products
+from tagging.database import autopilots, batches, models, products, rules
 from tagging.database.batches import Lease, LeasedProduct
 from tagging.database.models import KnownModel
 from tagging.database.products import Classified, Failed, ImageFailure, ImageLogits
@@ -39,6 +39,7 @@ from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.store import ImageStore
 from tagging.in_hand import InHand, Work
 from tagging.model_card import InputSpec, ModelCard, card_fingerprint
+from tagging.rules import snapshot
 
 STEP_IMAGES: Final = 256
 """Images decoded and classified between two marks of progress, at most."""
@@ -277,17 +278,15 @@ class Tagger:
         with self.database.write() as session:
             if not batches.finish(session, lease, now=now):
                 return None
-            asked = models.acceptance(session, lease.retailer_id)
-            rules = Rules(
-                autopilot=models.autopilot(session, lease.retailer_id, model.id),
-                thresholds=model.card.at(asked.target_precision).thresholds(),
-                accept_parent=asked.accept_parent,
+            asked = rules.in_force(session, lease.retailer_id)
+            deciding = snapshot(
+                asked, model.card, models.autopilot(session, lease.retailer_id, model.id)
             )
             classified: list[Classified] = []
             failed: list[Failed] = []
             for product in wanted:
                 outcome = judge(
-                    product, found.logits, found.scores, found.failures, model.card, rules
+                    product, found.logits, found.scores, found.failures, model.card, deciding
                 )
                 if isinstance(outcome, Classified):
                     classified.append(outcome)
@@ -314,7 +313,7 @@ class Tagger:
                     key=autopilots.audit_key(session, lease.retailer_id, now=now),
                     retailer_id=lease.retailer_id,
                     card=model.card,
-                    share=self.audit_share,
+                    share=self.audit_share if asked.audit_share is None else asked.audit_share,
                 ),
             )
             session.commit()
@@ -330,20 +329,27 @@ def audit_sample(
     card: ModelCard,
     share: float,
 ) -> set[int]:
-    """Ids of the accepted products that people check, whatever their confidence. Pure."""
+    """Ids of the accepted products that people check, whatever their confidence. Pure.
+
+    And of all that are withheld for want of a certificate: people decide on each of these anyway,
+    and what they say is what may earn it.
+    """
     skus = {product.product_id: product.sku for product in wanted}
     model = card_fingerprint(card)
     return {
         one.product_id
         for one in classified
-        if one.decision.status is Status.TAGGED
-        and in_audit_sample(
-            key,
-            retailer_id=retailer_id,
-            sku=skus[one.product_id],
-            image_set=one.image_set,
-            model=model,
-            share=share,
+        if one.decision.withheld
+        or (
+            one.decision.status is Status.TAGGED
+            and in_audit_sample(
+                key,
+                retailer_id=retailer_id,
+                sku=skus[one.product_id],
+                image_set=one.image_set,
+                model=model,
+                share=share,
+            )
         )
     }
 
@@ -359,7 +365,7 @@ def judge(
     scores: dict[str, float],
     failures: dict[str, ImageFailure],
     card: ModelCard,
-    rules: Rules,
+    deciding: Rules,
 ) -> Classified | Failed:
     """From what is known of a product's images to its outcome. Pure."""
     evidence = [
@@ -386,12 +392,12 @@ def judge(
         evidence,
         taxonomy=card.taxonomy,
         ood_bounds=card.out_of_distribution.bounds(),
-        thresholds=rules.thresholds,
+        thresholds=deciding.thresholds,
     )
     return Classified(
         product_id=product.product_id,
         image_set=product.image_set,
         prediction=prediction,
-        decision=decide(prediction, rules),
+        decision=decide(prediction, deciding),
         failures=broken,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from tagging.database.tables import AuditVerdict, Product, Review
 from tagging.domain import Autopilot, Verdict
 from tagging.errors import AtelierError
 from tagging.evidence import Evidence, weigh
-from tagging.review import Answer, Recorded, record_review
+from tagging.review import Answer, Recorded, record_review, take_back
 from tests.integration.test_ingest_and_tag import deliver, write_folder
 from tests.stand_in import Services
 
@@ -116,21 +117,11 @@ def add_verdicts(services: Services, sku: str, *, right: int, wrong: int) -> Non
         session.commit()
 
 
-def take_back(services: Services, review_id: int) -> None:
-    """Append the row that undoes a review; the product stays where it is."""
-    with services.database.write() as session:
-        undone = session.get_one(Review, review_id)
-        session.add(
-            Review(
-                product_id=undone.product_id,
-                image_set=undone.image_set,
-                reviewer="Ann",
-                verdict=undone.verdict,
-                undoes_id=undone.id,
-                created_at=services.clock.now(),
-            )
-        )
-        session.commit()
+def undo(services: Services, *review_ids: int, by: str = "Ann") -> list[Recorded | AtelierError]:
+    services.clock.seconds += 1
+    return take_back(
+        services.database, review_ids, by=by, action=str(uuid.uuid4()), now=services.clock.now()
+    )
 
 
 def at_once(acts: Sequence[Callable[[], Found]]) -> list[Found | AtelierError]:

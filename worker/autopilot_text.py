@@ -13,11 +13,11 @@ from worker import console
 
 
 def _whose(standing: Standing) -> str | None:
-    """Whose error the stated rate is; off, none is stated."""
-    if standing.state is Autopilot.OFF:
-        return None
+    """Whose error the stated rate is; None where none is stated."""
     if standing.state is Autopilot.CERTIFIED:
         return "this retailer's products"
+    if standing.state is Autopilot.OFF or not standing.rules.accepts_as_measured:
+        return None
     return standing.model.card.at(standing.target).whose
 
 
@@ -54,6 +54,8 @@ def autopilot_lines(standing: Standing) -> list[str]:
         head += "accepts nothing, everything goes to review"
     else:
         head += f"accepts at a target of {standing.target:.1%} right"
+        if standing.rules.require_certificate and standing.state is Autopilot.PROVISIONAL:
+            head = f"{retailer}: autopilot provisional: {title} accepts nothing until certified"
     lines = [head, *_rate_lines(standing), *_audit_lines(standing)]
     if standing.state is Autopilot.OFF:
         named = console.plain(shlex.quote(standing.retailer))
@@ -73,6 +75,11 @@ def _rate_lines(standing: Standing) -> list[str]:
         return [
             f"  stated rate: at most {standing.evidence.upper:.2%} wrong ({LEVEL:.0%} confidence)",
             "    on this retailer's own products",
+        ]
+    if not standing.rules.accepts_as_measured:
+        return [
+            "  stated rate: none yet; by this retailer's rules other tags are accepted than those",
+            "    that the bundle's hold-out was asked about, so the audit must state it",
         ]
     stated = _holdout(standing)
     if stated.accepted == 0:
@@ -104,13 +111,13 @@ def _audit_lines(standing: Standing) -> list[str]:
 
 def _holdout(standing: Standing) -> StatedRate:
     spec = standing.model.card.at(standing.target)
-    return spec.stated(accept_parent=standing.accept_parent)
+    return spec.stated(accept_parent=standing.rules.accept_parent)
 
 
 def _stated(standing: Standing) -> float | None:
     """The bound of the error that is promised at this state."""
     if standing.state is Autopilot.CERTIFIED:
         return standing.evidence.upper
-    if standing.state is Autopilot.PROVISIONAL:
+    if standing.state is Autopilot.PROVISIONAL and standing.rules.accepts_as_measured:
         return _holdout(standing).error_upper
     return None

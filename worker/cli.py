@@ -324,12 +324,15 @@ def _errors_for_people() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
-    from worker import cli_catalog, cli_report, cli_review, cli_train
+    from worker import cli_catalog, cli_report, cli_review, cli_rules, cli_train, cli_users, cli_web
 
     cli_catalog.add_to(app)
     cli_train.add_to(app)
     cli_report.add_to(app)
     cli_review.add_to(app)
+    cli_rules.add_to(app)
+    cli_users.add_to(app)
+    cli_web.add_to(app)
     with _errors_for_people():
         app()
 

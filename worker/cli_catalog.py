@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tagging.database import autopilots, models, products, schema, uploads
+from tagging.database import autopilots, models, products, rules, schema, uploads
 from tagging.database.products import ProductFilter
 from tagging.database.session import Database
-from tagging.domain import Acceptance, Autopilot, Status
+from tagging.domain import Autopilot, Status
 from tagging.errors import SchemaError
 from tagging.model_card import read_bundle
-from tagging.steering import ask
+from tagging.steering import change_rules
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, bundle_folders, open_runtime, utc_now
@@ -209,6 +209,12 @@ def add_retailer(
         _print_retailers(runtime, as_json=as_json, only=name)
 
 
+def between_0_and_1(target: float | None) -> float | None:
+    if target is not None and not 0 < target < 1:
+        raise typer.BadParameter(f"a share lies between 0 and 1, got {target}; 0.99 is usual")
+    return target
+
+
 @retailers_app.command("set")
 def set_retailer(
     context: typer.Context,
@@ -217,7 +223,10 @@ def set_retailer(
     target: Annotated[
         float | None,
         typer.Option(
-            "--target", metavar="SHARE", help="How much of what is accepted must be right: 0.98."
+            "--target",
+            metavar="SHARE",
+            callback=between_0_and_1,
+            help="How much of what is accepted must be right: 0.98.",
         ),
     ] = None,
     accept_parent: Annotated[
@@ -234,12 +243,11 @@ def set_retailer(
     settings, as_json = settings_for(context, home, as_json)
     with open_runtime(settings) as runtime:
         with runtime.database.read() as session:
-            now = models.acceptance(session, models.retailer_id(session, name))
-        wanted = Acceptance(
-            target_precision=now.target_precision if target is None else target,
-            accept_parent=now.accept_parent if accept_parent is None else accept_parent,
-        )
-        ask(runtime.database, name, wanted, by=by, now=utc_now())
+            now = rules.in_force(session, models.retailer_id(session, name))
+        asked = {"target_precision": target, "accept_parent": accept_parent}
+        changes = {field: value for field, value in asked.items() if value is not None}
+        wanted = now.model_copy(update=changes)
+        change_rules(runtime.database, name, wanted, by=by, now=utc_now())
         _print_retailers(runtime, as_json=as_json, only=name)
 
 
@@ -260,8 +268,8 @@ def _print_retailers(runtime: Runtime, *, as_json: bool, only: str | None = None
                 "name": line.name,
                 "model": line.model,
                 "autopilot": line.autopilot,
-                "target_precision": line.acceptance.target_precision,
-                "accept_parent": line.acceptance.accept_parent,
+                "target_precision": line.rules.target_precision,
+                "accept_parent": line.rules.accept_parent,
             }
             for line in lines
         ]
@@ -270,13 +278,13 @@ def _print_retailers(runtime: Runtime, *, as_json: bool, only: str | None = None
     columns = ("retailer", "model in charge", "autopilot", "target", "accepts parents")
     table = Table(*columns, box=None, header_style="bold")
     for line in lines:
-        target = line.acceptance.target_precision
+        target = line.rules.target_precision
         table.add_row(
             console.plain(line.name),
             line.model or "",
             line.autopilot or "",
             "the model's" if target is None else f"{target:.2%}",
-            "yes" if line.acceptance.accept_parent else "no",
+            "yes" if line.rules.accept_parent else "no",
         )
     console.out().print(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 from rich.table import Table
 
 from tagging.database import autopilots, models, reviews
+from tagging.errors import NotFoundError
+from tagging.review import Recorded, take_back
 from tagging.review_file import Imported, import_reviews, write_queue
 from tagging.steering import turn
 from worker import console
@@ -121,6 +124,51 @@ def import_file(
         )
         return
     _tell(done, retailer)
+
+
+@review_app.command("undo")
+def undo(
+    context: typer.Context,
+    skus: Annotated[list[str], typer.Argument(metavar="SKU...", help="Whose last verdict.")],
+    by: By,
+    retailer: Retailer = "default",
+    of_others: Annotated[
+        bool, typer.Option("--of-others", help="Also what somebody else decided.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Take back the last verdict on each product; it stands as it did before."""
+    settings, as_json = settings_for(context, home, as_json)
+    with open_runtime(settings) as runtime:
+        with runtime.database.read() as session:
+            retailer_id = models.retailer_id(session, retailer)
+            found = [reviews.standing_of(session, retailer_id, sku) for sku in skus]
+        ids = [one for one in found if one is not None]
+        done = iter(
+            take_back(
+                runtime.database,
+                ids,
+                by=by,
+                action=str(uuid.uuid4()),
+                now=utc_now(),
+                of_others=of_others,
+            )
+        )
+    lines: list[dict[str, str | None]] = []
+    for sku, review_id in zip(skus, found, strict=True):
+        outcome = NotFoundError("nobody decided on it") if review_id is None else next(done)
+        if isinstance(outcome, Recorded):
+            lines.append({"sku": sku, "status": outcome.status, "category": outcome.category})
+        else:
+            lines.append({"sku": sku, "error": str(outcome)})
+    if as_json:
+        console.print_json(lines)
+    for line in [] if as_json else lines:
+        stands = line.get("error") or f"{line['status']} {line['category'] or ''}".strip()
+        console.out().print(f"{line['sku']}: {stands}", markup=False)
+    if any("error" in line for line in lines):
+        raise typer.Exit(1)
 
 
 def _tell(done: Imported, retailer: str) -> None:

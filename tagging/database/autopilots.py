@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from tagging.autopilot import Next, next_state
-from tagging.database import uploads
-from tagging.database.models import KnownModel, acceptance, find_model, get_model
+from tagging.database import rules, uploads
+from tagging.database.models import KnownModel, find_model, get_model
 from tagging.database.tables import (
     AuditKey,
     AuditVerdict,
@@ -28,6 +28,7 @@ from tagging.database.tables import (
 from tagging.domain import Autopilot, Status
 from tagging.errors import NotFoundError
 from tagging.evidence import Evidence, verdicts_to_certify, weigh
+from tagging.rules import RetailerRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +48,9 @@ class Stretch:
 class Standing:
     """Where the autopilot of one retailer and one model stands, and on what grounds.
 
-    `target`: precision that the accepted tags must have. `accept_parent`: whether parent categories
-    are among them. `to_certify`: how many more verdicts
-    without an error would certify it. `waiting`: how many products are `awaited`. `reason`,
-    `changed_by`: of the last move, if it ever moved.
+    `target`: precision that the accepted tags must have. `rules`: by which they are accepted.
+    `to_certify`: how many more verdicts without an error would certify it. `waiting`: how many
+    products are `awaited`. `reason`, `changed_by`: of the last move, if it ever moved.
     """
 
     retailer: str
@@ -58,7 +58,7 @@ class Standing:
     state: Autopilot
     since: dt.datetime
     target: float
-    accept_parent: bool
+    rules: RetailerRules
     evidence: Evidence
     to_certify: int
     waiting: int
@@ -83,7 +83,7 @@ def audit_key(session: Session, retailer_id: int, *, now: dt.datetime) -> bytes:
 
 def target_of(session: Session, retailer_id: int, model: KnownModel) -> float:
     """Precision that the tags which `model` accepts for a retailer must have, 0 to 1."""
-    asked = acceptance(session, retailer_id).target_precision
+    asked = rules.in_force(session, retailer_id).target_precision
     return model.card.acceptance.target_precision if asked is None else asked
 
 
@@ -126,6 +126,12 @@ def add_verdict(
         )
     )
     session.flush()
+
+
+def audited(session: Session, review_id: int) -> tuple[int, int] | None:
+    """The retailer and the model whose tag a review judges, if it judges one. By primary key."""
+    row = session.get(AuditVerdict, review_id)
+    return None if row is None else (row.retailer_id, row.model_id)
 
 
 def stretch(session: Session, retailer_id: int, model_id: int) -> Stretch:
@@ -248,7 +254,7 @@ def _standing(session: Session, retailer: str, row: AutopilotState) -> Standing:
         state=row.state,
         since=row.since,
         target=target,
-        accept_parent=acceptance(session, row.retailer_id).accept_parent,
+        rules=rules.in_force(session, row.retailer_id),
         evidence=evidence,
         to_certify=verdicts_to_certify(evidence, target),
         waiting=session.execute(

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from tagging.database import rules
 from tagging.database.tables import AutopilotState, Category, Model, ModelInCharge, Retailer
-from tagging.domain import Acceptance, Autopilot
+from tagging.domain import Autopilot
 from tagging.errors import BundleError, NotFoundError
 from tagging.model_card import ModelCard, card_fingerprint
+from tagging.rules import RetailerRules, snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class RetailerLine:
     name: str
     model: str | None
     autopilot: Autopilot | None
-    acceptance: Acceptance
+    rules: RetailerRules
     created_at: dt.datetime
 
 
@@ -145,10 +147,10 @@ def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.dat
     """Put a model in charge of a retailer; its categories join the taxonomy, none leaves it.
 
     Raises:
-        BundleError: it has no thresholds for the precision that the retailer asks.
+        BundleError: it has no thresholds for a precision that the retailer's rules ask.
     """
     card = get_model(session, model_id).card
-    card.at(acceptance(session, retailer).target_precision)
+    snapshot(rules.in_force(session, retailer), card, Autopilot.PROVISIONAL)
     existing = set(
         session.execute(sa.select(Category.name).where(Category.retailer_id == retailer)).scalars()
     )
@@ -171,23 +173,6 @@ def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.dat
             )
         )
     session.flush()
-
-
-def acceptance(session: Session, retailer: int) -> Acceptance:
-    """What a retailer asks of accepted tags, by primary key."""
-    row = session.execute(
-        sa.select(Retailer.target_precision, Retailer.accept_parent).where(Retailer.id == retailer)
-    ).one()
-    return Acceptance(target_precision=row.target_precision, accept_parent=row.accept_parent)
-
-
-def set_acceptance(session: Session, retailer: int, wanted: Acceptance) -> None:
-    """Replace what a retailer asks, by primary key."""
-    session.execute(
-        sa.update(Retailer)
-        .where(Retailer.id == retailer)
-        .values(target_precision=wanted.target_precision, accept_parent=wanted.accept_parent)
-    )
 
 
 def in_charge(session: Session, retailer: int) -> KnownModel:
@@ -227,10 +212,8 @@ def retailers(session: Session) -> list[RetailerLine]:
             name=retailer.name,
             model=None if model is None else f"{model.name}:{model.version}",
             autopilot=state,
-            acceptance=Acceptance(
-                target_precision=retailer.target_precision, accept_parent=retailer.accept_parent
-            ),
+            rules=rules.in_force(session, retailer.id),
             created_at=retailer.created_at,
         )
-        for retailer, model, state in rows
+        for retailer, model, state in rows.all()
     ]

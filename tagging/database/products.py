@@ -14,6 +14,7 @@ from tagging.database import uploads
 from tagging.database.session import Database
 from tagging.database.tables import (
     Base,
+    Image,
     ImagePrediction,
     ImageSetImage,
     Model,
@@ -229,6 +230,7 @@ def _move_classified(
             "to_audit": one.product_id in audited,
             "to_suggestion": one.decision.suggested.category,
             "to_confidence": one.decision.suggested.confidence,
+            "to_margin": one.prediction.margin,
             "to_prediction": prediction_ids[one.product_id, one.image_set],
         }
         for one in ordered
@@ -243,6 +245,7 @@ def _move_classified(
     suggestion = {
         "suggestion": sa.bindparam("to_suggestion"),
         "confidence": sa.bindparam("to_confidence"),
+        "margin": sa.bindparam("to_margin"),
         "prediction_id": sa.bindparam("to_prediction"),
         "tagged_at": now,
         "updated_at": now,
@@ -290,6 +293,7 @@ def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime
                 decided_by=None,
                 suggestion=None,
                 confidence=None,
+                margin=None,
                 prediction_id=None,
                 review_reason=None,
                 failure_code=one.code,
@@ -367,6 +371,11 @@ def _page(
             )
         )
     return session.execute(query).all()
+
+
+def image_exists(session: Session, sha256: str) -> bool:
+    """Whether an image was delivered, by primary key."""
+    return session.get(Image, sha256) is not None
 
 
 def images_of(session: Session, image_sets: Sequence[str]) -> dict[str, list[str]]:

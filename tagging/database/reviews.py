@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from tagging.database import autopilots
 from tagging.database.models import in_charge
@@ -65,6 +65,60 @@ def lock_product(session: Session, retailer_id: int, sku: str) -> Product | None
     ).scalar_one_or_none()
 
 
+def lock_products(session: Session, retailer_id: int, skus: Collection[str]) -> dict[str, Product]:
+    """Several products by their sku, locked until the commit in the order of their keys, as workers
+    and filing lock them. By the unique index.
+    """
+    rows = session.scalars(
+        sa.select(Product)
+        .where(Product.retailer_id == retailer_id, Product.sku.in_(skus))
+        .order_by(Product.id)
+        .with_for_update(key_share=True)
+    )
+    return {product.sku: product for product in rows}
+
+
+def of_action(session: Session, action: str) -> dict[int, Review]:
+    """Product's key -> the review that this act brought it, by the index on (action, product)."""
+    rows = session.scalars(sa.select(Review).where(Review.action == action))
+    return {review.product_id: review for review in rows}
+
+
+def standing(session: Session, product_id: int) -> Review | None:
+    """The newest review of a product that was not taken back, by the index on (product, id)."""
+    undo = aliased(Review)
+    return session.execute(
+        sa.select(Review)
+        .where(
+            Review.product_id == product_id,
+            Review.undoes_id.is_(None),
+            ~sa.exists().where(undo.undoes_id == Review.id),
+        )
+        .order_by(Review.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def standing_of(session: Session, retailer_id: int, sku: str) -> int | None:
+    """The key of the newest review of a product that was not taken back, by its sku."""
+    product_id = session.execute(
+        sa.select(Product.id).where(Product.retailer_id == retailer_id, Product.sku == sku)
+    ).scalar_one_or_none()
+    found = None if product_id is None else standing(session, product_id)
+    return None if found is None else found.id
+
+
+def with_skus(session: Session, review_ids: Collection[int]) -> list[tuple[Review, int, str]]:
+    """Reviews with their product's retailer and sku, oldest first. By primary keys."""
+    rows = session.execute(
+        sa.select(Review, Product.retailer_id, Product.sku)
+        .join(Product, Product.id == Review.product_id)
+        .where(Review.id.in_(review_ids))
+        .order_by(Review.id)
+    )
+    return [(review, retailer_id, sku) for review, retailer_id, sku in rows]
+
+
 def last_review(session: Session, product_id: int) -> Review | None:
     """The newest review of a product, by the index on (product, id)."""
     return session.execute(
@@ -80,8 +134,10 @@ def add_review(
     category: str | None,
     reviewer: str,
     now: dt.datetime,
+    action: str | None = None,
+    undoes_id: int | None = None,
 ) -> Review:
-    """Append what a person said of a product as it stands."""
+    """Append what a person said of a product as it stands; to be called before it moves."""
     review = Review(
         product_id=product.id,
         image_set=product.image_set,
@@ -89,6 +145,14 @@ def add_review(
         reviewer=reviewer,
         verdict=verdict,
         category=category,
+        undoes_id=undoes_id,
+        action=action,
+        before={
+            "status": product.status,
+            "category": product.category,
+            "decided_by": product.decided_by,
+            "review_reason": product.review_reason,
+        },
         created_at=now,
     )
     session.add(review)

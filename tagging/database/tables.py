@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tagging.domain import Autopilot, FailureCode, ItemOutcome, ReviewReason, Status, Verdict
+from tagging.domain import Autopilot, FailureCode, ItemOutcome, ReviewReason, Role, Status, Verdict
 
 
 class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):
@@ -101,15 +101,22 @@ class Retailer(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
     name: Mapped[str] = mapped_column(sa.String(100), unique=True, comment="Name in commands.")
     created_at: Mapped[dt.datetime] = mapped_column(comment="When the retailer was added.")
-    target_precision: Mapped[float | None] = mapped_column(
-        sa.Double,
-        comment="How much of what is accepted must be right, 0 to 1; NULL for the model's own.",
+
+
+class RuleVersion(Base):
+    __tablename__ = "rule_versions"
+    __table_args__ = (
+        sa.UniqueConstraint("retailer_id", "number"),
+        {"comment": "Every version of a retailer's rules; the highest number is in force."},
     )
-    accept_parent: Mapped[bool] = mapped_column(
-        server_default=sa.false(),
-        default=False,
-        comment="Whether a parent category is accepted where only the parent is sure enough.",
-    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    number: Mapped[int] = mapped_column(comment="1, 2, 3 ...")
+    text: Mapped[str] = mapped_column(sa.Text, comment="The rule file as a person wrote it.")
+    rules: Mapped[dict[str, Any]] = mapped_column(Json, comment="The same, read and checked.")
+    created_by: Mapped[str] = mapped_column(sa.String(100), comment="Who put it in force.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
 
 
 class Model(Base):
@@ -194,6 +201,20 @@ class AuditKey(Base):
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it was made.")
 
 
+class Reservation(Base):
+    __tablename__ = "reservations"
+    __table_args__ = (
+        sa.Index("ix_reservations_reviewer", "reviewer"),
+        {"comment": "Which waiting product is on whose screen; a row that ran out says nothing."},
+    )
+
+    product_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("products.id"), primary_key=True, comment="The product."
+    )
+    reviewer: Mapped[str] = mapped_column(sa.String(100), comment="Who has it before them.")
+    until: Mapped[dt.datetime] = mapped_column(comment="Until when nobody else is shown it.")
+
+
 class Category(Base):
     __tablename__ = "categories"
     __table_args__ = {"comment": "A retailer's taxonomy."}
@@ -251,6 +272,13 @@ class ImageSetImage(Base):
     sha256: Mapped[str] = mapped_column(sa.ForeignKey("images.sha256"), comment="The image.")
 
 
+WAITING_ORDERS = (
+    ("retailer_id", "confidence", "id"),
+    ("retailer_id", "suggestion", "confidence", "id"),
+    ("retailer_id", "margin", "id"),
+)
+
+
 class Product(Base):
     __tablename__ = "products"
     __table_args__ = (
@@ -269,6 +297,16 @@ class Product(Base):
         sa.Index("ix_products_upload_id_id", "upload_id", "id"),
         # `status` counts all products by status.
         sa.Index("ix_products_status_id", "status", "id"),
+        # What waits for a person, in the orders in which people may take it.
+        *(
+            sa.Index(
+                f"ix_products_waiting_{'_'.join(columns)}",
+                *columns,
+                sqlite_where=sa.text("status = 'needs_review'"),
+                postgresql_where=sa.text("status = 'needs_review'"),
+            )
+            for columns in WAITING_ORDERS
+        ),
         # The audit sample is a small part, and its waiting products are listed and counted.
         sa.Index(
             "ix_products_audit_retailer_id_id",
@@ -307,6 +345,9 @@ class Product(Base):
     )
     confidence: Mapped[float | None] = mapped_column(
         sa.Double, comment="Calibrated probability (0 to 1) of the suggestion."
+    )
+    margin: Mapped[float | None] = mapped_column(
+        sa.Double, comment="Confidence of the model's best category less its second best's."
     )
     review_reason: Mapped[ReviewReason | None] = mapped_column(
         _enum(ReviewReason, "review_reason"), comment="Why a person must look."
@@ -475,6 +516,10 @@ class Review(Base):
         sa.Index("ix_reviews_product_id_id", "product_id", "id"),
         # Whether a verdict was taken back is asked of every one that counts as evidence.
         sa.Index("ix_reviews_undoes_id", "undoes_id"),
+        # A page that sends an act again is answered with what came of it; one person's newest are
+        # what they may take back.
+        sa.Index("ix_reviews_action_product_id", "action", "product_id", unique=True),
+        sa.Index("ix_reviews_reviewer_id", "reviewer", "id"),
         {"comment": "What people decided; only ever appended, undone by a further row."},
     )
 
@@ -491,6 +536,13 @@ class Review(Base):
     category: Mapped[str | None] = mapped_column(sa.String(200), comment="What they decided.")
     undoes_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("reviews.id"), comment="The review that this row takes back."
+    )
+    action: Mapped[str | None] = mapped_column(
+        sa.String(36), comment="What was said in one act has one name, made by who sent it."
+    )
+    before: Mapped[dict[str, Any] | None] = mapped_column(
+        Json,
+        comment="status, category, decided_by and review_reason until then; NULL in old rows.",
     )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
 
@@ -525,3 +577,52 @@ class Leader(Base):
     role: Mapped[str] = mapped_column(sa.String(32), primary_key=True, comment="sweeper.")
     holder: Mapped[str] = mapped_column(sa.String(200), comment="Token of the process.")
     beat: Mapped[int] = mapped_column(BigId, comment="Bumped by the holder while it lives.")
+
+
+class User(Base):
+    __tablename__ = "users"
+    __table_args__ = {"comment": "People who log in to the pages."}
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    name: Mapped[str] = mapped_column(
+        sa.String(100), unique=True, comment="How they log in and sign reviews."
+    )
+    role: Mapped[Role] = mapped_column(_enum(Role, "role"), comment="viewer, reviewer or admin.")
+    password_hash: Mapped[str | None] = mapped_column(
+        sa.String(200), comment="argon2id; NULL for who comes by a link only."
+    )
+    failures: Mapped[int] = mapped_column(comment="Wrong passwords since the last right one.")
+    locked_until: Mapped[dt.datetime | None] = mapped_column(
+        comment="No password is looked at until then."
+    )
+    disabled_at: Mapped[dt.datetime | None] = mapped_column(comment="Since when they are kept out.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When the account was made.")
+
+
+class LoginLink(Base):
+    __tablename__ = "login_links"
+    __table_args__ = {"comment": "Links that let somebody in once."}
+
+    token_hash: Mapped[str] = mapped_column(
+        sa.String(64), primary_key=True, comment="sha256 of the link's secret."
+    )
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), comment="Whom.")
+    expires_at: Mapped[dt.datetime] = mapped_column(comment="Until when it works.")
+
+
+class WebSession(Base):
+    __tablename__ = "web_sessions"
+    __table_args__ = (
+        sa.Index("ix_web_sessions_user_id", "user_id"),
+        {"comment": "Browsers that are logged in."},
+    )
+
+    token_hash: Mapped[str] = mapped_column(
+        sa.String(64), primary_key=True, comment="sha256 of the cookie."
+    )
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), comment="Who.")
+    csrf: Mapped[str] = mapped_column(
+        sa.String(64), comment="What every changing request must name."
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When they logged in.")
+    expires_at: Mapped[dt.datetime] = mapped_column(comment="Until when; use prolongs it.")

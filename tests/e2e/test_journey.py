@@ -145,7 +145,8 @@ def test_a_retailer_asks_for_a_precision_of_its_own(embedded: Place) -> None:
     (autopilot,) = embedded.run_json("status")["autopilots"]
     assert (autopilot["target_precision"], autopilot["changed_by"]) == (0.98, "Ada")
     embedded.run(*asked, "--target", "0.9999", expect=1)
-    assert embedded.scalar("SELECT target_precision FROM retailers WHERE name = 'maison'") == 0.98
+    shown = embedded.run_json("rules", "show", "--retailer", "maison")
+    assert (shown["version"], shown["rules"]["target_precision"]) == (2, 0.98)
 
 
 def test_check_says_what_is_wrong(embedded: Place) -> None:

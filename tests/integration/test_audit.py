@@ -12,7 +12,7 @@ from tagging.database import autopilots, models, reviews
 from tagging.database.tables import Product
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.steering import turn
-from tests.people import SURE, audit_all, product, say, tagged, take_back, weighed
+from tests.people import SURE, audit_all, product, say, tagged, undo, weighed
 from tests.stand_in import Services, stand_in_card
 
 
@@ -111,7 +111,7 @@ def test_a_verdict_that_was_taken_back_is_no_evidence(audited: Services, tmp_pat
     tagged(audited, tmp_path / "in", SURE)
     say(audited, "a", Verdict.CONFIRMED)
     wrong = say(audited, "b", Verdict.NOT_A_PRODUCT)
-    take_back(audited, wrong.review_id)
+    undo(audited, wrong.review_id)
     assert (weighed(audited).verdicts, weighed(audited).errors) == (1, 0)
 
 

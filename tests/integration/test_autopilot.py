@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from tagging.database import autopilots, models, schema
+from tagging.database import autopilots, rules, schema
 from tagging.database.tables import AuditVerdict, AutopilotChange, AutopilotState
-from tagging.domain import Acceptance, Autopilot, ReviewReason, Status, Verdict
+from tagging.domain import Autopilot, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, BundleError, NotFoundError, ReviewError
 from tagging.review import Recorded, record_review
-from tagging.steering import ask, turn
+from tagging.rules import CategoryRule, RetailerRules
+from tagging.steering import change_rules, turn
 from tests.integration.test_ingest_and_tag import deliver, write_folder
 from tests.people import (
     SURE,
@@ -28,7 +29,7 @@ from tests.people import (
     say,
     state,
     tagged,
-    take_back,
+    undo,
     weighed,
 )
 from tests.stand_in import Services
@@ -77,14 +78,12 @@ def test_a_certificate_lapses_and_comes_back_as_the_verdicts_bear_it_out(
         Autopilot.PROVISIONAL,
         Autopilot.CERTIFIED,
     ]
-    # One more mistake is taken back, and with it what followed from it at the next look.
+    # One more mistake is taken back, and with it what followed from it.
     mistake = say(audited, "d", Verdict.NOT_A_PRODUCT)
     assert state(audited) is Autopilot.PROVISIONAL
-    take_back(audited, mistake.review_id)
-    with audited.database.write() as session:
-        row = autopilots.lock(session, audited.retailer_id, audited.model_id)
-        autopilots.reconsider(session, row, target=0.99, now=audited.clock.now())
-        session.commit()
+    (undone,) = undo(audited, mistake.review_id)
+    assert isinstance(undone, Recorded)
+    assert undone.autopilot is not None
     assert state(audited) is Autopilot.CERTIFIED
     with audited.database.read() as session:
         changes = session.scalars(sa.select(AutopilotChange).order_by(AutopilotChange.id)).all()
@@ -251,50 +250,45 @@ class TestWhatARetailerAsks:
         say(audited, "a", Verdict.CONFIRMED)
         assert state(audited) is Autopilot.CERTIFIED
         audited.clock.seconds += 1
-        before = ask(
+        before = change_rules(
             audited.database,
             "default",
-            Acceptance(target_precision=0.98),
+            RetailerRules(target_precision=0.98),
             by="Ada",
             now=audited.clock.now(),
         )
-        assert before == Acceptance()
+        assert before == RetailerRules()
         with audited.database.read() as session:
             (standing,) = autopilots.standings(session)
         assert (standing.state, standing.target) == (Autopilot.PROVISIONAL, 0.98)
         assert standing.evidence.verdicts == 0
-        assert standing.reason == "the target went from the model's own to 98.00%"
+        assert standing.reason == "rules 1: target_precision was not set, is 0.98"
         assert standing.changed_by == "Ada"
         # What was accepted before says nothing of what is accepted by the new thresholds.
         say(audited, "b", Verdict.CONFIRMED)
         assert weighed(audited).verdicts == 0
 
     def test_the_same_again_changes_nothing(self, audited: Services) -> None:
-        ask(audited.database, "default", Acceptance(), by="Ada", now=audited.clock.now())
+        change_rules(
+            audited.database, "default", RetailerRules(), by="Ada", now=audited.clock.now()
+        )
         with audited.database.read() as session:
             assert not session.scalars(sa.select(AutopilotChange)).all()
 
     def test_off_stays_off(self, audited: Services) -> None:
         turn(audited.database, "default", on=False, by="Ada", now=audited.clock.now())
-        wanted = Acceptance(accept_parent=True)
-        ask(audited.database, "default", wanted, by="Ada", now=audited.clock.now())
+        wanted = RetailerRules(accept_parent=True)
+        change_rules(audited.database, "default", wanted, by="Ada", now=audited.clock.now())
         assert state(audited) is Autopilot.OFF
         with audited.database.read() as session:
-            assert models.acceptance(session, audited.retailer_id) == wanted
+            assert rules.in_force(session, audited.retailer_id) == wanted
 
-    @pytest.mark.parametrize(
-        ("target", "error", "message"),
-        [
-            (0.999, BundleError, "its strictest are for 99.00%"),
-            (1.0, ReviewError, "lies between 0 and 1, got 1.0"),
-            (0.0, ReviewError, "lies between 0 and 1"),
-        ],
-    )
-    def test_what_no_threshold_can_keep_is_refused(
-        self, audited: Services, target: float, error: type[AtelierError], message: str
-    ) -> None:
-        wanted = Acceptance(target_precision=target)
-        with pytest.raises(error, match=message):
-            ask(audited.database, "default", wanted, by="Ada", now=audited.clock.now())
+    def test_what_no_threshold_can_keep_is_refused(self, audited: Services) -> None:
+        for wanted in (
+            RetailerRules(target_precision=0.999),
+            RetailerRules(categories={"Dark": CategoryRule(target_precision=0.999)}),
+        ):
+            with pytest.raises(BundleError, match=r"its strictest are for 99.00%"):
+                change_rules(audited.database, "default", wanted, by="Ada", now=audited.clock.now())
         with audited.database.read() as session:
-            assert models.acceptance(session, audited.retailer_id) == Acceptance()
+            assert rules.newest(session, audited.retailer_id) is None

@@ -13,8 +13,11 @@ from tagging.database.models import KnownModel
 from tagging.domain import Autopilot
 from tagging.evidence import verdicts_to_certify, weigh
 from tagging.model_card import ModelCard, ParentAcceptance
+from tagging.rules import RetailerRules
 from tests.stand_in import stand_in_card
 from worker.autopilot_text import autopilot_json, autopilot_lines
+
+USUAL = RetailerRules()
 
 
 def standing(
@@ -24,7 +27,7 @@ def standing(
     errors: int = 0,
     card: ModelCard | None = None,
     retailer: str = "maison",
-    accept_parent: bool = False,
+    rules: RetailerRules = USUAL,
 ) -> Standing:
     evidence = weigh(np.arange(verdicts) < errors, 0.99)
     return Standing(
@@ -33,7 +36,7 @@ def standing(
         state=state,
         since=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         target=0.99,
-        accept_parent=accept_parent,
+        rules=rules,
         evidence=evidence,
         to_certify=verdicts_to_certify(evidence, 0.99),
         waiting=1,
@@ -55,12 +58,14 @@ def test_where_parents_are_accepted_the_rate_is_that_of_all_that_is_accepted() -
     )
     spec = plain.acceptance.model_copy(update={"parents": parents})
     card = plain.model_copy(update={"acceptance": spec})
-    said = text(standing(Autopilot.PROVISIONAL, card=card, accept_parent=True))
+    said = text(standing(Autopilot.PROVISIONAL, card=card, rules=RetailerRules(accept_parent=True)))
     assert "at most 0.95% wrong" in said
     assert "(5 of 950)" in said
     assert "(3 of 900)" in text(standing(Autopilot.PROVISIONAL, card=card))
     # A bundle whose parents may accept nothing states what its categories do.
-    assert "(3 of 900)" in text(standing(Autopilot.PROVISIONAL, accept_parent=True))
+    assert "(3 of 900)" in text(
+        standing(Autopilot.PROVISIONAL, rules=RetailerRules(accept_parent=True))
+    )
 
 
 def test_provisional_states_the_rate_of_the_hold_out_and_says_so() -> None:
@@ -116,3 +121,20 @@ def test_a_model_that_accepted_nothing_states_nothing() -> None:
 @pytest.mark.parametrize(("verdicts", "more"), [(355, "2 more verdicts"), (356, "1 more verdict ")])
 def test_what_is_left_to_certify_is_told(verdicts: int, more: str) -> None:
     assert more in text(standing(Autopilot.PROVISIONAL, verdicts=verdicts))
+
+
+def test_by_rules_that_accept_otherwise_the_hold_out_states_nothing() -> None:
+    rules = RetailerRules(always_review=["Dark"])
+    said = text(standing(Autopilot.PROVISIONAL, rules=rules))
+    assert "stated rate: none yet" in said
+    told = autopilot_json(standing(Autopilot.PROVISIONAL, rules=rules))
+    assert (told["rate_of"], told["error_upper"]) == (None, None)
+    # The audit's verdicts are of what is accepted, by whatever rules.
+    certified = text(standing(Autopilot.CERTIFIED, verdicts=400, rules=rules))
+    assert "on this retailer's own products" in certified
+
+
+def test_without_a_certificate_that_the_rules_require_nothing_is_accepted() -> None:
+    rules = RetailerRules(require_certificate=True)
+    assert "accepts nothing until certified" in text(standing(Autopilot.PROVISIONAL, rules=rules))
+    assert "accepts at a target" in text(standing(Autopilot.CERTIFIED, rules=rules))

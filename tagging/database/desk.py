@@ -1,0 +1,253 @@
+"""Every query that puts waiting products before people, and keeps two from having the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from tagging.database import autopilots
+from tagging.database.models import in_charge
+from tagging.database.products import images_of
+from tagging.database.tables import Prediction, Product, Reservation
+from tagging.domain import ReviewReason, Status
+
+TRIES: Final = 20
+"""How often another look is taken where others were quicker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A product that waits for a person, with all that they need to decide on it.
+
+    `category`: in force, of one of the audit sample or whose photo changed. `images`: sha256s, the
+    main photo first. `top_k`: best first, [{"category": ..., "confidence": ...}]. `disagreeing`:
+    categories that single images point to, if several.
+    """
+
+    product_id: int
+    sku: str
+    title: str | None
+    attributes: dict[str, Any]
+    status: Status
+    category: str | None
+    suggestion: str | None
+    confidence: float | None
+    reason: ReviewReason | None
+    audit: bool
+    images: list[str]
+    image_set: str
+    prediction_id: int | None
+    top_k: list[Any]
+    disagreeing: list[Any]
+
+
+class Order(enum.StrEnum):
+    """In which order a person takes what waits."""
+
+    CHEAPEST = "cheapest"
+    """The surest first: most of them need one key."""
+    UNCERTAIN = "uncertain"
+    """The least sure first."""
+    VALUABLE = "valuable"
+    """What the next model learns most of: where two categories are nearly as likely."""
+    OLDEST = "oldest"
+    """As it was first delivered."""
+
+
+_ORDERS: Final = {
+    Order.CHEAPEST: (Product.confidence.desc(), Product.id.desc()),
+    Order.UNCERTAIN: (Product.confidence, Product.id),
+    Order.VALUABLE: (Product.margin, Product.id),
+    Order.OLDEST: (Product.id,),
+}
+
+
+def hand_out(
+    session: Session,
+    retailer_id: int,
+    reviewer: str,
+    *,
+    count: int,
+    order: Order,
+    now: dt.datetime,
+    until: dt.datetime,
+    audit: bool = False,
+    suggestion: str | None = None,
+    but: Collection[int] = (),
+) -> list[int]:
+    """Keys of at most `count` products that wait, each reserved for `reviewer` until `until`.
+
+    What is on another person's screen is left out; what is on `reviewer`'s own comes again, unless
+    it is named in `but`. With `audit` the tags whose verdict the autopilot waits for, in the order
+    of their delivery, so that which come first has nothing to do with the tags. By the partial
+    indexes on what waits. Needs a write transaction that is committed.
+    """
+    awaited = None
+    if audit:
+        model = in_charge(session, retailer_id)
+        awaited, order = autopilots.awaited(session, retailer_id, model.id), Order.OLDEST
+    mine: list[int] = []
+    for _ in range(TRIES):
+        found = session.scalars(
+            _free(
+                retailer_id,
+                reviewer,
+                awaited=awaited,
+                order=order,
+                now=now,
+                suggestion=suggestion,
+                but=[*but, *mine],
+            ).limit(count - len(mine))
+        ).all()
+        if not found:
+            break
+        got = reserve(session, found, reviewer, now=now, until=until)
+        mine += [product_id for product_id in found if product_id in got]
+        if len(mine) == count:
+            break
+    return mine
+
+
+def waiting(session: Session, product_ids: Sequence[int]) -> list[Waiting]:
+    """Products as they stand, in the order of `product_ids`; those that nobody need decide on any
+    more are left out. By primary keys.
+    """
+    rows = session.execute(
+        sa.select(Product, Prediction)
+        .outerjoin(Prediction, Prediction.id == Product.prediction_id)
+        .where(
+            Product.id.in_(product_ids),
+            sa.or_(
+                Product.status == Status.NEEDS_REVIEW,
+                sa.and_(Product.audit, Product.status == Status.TAGGED),
+            ),
+        )
+    ).all()
+    images = images_of(session, [product.image_set for product, _ in rows])
+    found = {
+        product.id: Waiting(
+            product_id=product.id,
+            sku=product.sku,
+            title=product.title,
+            attributes=product.attributes,
+            status=product.status,
+            category=product.category,
+            suggestion=product.suggestion,
+            confidence=product.confidence,
+            reason=product.review_reason,
+            audit=product.audit,
+            images=images[product.image_set],
+            image_set=product.image_set,
+            prediction_id=product.prediction_id,
+            top_k=[] if prediction is None else prediction.top_k,
+            disagreeing=[] if prediction is None else prediction.disagreeing,
+        )
+        for product, prediction in rows
+    }
+    return [found[product_id] for product_id in product_ids if product_id in found]
+
+
+def counts(session: Session, retailer_id: int) -> dict[str, Any]:
+    """How many products wait for a person, and why; how many audited tags wait for a verdict.
+
+    Reads the part of the index on (retailer, status, id) that waits.
+    """
+    rows = session.execute(
+        sa.select(Product.review_reason, Product.suggestion, sa.func.count())
+        .where(
+            Product.retailer_id == retailer_id,
+            Product.status == sa.literal_column("'needs_review'"),
+        )
+        .group_by(Product.review_reason, Product.suggestion)
+    ).all()
+    model = in_charge(session, retailer_id)
+    by_reason: Counter[str] = Counter()
+    by_suggestion: Counter[str] = Counter()
+    for reason, suggestion, count in rows:
+        by_reason[str(reason)] += count
+        by_suggestion[suggestion or ""] += count
+    return {
+        "waiting": sum(by_reason.values()),
+        "by_reason": dict(by_reason.most_common()),
+        "by_suggestion": dict(by_suggestion.most_common()),
+        "audit": session.execute(
+            sa.select(sa.func.count(Product.id)).where(
+                autopilots.awaited(session, retailer_id, model.id)
+            )
+        ).scalar_one(),
+    }
+
+
+def release(session: Session, reviewer: str, product_ids: Collection[int] | None = None) -> None:
+    """Give back what is reserved for `reviewer`: these products, or all. By index."""
+    query = sa.delete(Reservation).where(Reservation.reviewer == reviewer)
+    if product_ids is not None:
+        query = query.where(Reservation.product_id.in_(product_ids))
+    session.execute(query)
+
+
+def _free(
+    retailer_id: int,
+    reviewer: str,
+    *,
+    awaited: sa.ColumnElement[bool] | None,
+    order: Order,
+    now: dt.datetime,
+    suggestion: str | None,
+    but: Collection[int],
+) -> sa.Select[int]:
+    taken = sa.exists().where(
+        Reservation.product_id == Product.id,
+        Reservation.until > now,
+        Reservation.reviewer != reviewer,
+    )
+    query = sa.select(Product.id).where(~taken, Product.id.not_in(but))
+    if awaited is not None:
+        query = query.where(awaited)
+    else:
+        query = query.where(
+            Product.retailer_id == retailer_id,
+            # Written out: SQLite uses a partial index only where the text itself implies it.
+            Product.status == sa.literal_column("'needs_review'"),
+        )
+    if suggestion is not None:
+        query = query.where(Product.suggestion == suggestion)
+    return query.order_by(*_ORDERS[order])
+
+
+def reserve(
+    session: Session,
+    product_ids: Collection[int],
+    reviewer: str,
+    *,
+    now: dt.datetime,
+    until: dt.datetime,
+) -> set[int]:
+    """Reserve products; those of `product_ids` that nobody else has.
+
+    The database decides row by row, so of two people who want the same product one gets it.
+    """
+    if not product_ids:
+        return set()
+    dialect = session.get_bind().dialect.name
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(Reservation).values(
+        [
+            {"product_id": product_id, "reviewer": reviewer, "until": until}
+            for product_id in sorted(product_ids)
+        ]
+    )
+    taking = statement.on_conflict_do_update(
+        index_elements=[Reservation.product_id],
+        set_={"reviewer": statement.excluded.reviewer, "until": statement.excluded.until},
+        where=sa.or_(Reservation.until <= now, Reservation.reviewer == reviewer),
+    ).returning(Reservation.product_id)
+    return set(session.scalars(taking))

@@ -1,0 +1,208 @@
+"""The requests that the review page makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tagging import desk
+from tagging.accounts import Visitor
+from tagging.database import models, products, reviews
+from tagging.database.desk import Order, Waiting
+from tagging.desk import MOST_CARDS, Wish
+from tagging.domain import Role, Verdict
+from tagging.errors import AtelierError, NotFoundError
+from tagging.review import Answer, Recorded, record_reviews, take_back
+from tagging.web.previews import EDGES, PreviewFailed
+from tagging.web.security import at_least, site_of
+from tagging.web.site import Site
+
+router = APIRouter()
+
+Reviewer = Annotated[Visitor, Depends(at_least(Role.REVIEWER))]
+VIEWERS = [Depends(at_least(Role.VIEWER))]
+REVIEWERS = [Depends(at_least(Role.REVIEWER))]
+
+SKU_CHARS = 500
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Said(_Body):
+    """One answer, about the photos and the prediction that were seen."""
+
+    sku: str = Field(max_length=SKU_CHARS)
+    image_set: str = Field(max_length=64)
+    prediction: int | None = None
+    verdict: Verdict
+    category: str | None = Field(default=None, max_length=200)
+
+
+class Act(_Body):
+    """What was said at once. `action`: a UUID of the page's."""
+
+    action: str = Field(max_length=36)
+    answers: list[Said] = Field(min_length=1, max_length=MOST_CARDS)
+
+
+class Undo(_Body):
+    """Which reviews to take back."""
+
+    action: str = Field(max_length=36)
+    reviews: list[int] = Field(min_length=1, max_length=MOST_CARDS)
+
+
+class Held(_Body):
+    """Products that a person has before them."""
+
+    products: list[int] = Field(max_length=MOST_CARDS)
+
+
+@router.get("/api/{retailer}/cards")
+def cards(
+    request: Request,
+    visitor: Reviewer,
+    retailer: str,
+    count: Annotated[int, Query(ge=1, le=MOST_CARDS)] = 5,
+    order: Order = Order.CHEAPEST,
+    audit: bool = False,
+    suggestion: str | None = None,
+    have: Annotated[list[int] | None, Query(max_length=MOST_CARDS)] = None,
+) -> dict[str, Any]:
+    """The next products for this person, reserved for them."""
+    site = site_of(request)
+    wish = Wish(count=count, order=order, audit=audit, suggestion=suggestion, but=have or ())
+    found = desk.take(site.database, _retailer(site, retailer), visitor.name, wish, now=site.now())
+    return {"cards": [_card(one) for one in found], "reserved_s": desk.RESERVED_S}
+
+
+@router.get("/api/{retailer}/counts", dependencies=VIEWERS)
+def counts(request: Request, retailer: str) -> dict[str, Any]:
+    """How many products wait, and why."""
+    site = site_of(request)
+    return desk.counts(site.database, _retailer(site, retailer))
+
+
+@router.get("/api/{retailer}/categories", dependencies=VIEWERS)
+def categories(request: Request, retailer: str) -> dict[str, Any]:
+    """The retailer's taxonomy: every name with its parent."""
+    site = site_of(request)
+    with site.database.read() as session:
+        taxonomy = reviews.taxonomy(session, models.retailer_id(session, retailer))
+    return {
+        "categories": [
+            {"name": name, "parent": taxonomy.parents.get(name)} for name in taxonomy.leaves
+        ]
+    }
+
+
+@router.post("/api/{retailer}/reviews")
+def review(request: Request, visitor: Reviewer, retailer: str, act: Act) -> dict[str, Any]:
+    """Record an act; safe on the server when this answers, and sent again it changes nothing."""
+    site = site_of(request)
+    retailer_id = _retailer(site, retailer)
+    answers = [
+        Answer(
+            retailer_id=retailer_id,
+            sku=said.sku,
+            image_set=said.image_set,
+            prediction_id=said.prediction,
+            verdict=said.verdict,
+            category=said.category,
+            reviewer=visitor.name,
+        )
+        for said in act.answers
+    ]
+    outcomes = record_reviews(site.database, answers, action=act.action, now=site.now())
+    return {"outcomes": [_outcome(one) for one in outcomes]}
+
+
+@router.post("/api/{retailer}/undo")
+def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict[str, Any]:
+    """Take reviews back: one's own, or for an administrator anybody's."""
+    site = site_of(request)
+    _retailer(site, retailer)
+    outcomes = take_back(
+        site.database,
+        undo.reviews,
+        by=visitor.name,
+        action=undo.action,
+        now=site.now(),
+        of_others=visitor.role.may(Role.ADMIN),
+    )
+    return {"outcomes": [_outcome(one) for one in outcomes]}
+
+
+@router.post("/api/keep")
+def keep(request: Request, visitor: Reviewer, held: Held) -> dict[str, Any]:
+    """Go on holding what is on the screen; answers with what is still this person's."""
+    site = site_of(request)
+    kept = desk.keep(site.database, visitor.name, held.products, now=site.now())
+    return {"products": sorted(kept)}
+
+
+@router.post("/api/leave")
+def leave(request: Request, visitor: Reviewer, held: Held) -> dict[str, Any]:
+    """Give back what was not decided on."""
+    desk.leave(site_of(request).database, visitor.name, held.products)
+    return {}
+
+
+@router.get("/photos/{size}/{sha256}.webp", dependencies=VIEWERS)
+def photo(request: Request, size: str, sha256: str) -> FileResponse:
+    """A photo, made anew. Its name is its content's, so browsers may keep it for ever."""
+    if size not in EDGES or len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        raise HTTPException(404, "there is no such photo")
+    site = site_of(request)
+    with site.database.read() as session:
+        known = products.image_exists(session, sha256)
+    if not known:
+        raise HTTPException(404, "there is no such photo")
+    try:
+        path: Path = site.previews.file(sha256, size)
+    except PreviewFailed as error:
+        raise HTTPException(404, str(error)) from error
+    headers = {"cache-control": "private, max-age=31536000, immutable"}
+    return FileResponse(path, media_type="image/webp", headers=headers)
+
+
+def _retailer(site: Site, name: str) -> int:
+    with site.database.read() as session:
+        return models.retailer_id(session, name)
+
+
+def _card(one: Waiting) -> dict[str, Any]:
+    return {
+        "product": one.product_id,
+        "sku": one.sku,
+        "title": one.title,
+        "attributes": one.attributes,
+        "status": one.status,
+        "category": one.category,
+        "suggestion": one.suggestion,
+        "confidence": one.confidence,
+        "reason": one.reason,
+        "audit": one.audit,
+        "images": one.images,
+        "image_set": one.image_set,
+        "prediction": one.prediction_id,
+        "top_k": one.top_k,
+        "disagreeing": one.disagreeing,
+    }
+
+
+def _outcome(one: Recorded | AtelierError) -> dict[str, Any]:
+    if isinstance(one, Recorded):
+        return {
+            "review": one.review_id,
+            "status": one.status,
+            "category": one.category,
+            "repeated": one.repeated,
+        }
+    return {"error": str(one), "gone": isinstance(one, NotFoundError)}

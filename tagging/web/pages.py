@@ -1,0 +1,122 @@
+"""The pages that people see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.templating import Jinja2Templates
+
+from tagging import accounts
+from tagging.accounts import Visitor
+from tagging.database import models
+from tagging.domain import Role
+from tagging.errors import LoginError
+from tagging.web.security import COOKIE, at_least, require_same_origin, site_of, visitor_of
+
+HERE: Final = Path(__file__).parent
+
+router = APIRouter()
+templates = Jinja2Templates(directory=HERE / "templates")
+
+
+@router.get("/login")
+def login(request: Request) -> HTMLResponse:
+    """The form."""
+    return _page(request, "login.html", None)
+
+
+@router.post("/login")
+def enter(
+    request: Request,
+    name: Annotated[str, Form(max_length=200)] = "",
+    password: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Let in who knows the password."""
+    require_same_origin(request)
+    site = site_of(request)
+    try:
+        token = accounts.enter_by_password(site.database, name, password, now=site.now())
+    except LoginError as error:
+        return _page(request, "login.html", None, status=403, error=str(error), name=name)
+    return _entered(request, token)
+
+
+@router.get("/enter/{token}")
+def offer(request: Request, token: str) -> HTMLResponse:
+    """Where a one-time link leads: a button, so that who only looks at links does not use it up."""
+    return _page(request, "enter.html", None, token=token)
+
+
+@router.post("/enter/{token}")
+def follow(request: Request, token: str) -> Response:
+    """Let in who holds a one-time link."""
+    require_same_origin(request)
+    site = site_of(request)
+    try:
+        opened = accounts.enter_by_link(site.database, token, now=site.now())
+    except LoginError as error:
+        return _page(request, "login.html", None, status=403, error=str(error))
+    return _entered(request, opened)
+
+
+@router.post("/logout")
+def leave(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """End the session."""
+    visitor = visitor_of(request)
+    if csrf != visitor.csrf:
+        raise HTTPException(403, "this form does not come from the page; load it again")
+    site = site_of(request)
+    accounts.leave(site.database, request.cookies[COOKIE])
+    answer = RedirectResponse("/login", status_code=303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+@router.get("/")
+def home(request: Request) -> Response:
+    """The retailers, each with what waits."""
+    visitor = _visitor_or_none(request)
+    if visitor is None:
+        return RedirectResponse("/login", status_code=303)
+    site = site_of(request)
+    with site.database.read() as session:
+        names = [line.name for line in models.retailers(session)]
+    return _page(request, "home.html", visitor, retailers=names)
+
+
+@router.get("/review/{retailer}")
+def review(request: Request, retailer: str) -> Response:
+    """One product at a time."""
+    if _visitor_or_none(request) is None:
+        return RedirectResponse("/login", status_code=303)
+    visitor = at_least(Role.REVIEWER)(request)
+    site = site_of(request)
+    with site.database.read() as session:
+        models.retailer_id(session, retailer)
+    return _page(request, "review.html", visitor, retailer=retailer)
+
+
+def _visitor_or_none(request: Request) -> Visitor | None:
+    try:
+        return visitor_of(request)
+    except HTTPException:
+        return None
+
+
+def _page(
+    request: Request, template: str, visitor: Visitor | None, *, status: int = 200, **values: Any
+) -> HTMLResponse:
+    return templates.TemplateResponse(
+        request, template, {"visitor": visitor, **values}, status_code=status
+    )
+
+
+def _entered(request: Request, token: str) -> Response:
+    answer = RedirectResponse("/", status_code=303)
+    answer.set_cookie(
+        COOKIE, token, httponly=True, samesite="strict", secure=site_of(request).secure, path="/"
+    )
+    return answer

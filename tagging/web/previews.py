@@ -1,0 +1,74 @@
+"""Photos as browsers get them: decoded by the isolated children, made anew, never the bytes that a
+retailer sent.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from PIL import Image
+
+from tagging.images.decoders import Decoded, DecodeRequest
+from tagging.images.model_input import ModelInput
+from tagging.images.protocol import WireSpec
+from tagging.images.store import ImageStore
+
+EDGES: Final = {"thumb": 320, "large": 1280}
+"""Name -> edge in pixels; photos are letterboxed on white, as most product photos are shot."""
+
+QUALITY: Final = 85
+
+
+class Decoders(Protocol):
+    """Bytes to pixels, outside of this process."""
+
+    def decode(self, items: Sequence[DecodeRequest], spec: ModelInput) -> list[Decoded]:
+        """One answer per item, in order."""
+
+
+class PreviewFailed(Exception):
+    """No picture can be made of a stored image; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previews:
+    """Makes previews and keeps them in a folder that may be emptied at any time."""
+
+    store: ImageStore
+    decoders: Decoders
+    folder: Path
+
+    def file(self, sha256: str, size: str) -> Path:
+        """A WebP of a stored image, made at first use.
+
+        Args:
+            sha256: of a stored image, 64 hex digits.
+            size: a name in `EDGES`.
+
+        Raises:
+            PreviewFailed: the image is gone, damaged, or refused by a bound.
+        """
+        path = self.folder / size / sha256[:2] / f"{sha256}.webp"
+        if not path.exists():
+            self._make(sha256, EDGES[size], path)
+        return path
+
+    def _make(self, sha256: str, edge: int, path: Path) -> None:
+        spec = WireSpec(kind="photo", height=edge, width=edge, channels=3)
+        (decoded,) = self.decoders.decode(
+            [DecodeRequest(sha256=sha256, path=self.store.path(sha256))], spec
+        )
+        if decoded.pixels is None:
+            raise PreviewFailed(decoded.detail or "it cannot be read")
+        stream = io.BytesIO()
+        Image.fromarray(decoded.pixels).save(stream, "WEBP", quality=QUALITY)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed, so that nobody reads half of it; not flushed, for it can be made again.
+        partial = path.with_name(f"{uuid.uuid4().hex}.partial")
+        partial.write_bytes(stream.getvalue())
+        partial.replace(path)

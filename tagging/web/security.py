@@ -1,0 +1,112 @@
+"""Who may ask for what: sessions, roles, and the headers that keep a browser from being misled."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tagging import accounts
+from tagging.accounts import Visitor
+from tagging.domain import Role
+from tagging.web.site import Site
+
+COOKIE: Final = "atelier_session"
+CSRF_HEADER: Final = "x-csrf-token"
+BODY_BYTES: Final = 1 << 20
+
+_HEADERS: Final = {
+    # Nothing inline and nothing from elsewhere: what a retailer writes cannot run.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    # Not no-referrer: browsers would then hide the origin of our own forms from us.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guarded:
+    """ASGI middleware: security headers on every answer, and bodies of bounded size."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left = BODY_BYTES
+
+        async def bounded() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, f"a request has at most {BODY_BYTES:,} bytes")
+            return message
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, bounded, guarded)
+
+
+def site_of(request: Request) -> Site:
+    """What the application was made with."""
+    site: Site = request.app.state.site
+    return site
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who asks. Raises HTTPException (401) for nobody."""
+    site = site_of(request)
+    token = request.cookies.get(COOKIE)
+    found = None if token is None else accounts.visitor(site.database, token, now=site.now())
+    if found is None:
+        raise HTTPException(401, "log in first")
+    return found
+
+
+def at_least(role: Role) -> Callable[[Request], Visitor]:
+    """A dependency: the visitor, who has at least this role.
+
+    A request that changes something must name the session's CSRF token in its header, which no
+    page of another origin can read.
+    """
+
+    def check(request: Request) -> Visitor:
+        visitor = visitor_of(request)
+        if not visitor.role.may(role):
+            raise HTTPException(
+                403, f"this needs the role {role}; {visitor.name} is a {visitor.role}"
+            )
+        if request.method not in ("GET", "HEAD"):
+            named = request.headers.get(CSRF_HEADER, "")
+            if not hmac.compare_digest(named.encode(), visitor.csrf.encode()):
+                raise HTTPException(403, "this request does not come from the page; load it again")
+        return visitor
+
+    return check
+
+
+def require_same_origin(request: Request) -> None:
+    """For the one form that nobody is logged in at. Raises HTTPException (403)."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, "this form belongs to another site")

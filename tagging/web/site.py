@@ -1,0 +1,21 @@
+"""What the pages need, built elsewhere and passed in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tagging.database.session import Database
+from tagging.web.previews import Previews
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """`secure`: whether browsers reach it over TLS, so that cookies are for TLS only."""
+
+    database: Database
+    previews: Previews
+    now: Callable[[], dt.datetime]
+    preprocessing_version: str
+    secure: bool = False

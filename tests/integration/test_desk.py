@@ -1,0 +1,239 @@
+"""What is put before whom, over real databases: orders, reservations, and two who want the same."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ClauseElement, Executable
+
+from tagging import desk
+from tagging.database import desk as queries
+from tagging.database import schema
+from tagging.database.desk import Order, Waiting
+from tagging.database.session import Database
+from tagging.database.tables import Reservation
+from tagging.desk import Wish
+from tagging.domain import ReviewReason, Status, Verdict
+from tagging.errors import AtelierError, ReviewError
+from tagging.review import Answer, record_review
+from tests.people import SURE, audit_all, say, tagged
+from tests.stand_in import Services, make_services
+
+UNSURE = {"p.png": 64, "q.png": 60, "r.png": 56, "s.png": 192}
+"""Pictures that the stand-in model is unsure of; the nearer to 64 or 192, the less sure."""
+
+
+def take(services: Services, who: str = "Ann", count: int = 96, **wish: Any) -> list[Waiting]:
+    return desk.take(
+        services.database,
+        services.retailer_id,
+        who,
+        Wish(count=count, **wish),
+        now=services.clock.now(),
+    )
+
+
+def skus(found: list[Waiting]) -> list[str]:
+    return [one.sku for one in found]
+
+
+def test_a_card_has_all_that_is_needed_to_decide(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 60})
+    (card,) = take(services)
+    assert (card.sku, card.suggestion, card.reason) == (
+        "p",
+        "Dark",
+        ReviewReason.LOW_CONFIDENCE,
+    )
+    assert [one["category"] for one in card.top_k] == ["Dark", "Middle", "Light"]
+    assert card.confidence == card.top_k[0]["confidence"]
+    assert len(card.images) == 1
+    record_review(
+        services.database,
+        Answer(
+            retailer_id=services.retailer_id,
+            sku=card.sku,
+            image_set=card.image_set,
+            prediction_id=card.prediction_id,
+            verdict=Verdict.CONFIRMED,
+            reviewer="Ann",
+        ),
+        now=services.clock.now(),
+    )
+    assert take(services) == []
+    with services.database.read() as session:
+        assert session.scalars(sa.select(Reservation)).all() == []
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (Order.CHEAPEST, "rqsp"),
+        (Order.UNCERTAIN, "psqr"),
+        (Order.VALUABLE, "psqr"),
+        (Order.OLDEST, "pqrs"),
+    ],
+)
+def test_the_orders(services: Services, tmp_path: Path, order: Order, expected: str) -> None:
+    shades = UNSURE | {"s.png": 193}
+    tagged(services, tmp_path / "in", shades)
+    found = take(services, order=order)
+    assert skus(found) == list(expected)
+    # Taken one by one, the order is the same.
+    desk.leave(services.database, "Ann")
+    one_by_one: list[Waiting] = []
+    for _ in expected:
+        one_by_one += take(
+            services, count=1, order=order, but=[one.product_id for one in one_by_one]
+        )
+    assert one_by_one == found
+
+
+def test_only_one_category_as_the_grid_shows_them(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    assert {one.suggestion for one in take(services)} == {"Dark", "Light"}
+    found = take(services, suggestion="Dark")
+    assert found
+    assert {one.suggestion for one in found} == {"Dark"}
+
+
+def test_what_one_person_has_nobody_else_is_shown(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    mine = take(services, "Ann", count=2)
+    theirs = take(services, "Bob")
+    assert sorted(skus(mine) + skus(theirs)) == list("pqrs")
+    assert take(services, "Eve") == []
+    # Who loads the page again has the same before them; who says what they have gets others.
+    assert take(services, "Ann") == mine
+    assert take(services, "Ann", but=[one.product_id for one in mine]) == []
+    desk.leave(services.database, "Bob", [theirs[0].product_id])
+    assert take(services, "Eve") == theirs[:1]
+
+
+def test_a_reservation_runs_out_unless_it_is_kept(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = [one.product_id for one in take(services, "Ann", count=2)]
+    services.clock.seconds += 100
+    assert desk.keep(services.database, "Ann", ann[:1], now=services.clock.now()) == {ann[0]}
+    services.clock.seconds += desk.RESERVED_S - 50
+    bob = [one.product_id for one in take(services, "Bob")]
+    assert ann[0] not in bob
+    assert ann[1] in bob
+    # What somebody else has by now is not kept.
+    assert desk.keep(services.database, "Ann", ann, now=services.clock.now()) == {ann[0]}
+
+
+def test_a_late_verdict_counts_if_nobody_else_gave_one(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64, "q.png": 60})
+    take(services, "Ann")
+    services.clock.seconds += desk.RESERVED_S + 1
+    take(services, "Bob")
+    assert say(services, "p", Verdict.CONFIRMED, reviewer="Ann").status is Status.REVIEWED
+    say(services, "q", Verdict.CONFIRMED, reviewer="Bob")
+    with pytest.raises(ReviewError, match="Bob decided on 'q'"):
+        say(services, "q", Verdict.CORRECTED, "Light", reviewer="Ann")
+
+
+def test_the_audit_sample_comes_in_the_order_of_delivery(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(audit_all(services), tmp_path / "in", SURE | {"w.png": 64})
+    found = take(services, audit=True, order=Order.CHEAPEST)
+    assert skus(found) == list("abcd")
+    assert {one.status for one in found} == {Status.TAGGED}
+    assert [one.category for one in found] == [one.suggestion for one in found]
+    assert skus(take(services)) == ["w"]
+
+
+def test_many_people_at_once_never_have_the_same(services: Services, tmp_path: Path) -> None:
+    """And every product is decided on once, whoever was quicker."""
+    n = 60
+    tagged(services, tmp_path / "in", {f"p{i:02}.png": 40 + i % 40 for i in range(n)})
+
+    def work(who: str) -> list[str]:
+        dice, done = random.Random(who), []
+        while cards := take(services, who, count=dice.randint(1, 4), order=dice.choice([*Order])):
+            for card in cards:
+                answer = Answer(
+                    retailer_id=services.retailer_id,
+                    sku=card.sku,
+                    image_set=card.image_set,
+                    prediction_id=card.prediction_id,
+                    verdict=Verdict.CONFIRMED,
+                    reviewer=who,
+                )
+                try:
+                    record_review(services.database, answer, now=services.clock.now())
+                except AtelierError as error:
+                    done.append(f"{card.sku}: {error}")
+                else:
+                    done.append(card.sku)
+        return done
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(work, [f"person {i}" for i in range(8)]))
+    waiting = {one.sku for one in take(services, "last")}
+    assert waiting == set()
+    decided = sorted(sku for one in done for sku in one)
+    assert len(decided) == len(set(decided))
+    assert all(":" not in sku for sku in decided)
+
+
+def test_wishes_that_make_no_sense(services: Services) -> None:
+    for count in (0, desk.MOST_CARDS + 1):
+        with pytest.raises(ValueError, match="between 1 and 96"):
+            take(services, count=count)
+    with pytest.raises(ReviewError, match="names no person"):
+        take(services, "\n")
+
+
+def test_what_waits_is_counted(services: Services, tmp_path: Path) -> None:
+    tagged(audit_all(services), tmp_path / "in", SURE | UNSURE)
+    found = desk.counts(services.database, services.retailer_id)
+    assert (found["waiting"], found["audit"]) == (4, 4)
+    assert found["by_reason"] == {"low_confidence": 4}
+    assert sum(found["by_suggestion"].values()) == 4
+
+
+class Explained(Executable, ClauseElement):
+    """A statement that tells how another would be done."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: sa.Select[int]) -> None:
+        self.statement = statement
+
+
+@compiles(Explained)
+def _explain(element: Explained, compiler: Any, **options: Any) -> str:
+    return f"EXPLAIN QUERY PLAN {compiler.process(element.statement, **options)}"
+
+
+@pytest.mark.parametrize(
+    ("order", "suggestion"), [*((order, None) for order in Order), (Order.CHEAPEST, "Dark")]
+)
+def test_no_order_is_sorted_for(tmp_path: Path, order: Order, suggestion: str | None) -> None:
+    """Each is read off an index, so that a million products wait as quickly as ten."""
+    database = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
+    schema.upgrade(database)
+    services = make_services(database, tmp_path)
+    query = queries._free(
+        services.retailer_id,
+        "Ann",
+        awaited=None,
+        order=order,
+        now=services.clock.now(),
+        suggestion=suggestion,
+        but=(),
+    )
+    with services.database.read() as session:
+        plan = [str(row) for row in session.execute(Explained(query.limit(5)))]
+    assert any("ix_products_" in line for line in plan)
+    assert not any("TEMP B-TREE" in line for line in plan), plan
+    database.close()

@@ -1,0 +1,266 @@
+"""The pages' requests, over real databases, without a browser."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from tagging import accounts
+from tagging.domain import Role, Status
+from tagging.images.model_input import PREPROCESSING_VERSION
+from tagging.web.app import create_app
+from tagging.web.previews import Previews
+from tagging.web.site import Site
+from tests.people import SURE, audit_all, product, tagged
+from tests.stand_in import Services
+
+PASSWORD = "correct horse battery"
+UNSURE = {"p.png": 64, "q.png": 60}
+
+Client = Callable[..., TestClient]
+
+
+@pytest.fixture
+def client(services: Services, tmp_path: Path) -> Client:
+    """Makes a browser that is logged in as somebody of this role, or as nobody."""
+    site = Site(
+        database=services.database,
+        previews=Previews(
+            store=services.store, decoders=services.decoders, folder=tmp_path / "previews"
+        ),
+        now=services.clock.now,
+        preprocessing_version=PREPROCESSING_VERSION,
+    )
+    app = create_app(site)
+
+    def browser(name: str | None = "Ann", role: Role = Role.REVIEWER) -> TestClient:
+        found = TestClient(app, base_url="http://127.0.0.1", follow_redirects=False)
+        if name is not None:
+            accounts.add(services.database, name, role, PASSWORD, now=services.clock.now())
+            entered = found.post("/login", data={"name": name, "password": PASSWORD})
+            assert entered.status_code == 303, entered.text
+            visitor = accounts.visitor(
+                services.database, found.cookies["atelier_session"], now=services.clock.now()
+            )
+            assert visitor is not None
+            found.headers["x-csrf-token"] = visitor.csrf
+        return found
+
+    return browser
+
+
+def said(card: dict[str, Any], verdict: str = "confirmed", **more: Any) -> dict[str, Any]:
+    about = {name: card[name] for name in ("sku", "image_set", "prediction")}
+    return {**about, "verdict": verdict, **more}
+
+
+def act(*answers: dict[str, Any]) -> dict[str, Any]:
+    return {"action": str(uuid.uuid4()), "answers": list(answers)}
+
+
+def test_a_product_is_taken_decided_and_taken_back(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = client()
+    (card, other) = ann.get("/api/default/cards").json()["cards"]
+    assert (card["sku"], card["suggestion"], card["reason"]) == ("q", "Dark", "low_confidence")
+    sent = act(said(card, "corrected", category="Middle"))
+    first = ann.post("/api/default/reviews", json=sent)
+    assert first.status_code == 200, first.text
+    (outcome,) = first.json()["outcomes"]
+    assert (outcome["status"], outcome["category"]) == ("reviewed", "Middle")
+    (again,) = ann.post("/api/default/reviews", json=sent).json()["outcomes"]
+    assert (again["review"], again["repeated"]) == (outcome["review"], True)
+    assert [one["sku"] for one in ann.get("/api/default/cards").json()["cards"]] == [other["sku"]]
+    undone = ann.post(
+        "/api/default/undo", json={"action": str(uuid.uuid4()), "reviews": [outcome["review"]]}
+    )
+    assert undone.json()["outcomes"][0]["status"] == "needs_review"
+    assert product(services, "q").status is Status.NEEDS_REVIEW
+
+
+def test_two_people_are_shown_different_products(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann, bob = client("Ann"), client("Bob")
+    (mine,) = ann.get("/api/default/cards?count=1").json()["cards"]
+    (theirs,) = bob.get("/api/default/cards").json()["cards"]
+    assert mine["sku"] != theirs["sku"]
+    held = {"products": [mine["product"], theirs["product"]]}
+    assert ann.post("/api/keep", json=held).json() == {"products": [mine["product"]]}
+    assert ann.post("/api/leave", json=held).status_code == 200
+    assert len(bob.get("/api/default/cards").json()["cards"]) == 2
+    # A late verdict is a conflict only where somebody else gave one.
+    assert (
+        "error" not in ann.post("/api/default/reviews", json=act(said(mine))).json()["outcomes"][0]
+    )
+    (conflict,) = bob.post("/api/default/reviews", json=act(said(mine, "unsure"))).json()[
+        "outcomes"
+    ]
+    assert "Ann decided on" in conflict["error"]
+
+
+def test_a_photo_that_changed_is_told(services: Services, client: Client, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = client()
+    (card, _) = ann.get("/api/default/cards").json()["cards"]
+    tagged(services, tmp_path / "in", {"q.png": 62})
+    (refused,) = ann.post("/api/default/reviews", json=act(said(card))).json()["outcomes"]
+    assert "photos of 'q' changed" in refused["error"]
+    fresh = {one["sku"]: one for one in ann.get("/api/default/cards").json()["cards"]}["q"]
+    assert fresh["image_set"] != card["image_set"]
+
+
+def test_counts_categories_and_audit(services: Services, client: Client, tmp_path: Path) -> None:
+    tagged(audit_all(services), tmp_path / "in", SURE | UNSURE)
+    ann = client(role=Role.REVIEWER)
+    found = ann.get("/api/default/counts").json()
+    assert (found["waiting"], found["audit"]) == (2, 4)
+    names = [one["name"] for one in ann.get("/api/default/categories").json()["categories"]]
+    assert {"Dark", "Light", "Middle", "Shades"} >= set(names)
+    cards = ann.get("/api/default/cards?audit=true").json()["cards"]
+    assert [one["sku"] for one in cards] == list("abcd")
+    assert all(one["audit"] and one["status"] == "tagged" for one in cards)
+
+
+def test_photos_are_made_anew_and_only_for_who_is_in(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    ann = client()
+    (card,) = ann.get("/api/default/cards").json()["cards"]
+    path = f"/photos/thumb/{card['images'][0]}.webp"
+    got = ann.get(path)
+    assert (got.status_code, got.headers["content-type"]) == (200, "image/webp")
+    assert "immutable" in got.headers["cache-control"]
+    image = Image.open(io.BytesIO(got.content))
+    assert (image.format, image.size) == ("WEBP", (320, 320))
+    assert got.content != services.store.path(card["images"][0]).read_bytes()
+    assert client(None).get(path).status_code == 401
+    for wrong in (
+        f"/photos/huge/{card['images'][0]}.webp",
+        f"/photos/thumb/{'0' * 64}.webp",
+        "/photos/thumb/..%2f..%2fatelier.db.webp",
+        f"/photos/thumb/{'g' * 64}.webp",
+    ):
+        assert ann.get(wrong).status_code == 404, wrong
+    # Where no picture can be made of it, it is told in a sentence.
+    services.store.path(card["images"][0]).write_bytes(b"no picture")
+    large = ann.get(path.replace("thumb", "large"))
+    assert (large.status_code, "detail" in large.json()) == (404, True)
+
+
+class TestTheDoor:
+    def test_nobody_sees_anything(self, client: Client) -> None:
+        nobody = client(None)
+        for path in ("/api/default/cards", "/api/default/counts", "/api/default/categories"):
+            assert nobody.get(path).status_code == 401
+        assert nobody.post("/api/default/reviews", json=act()).status_code in (401, 422)
+        for path in ("/", "/review/default"):
+            sent_away = nobody.get(path)
+            assert (sent_away.status_code, sent_away.headers["location"]) == (303, "/login")
+
+    def test_a_cookie_that_no_script_reads_and_no_other_site_sends(self, client: Client) -> None:
+        ann = client()
+        entered = ann.post("/login", data={"name": "Ann", "password": PASSWORD})
+        cookie = entered.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+
+    def test_a_wrong_password_is_told_and_the_name_stays(self, client: Client) -> None:
+        client("Ann")
+        refused = client(None).post("/login", data={"name": "Ann", "password": "<b>"})
+        assert refused.status_code == 403
+        assert "name or password is wrong" in refused.text
+        assert 'value="Ann"' in refused.text
+
+    def test_a_form_of_another_site_is_refused(self, client: Client) -> None:
+        nobody = client(None)
+        headers = {"origin": "https://elsewhere.example"}
+        data = {"name": "Ann", "password": PASSWORD}
+        assert nobody.post("/login", data=data, headers=headers).status_code == 403
+
+    def test_who_cannot_name_the_token_changes_nothing(
+        self, services: Services, client: Client, tmp_path: Path
+    ) -> None:
+        tagged(services, tmp_path / "in", UNSURE)
+        ann = client()
+        (card, _) = ann.get("/api/default/cards").json()["cards"]
+        for token in ("", "wrong"):
+            ann.headers["x-csrf-token"] = token
+            refused = ann.post("/api/default/reviews", json=act(said(card)))
+            assert refused.status_code == 403
+        assert product(services, card["sku"]).status is Status.NEEDS_REVIEW
+
+    def test_a_viewer_looks_and_decides_nothing(self, client: Client) -> None:
+        viewer = client("Eve", Role.VIEWER)
+        assert viewer.get("/api/default/counts").status_code == 200
+        refused = viewer.get("/api/default/cards")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            403,
+            "this needs the role reviewer; Eve is a viewer",
+        )
+        assert viewer.get("/review/default").status_code == 403
+
+    def test_a_link_lets_in_once(self, services: Services, client: Client) -> None:
+        client("Ann")
+        token = accounts.make_link(services.database, "Ann", now=services.clock.now())
+        browser = client(None)
+        assert browser.get(f"/enter/{token}").status_code == 200
+        assert browser.post(f"/enter/{token}").status_code == 303
+        assert browser.get("/").status_code == 200
+        assert client(None).post(f"/enter/{token}").status_code == 403
+
+    def test_who_leaves_is_out(self, client: Client) -> None:
+        ann = client()
+        csrf = ann.headers["x-csrf-token"]
+        assert ann.post("/logout", data={"csrf": "wrong"}).status_code == 403
+        assert ann.post("/logout", data={"csrf": csrf}).status_code == 303
+        assert ann.get("/api/default/counts").status_code == 401
+
+    def test_every_answer_keeps_the_browser_from_being_misled(self, client: Client) -> None:
+        ann = client()
+        for path in ("/", "/login", "/review/default", "/static/review.js", "/nowhere"):
+            headers = ann.get(path).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "unsafe" not in headers["content-security-policy"]
+            assert "default-src 'none'" in headers["content-security-policy"]
+        assert ann.get("/").headers["cache-control"] == "no-store"
+
+    def test_no_page_has_anything_inline(self, client: Client) -> None:
+        ann = client()
+        for path in ("/", "/login", "/review/default", "/enter/x"):
+            text = ann.get(path).text
+            assert "<script>" not in text
+            assert "style=" not in text
+            assert " onclick" not in text
+
+    def test_what_is_too_much_is_refused(self, client: Client) -> None:
+        ann = client()
+        answered = ann.post("/api/default/reviews", content=b"x" * (1 << 21))
+        assert answered.status_code in (400, 413)
+
+
+def test_what_makes_no_sense_is_told(services: Services, client: Client, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = client()
+    assert ann.get("/api/nobody/cards").status_code == 404
+    assert ann.get("/review/nobody").status_code == 404
+    assert ann.get("/api/default/cards?count=97").status_code == 422
+    (card, _) = ann.get("/api/default/cards").json()["cards"]
+    (refused,) = ann.post(
+        "/api/default/reviews", json=act(said(card, "corrected", category="Blue"))
+    ).json()["outcomes"]
+    assert "no category of this retailer" in refused["error"]
+    odd = act(said(card)) | {"action": "no"}
+    assert ann.post("/api/default/reviews", json=odd).status_code == 400
+    assert ann.post("/api/default/reviews", json=act(said(card, "maybe"))).status_code == 422
