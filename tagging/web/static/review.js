@@ -7,6 +7,7 @@ const csrf = document.querySelector('meta[name="csrf"]').content;
 const KEPT = `atelier-unsent-${root.dataset.reviewer}-${root.dataset.retailer}`;
 const AHEAD = 6;
 const UNDOABLE = 50;
+const MOST_KNOWN = 90;
 const RETRY_MS = [500, 1000, 2000, 5000, 10000];
 
 const $ = (id) => document.getElementById(id);
@@ -16,6 +17,7 @@ const unsent = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
 const reviews = new Map(); // act -> the review's key, once the server has it
 let categories = [];
 let fetching = null;
+let unreachable = false;
 let sending = false;
 let failures = 0;
 
@@ -48,21 +50,25 @@ function refill() {
   const wish = new URLSearchParams({ count: AHEAD });
   if (chosen === "audit") wish.set("audit", "true");
   else wish.set("order", chosen);
-  for (const card of deck) wish.append("have", card.product);
-  // What was said and not sent yet still waits as far as the server knows.
-  for (const one of unsent) if (one.product) wish.append("have", one.product);
+  // What was just said may not have reached the server, and what this person was unsure of waits on.
+  const known = new Set([...deck, ...done.map(({ card }) => card), ...unsent].map((one) => one.product));
+  for (const product of [...known].slice(-MOST_KNOWN)) wish.append("have", product);
   fetching = ask(`/api/${retailer}/cards?${wish}`)
     .then(({ cards }) => {
-      const known = new Set([...deck, ...done].map((card) => (card.card ?? card).product));
       for (const card of cards) {
-        if (deck.some((one) => one.product === card.product)) continue;
-        if (known.has(card.product) && unsent.some((one) => one.product === card.product)) continue;
+        // Something may have been said or undone while this answer was on its way.
+        const here = [...deck, ...done.map((one) => one.card)];
+        if (here.some((one) => one.product === card.product)) continue;
         deck.push(card);
         for (const sha256 of card.images.slice(0, 1)) new Image().src = photo(sha256, "large");
       }
-      say("");
+      if (unreachable) say("");
+      unreachable = false;
     })
-    .catch((error) => say(error.message))
+    .catch((error) => {
+      unreachable = true;
+      say(error.message);
+    })
     .finally(() => {
       fetching = null;
       show();
@@ -155,6 +161,7 @@ function reason(card) {
 function decide(verdict, category = null) {
   const card = deck.shift();
   if (!card) return;
+  say("");
   const action = crypto.randomUUID();
   done.push({ card, action });
   if (done.length > UNDOABLE) done.shift();
@@ -227,14 +234,14 @@ async function send() {
       if (one.kind === "reviews" || one.body.reviews.length) {
         const { outcomes } = await post(`/api/${retailer}/${one.kind}`, one.body);
         const [outcome] = outcomes;
-        if (outcome.error) say(outcome.error);
+        if (outcome.error) refuse(one, outcome.error);
         else if (one.kind === "reviews") reviews.set(one.body.action, outcome.review);
       }
       failures = 0;
       unsent.shift();
     } catch (error) {
       if (error.refused) {
-        say(`${one.sku}: ${error.message}`);
+        refuse(one, `${one.sku}: ${error.message}`);
         unsent.shift();
       } else {
         failures += 1;
@@ -248,6 +255,13 @@ async function send() {
   }
   sending = false;
   count();
+}
+
+// What was said does not stand: it is told why, and the product comes again as it is now.
+function refuse(one, why) {
+  const at = done.findIndex(({ action }) => action === one.body.action);
+  if (at >= 0) done.splice(at, 1);
+  say(why);
 }
 
 async function count() {
