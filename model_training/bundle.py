@@ -25,6 +25,7 @@ from model_training.datasets.labelled import LabelledImages
 from model_training.networks import build, compiles_for_itself, dtype_policy, side_by_side
 from model_training.splits import Split
 from model_training.stored_split import SPLIT_NAME, write_split
+from model_training.thresholds import allows
 from tagging.errors import BundleError
 from tagging.model_card import (
     CARD_NAME,
@@ -206,7 +207,7 @@ def kept_on(
     return {
         name: spec
         for name, spec in points.items()
-        if (targets.get(name, {}).get("error") or 0.0) <= 1 - spec.target_precision + 1e-12
+        if allows(spec.target_precision, targets.get(name, {}).get("error"))
     }
 
 

@@ -122,6 +122,11 @@ def error_upper_bound(errors: int, n: int, level: float = CONFIDENCE_LEVEL) -> f
     return float(beta.ppf(level, errors + 1, n - errors))
 
 
+def allows(target: float, error: float | None) -> bool:
+    """Whether an accepted error, 0 to 1, is within a target precision; None, of nothing, is."""
+    return (error or 0.0) <= 1 - target + 1e-12
+
+
 def error_interval(errors: int, n: int, level: float = CONFIDENCE_LEVEL) -> tuple[float, float]:
     """Two-sided Clopper-Pearson interval of an error rate; (0, 1) where nothing was seen."""
     tail = (1 - level) / 2

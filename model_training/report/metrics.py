@@ -21,7 +21,8 @@ from model_training.report import mistakes
 from model_training.report.agreement import Compared, agreement_json
 from model_training.report.findings import Findings, Part
 from model_training.report.mistakes import share
-from model_training.thresholds import error_interval
+from model_training.thresholds import allows, error_interval
+from tagging.model_card import ModelCard
 
 CURVE_POINTS: Final = 200
 
@@ -130,6 +131,15 @@ def _per_1000(findings: Findings) -> Json:
     }
 
 
+def _refuted(card: ModelCard, target: str) -> float | None:
+    """The accepted error on test, where it is more than the target allows: the card's thresholds
+    for it were withdrawn then.
+    """
+    on_test = card.metrics.get("test", {}).get("targets", {}).get(target, {})
+    error: float | None = on_test.get("error")
+    return None if allows(float(target), error) else error
+
+
 def _targets(findings: Findings) -> Json:
     names, part = findings.card.category_names, findings.holdout
     answered = np.bincount(part.judged.answer, minlength=len(names))
@@ -139,6 +149,7 @@ def _targets(findings: Findings) -> Json:
         spec = point.spec
         table[text] = {
             "stored_in_card": point.stored,
+            "refuted_by_test": None if point.stored else _refuted(findings.card, text),
             "accepted": spec.holdout_accepted,
             "errors": spec.holdout_errors,
             "coverage": share(spec.holdout_accepted, spec.holdout_n),

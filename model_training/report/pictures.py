@@ -40,7 +40,7 @@ def _figures(findings: Findings, numbers: Json) -> dict[str, Figure]:
         ),
         "precision-recall.png": plots.precision_recall(numbers["categories"]),
         "reliability.png": _reliability(findings),
-        "risk-coverage.png": _risk_coverage(findings),
+        "risk-coverage.png": _risk_coverage(findings, numbers["targets"]),
     }
     for number, figure in enumerate(sheets.samples(data, train), start=1):
         figures[f"samples-{number}.png"] = figure
@@ -67,7 +67,7 @@ def _reliability(findings: Findings) -> Figure:
     )
 
 
-def _risk_coverage(findings: Findings) -> Figure:
+def _risk_coverage(findings: Findings, targets: Json) -> Figure:
     part = findings.holdout
     points = {
         text: (
@@ -75,6 +75,7 @@ def _risk_coverage(findings: Findings) -> Figure:
             float((~part.judged.right[point.taken]).mean()) if point.taken.any() else 0.0,
         )
         for text, point in findings.operating_points.items()
+        if targets[text]["refuted_by_test"] is None
     }
     return confidence_plots.risk_by_coverage(
         risk_coverage(part.judged.confidence, part.judged.right),

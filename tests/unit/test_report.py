@@ -365,6 +365,27 @@ def test_small_categories_that_were_merged_are_named(
     assert "Caps, 12 photos: part of Headwear (other)" in render(changed, numbers, pictures)
 
 
+@pytest.mark.parametrize(("error", "withdrawn"), [(0.2001, True), (0.2, False), (None, False)])
+def test_thresholds_that_the_test_refuted_are_said_to_be_withdrawn(
+    findings: Findings, error: float | None, withdrawn: bool
+) -> None:
+    card = findings.card
+    test = card.metrics["holdout"] | {"targets": {"0.8": {"error": error}}}
+    points = {text: spec for text, spec in card.operating_points.items() if text != "0.8"}
+    card = card.model_copy(
+        update={"operating_points": points, "metrics": card.metrics | {"test": test}}
+    )
+    stored = dataclasses.replace(findings.operating_points["0.8"], stored=False)
+    changed = dataclasses.replace(
+        findings, card=card, operating_points=findings.operating_points | {"0.8": stored}
+    )
+    numbers = measure(changed, ensure_agreement(changed))
+    page = render(changed, numbers, draw(changed, numbers))
+    assert ("The thresholds for 0.8 were withdrawn" in page) is withdrawn
+    assert ("The thresholds for 0.8, 0.95" in page) is not withdrawn
+    assert numbers["targets"]["0.9"]["refuted_by_test"] is None
+
+
 class TestTheCostOfTraining:
     EPOCHS: ClassVar = [
         {"epoch": n, "loss": 1 / n, "select_nll": 1 / n, "select_accuracy": 0.8, "seconds": 90.0}
