@@ -56,7 +56,7 @@ def change_rules(
 
     Verdicts on what was accepted by other rules are no evidence on what is accepted from now on:
     the autopilot is provisional again (unless it is off, which it stays), and its evidence starts
-    anew. Where only the audit's share or that of second opinions changes, it goes on. Where nothing
+    anew. Where only the audit's share changes, it goes on. Where nothing
     changes, nothing happens.
 
     Args:

@@ -45,7 +45,6 @@ categories:
   Shirt: {target_precision: 0.99}
   Coat: {threshold: 0.97}
 audit_share: 0.1
-second_opinion_share: 0.02
 """
 
 
@@ -109,7 +108,6 @@ class TestReading:
                 "Coat": CategoryRule(threshold=0.97),
             },
             audit_share=0.1,
-            second_opinion_share=0.02,
         )
         assert parse_rules(json.dumps(rules.model_dump(mode="json"), indent=1)) == rules
 
@@ -172,9 +170,9 @@ class TestReading:
         )
         assert told_apart(after, after) == ""
 
-    def test_what_is_accepted_depends_on_neither_share(self) -> None:
+    def test_what_is_accepted_does_not_depend_on_the_audit(self) -> None:
         usual = RetailerRules()
-        assert RetailerRules(audit_share=0.5, second_opinion_share=0.1).accepts_like(usual)
+        assert RetailerRules(audit_share=0.5).accepts_like(usual)
         assert not RetailerRules(always_review=["Dark"]).accepts_like(usual)
 
 
