@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagging import desk
 from tagging.accounts import Visitor
@@ -52,10 +52,17 @@ class Act(_Body):
 
 
 class Undo(_Body):
-    """Which reviews to take back."""
+    """What to take back: all that was said in the act `of`, or single `reviews`."""
 
     action: str = Field(max_length=36)
-    reviews: list[int] = Field(min_length=1, max_length=MOST_CARDS)
+    of: str | None = Field(default=None, max_length=36)
+    reviews: list[int] = Field(default=[], max_length=MOST_CARDS)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.of is None) == (not self.reviews):
+            raise ValueError("name the act to take back in `of`, or single `reviews`")
+        return self
 
 
 class Held(_Body):
@@ -128,9 +135,13 @@ def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict
     """Take reviews back: one's own, or for an administrator anybody's."""
     site = site_of(request)
     _retailer(site, retailer)
+    taken_back = undo.reviews
+    if undo.of is not None:
+        with site.database.read() as session:
+            taken_back = [one.id for one in reviews.of_action(session, undo.of).values()]
     outcomes = take_back(
         site.database,
-        undo.reviews,
+        taken_back,
         by=visitor.name,
         action=undo.action,
         now=site.now(),

@@ -87,6 +87,25 @@ def test_a_product_is_taken_decided_and_taken_back(
     assert product(services, "q").status is Status.NEEDS_REVIEW
 
 
+def test_an_act_is_taken_back_by_its_name(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = client()
+    sent = act(*(said(card) for card in ann.get("/api/default/cards").json()["cards"]))
+    ann.post("/api/default/reviews", json=sent)
+    assert {product(services, sku).status for sku in "pq"} == {Status.REVIEWED}
+    back = {"action": str(uuid.uuid4()), "of": sent["action"]}
+    for _ in range(2):  # the answer to the first may be lost
+        undone = ann.post("/api/default/undo", json=back).json()["outcomes"]
+        assert [one["status"] for one in undone] == ["needs_review"] * 2
+    for both in ({"of": sent["action"], "reviews": [1]}, {}):
+        refused = ann.post("/api/default/undo", json={"action": str(uuid.uuid4()), **both})
+        assert refused.status_code == 422
+    never_heard_of = {"action": str(uuid.uuid4()), "of": str(uuid.uuid4())}
+    assert ann.post("/api/default/undo", json=never_heard_of).json() == {"outcomes": []}
+
+
 def test_two_people_are_shown_different_products(
     services: Services, client: Client, tmp_path: Path
 ) -> None:

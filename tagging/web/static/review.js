@@ -1,46 +1,34 @@
-// One product at a time. What was said is kept in this browser until the server has it: a post that
-// fails is sent again, under the same name, until the server answers.
+// One product at a time, by keys. The next photos are loaded already.
+
+import { Outbox } from "./outbox.js";
+import { ask, photo, post } from "./server.js";
 
 const root = document.querySelector("#review");
 const retailer = encodeURIComponent(root.dataset.retailer);
-const csrf = document.querySelector('meta[name="csrf"]').content;
-const KEPT = `atelier-unsent-${root.dataset.reviewer}-${root.dataset.retailer}`;
 const AHEAD = 6;
 const UNDOABLE = 50;
 const MOST_KNOWN = 90;
-const RETRY_MS = [500, 1000, 2000, 5000, 10000];
 
 const $ = (id) => document.getElementById(id);
 const deck = []; // cards to come, the first is shown
-const done = []; // { card, act }, the newest last
-const unsent = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
-const reviews = new Map(); // act -> the review's key, once the server has it
+const done = []; // { card, action }, the newest last
 let categories = [];
 let fetching = null;
 let unreachable = false;
-let sending = false;
-let failures = 0;
 
-async function ask(path, options = {}) {
-  const answer = await fetch(path, {
-    ...options,
-    headers: { "content-type": "application/json", "x-csrf-token": csrf },
-  });
-  if (answer.status === 401) {
-    location.assign("/login");
-  }
-  const body = await answer.json();
-  if (!answer.ok) {
-    const error = new Error(typeof body.detail === "string" ? body.detail : "this was not understood");
-    error.refused = answer.status < 500 && answer.status !== 401 && answer.status !== 429;
-    throw error;
-  }
-  return body;
-}
-
-function post(path, body) {
-  return ask(path, { method: "POST", body: JSON.stringify(body) });
-}
+const outbox = new Outbox({
+  reviewer: root.dataset.reviewer,
+  retailer: root.dataset.retailer,
+  heard(act, outcomes) {
+    const wrong = outcomes.find(({ error }) => error);
+    if (wrong) refuse(act, wrong.error);
+    count();
+  },
+  refused: refuse,
+  changed(unsent, failing) {
+    $("unsent").textContent = unsent && failing ? `${unsent} not saved yet; trying again` : "";
+  },
+});
 
 // --- what is to come -----------------------------------------------------------------------------
 
@@ -51,7 +39,8 @@ function refill() {
   if (chosen === "audit") wish.set("audit", "true");
   else wish.set("order", chosen);
   // What was just said may not have reached the server, and what this person was unsure of waits on.
-  const known = new Set([...deck, ...done.map(({ card }) => card), ...unsent].map((one) => one.product));
+  const seen = [...deck, ...done.map(({ card }) => card)].map((card) => card.product);
+  const known = new Set([...seen, ...outbox.products]);
   for (const product of [...known].slice(-MOST_KNOWN)) wish.append("have", product);
   fetching = ask(`/api/${retailer}/cards?${wish}`)
     .then(({ cards }) => {
@@ -75,8 +64,6 @@ function refill() {
     });
   return fetching;
 }
-
-const photo = (sha256, size) => `/photos/${size}/${sha256}.webp`;
 
 function show() {
   const card = deck[0];
@@ -162,26 +149,10 @@ function decide(verdict, category = null) {
   const card = deck.shift();
   if (!card) return;
   say("");
-  const action = crypto.randomUUID();
+  const { product, sku, image_set, prediction } = card;
+  const action = outbox.say([product], [{ sku, image_set, prediction, verdict, category }]);
   done.push({ card, action });
   if (done.length > UNDOABLE) done.shift();
-  queue({
-    kind: "reviews",
-    product: card.product,
-    sku: card.sku,
-    body: {
-      action,
-      answers: [
-        {
-          sku: card.sku,
-          image_set: card.image_set,
-          prediction: card.prediction,
-          verdict,
-          category,
-        },
-      ],
-    },
-  });
   show();
   refill();
 }
@@ -195,71 +166,13 @@ function undo() {
   const last = done.pop();
   if (!last) return;
   deck.unshift(last.card);
-  const waiting = unsent.findIndex((one) => one.body.action === last.action && !one.sent);
-  if (waiting >= 0) {
-    // The server has never heard of it.
-    unsent.splice(waiting, 1);
-    keep();
-  } else {
-    queue({
-      kind: "undo",
-      product: last.card.product,
-      sku: last.card.sku,
-      of: last.action,
-      body: { action: crypto.randomUUID(), reviews: [] },
-    });
-  }
+  outbox.undo([last.card.product], last.action);
   show();
 }
 
-function queue(one) {
-  unsent.push(one);
-  keep();
-  send();
-}
-
-function keep() {
-  localStorage.setItem(KEPT, JSON.stringify(unsent));
-  $("unsent").textContent = unsent.length && failures ? `${unsent.length} not saved yet; trying again` : "";
-}
-
-async function send() {
-  if (sending) return;
-  sending = true;
-  while (unsent.length) {
-    const one = unsent[0];
-    one.sent = true; // From now on the server may have it, whatever we hear.
-    if (one.kind === "undo") one.body.reviews = [reviews.get(one.of)].filter(Boolean);
-    try {
-      if (one.kind === "reviews" || one.body.reviews.length) {
-        const { outcomes } = await post(`/api/${retailer}/${one.kind}`, one.body);
-        const [outcome] = outcomes;
-        if (outcome.error) refuse(one, outcome.error);
-        else if (one.kind === "reviews") reviews.set(one.body.action, outcome.review);
-      }
-      failures = 0;
-      unsent.shift();
-    } catch (error) {
-      if (error.refused) {
-        refuse(one, `${one.sku}: ${error.message}`);
-        unsent.shift();
-      } else {
-        failures += 1;
-        keep();
-        await new Promise((wake) => {
-          setTimeout(wake, RETRY_MS[Math.min(failures, RETRY_MS.length) - 1]);
-        });
-      }
-    }
-    keep();
-  }
-  sending = false;
-  count();
-}
-
 // What was said does not stand: it is told why, and the product comes again as it is now.
-function refuse(one, why) {
-  const at = done.findIndex(({ action }) => action === one.body.action);
+function refuse(act, why) {
+  const at = done.findIndex(({ action }) => action === act.body.action);
   if (at >= 0) done.splice(at, 1);
   say(why);
 }
@@ -353,6 +266,6 @@ setInterval(() => {
   if (deck.length) post("/api/keep", { products: deck.map((card) => card.product) }).catch(() => undefined);
 }, 60000);
 
-send();
+outbox.send();
 refill();
 count();
