@@ -22,7 +22,14 @@ import numpy.typing as npt
 
 from model_training.atomic_files import sync_file, sync_folder, write_file_atomically
 from model_training.datasets.labelled import LabelledImages
-from model_training.networks import build, compiles_for_itself, dtype_policy, side_by_side
+from model_training.likeness import compact, sign_projection
+from model_training.networks import (
+    build,
+    compiles_for_itself,
+    dtype_policy,
+    side_by_side,
+    with_head,
+)
 from model_training.splits import Split
 from model_training.stored_split import SPLIT_NAME, write_split
 from model_training.thresholds import allows
@@ -56,11 +63,18 @@ class Networks:
 
 
 class LoadedNetwork:
-    """A bundle's networks, run as one."""
+    """A bundle's networks, run as one.
 
-    def __init__(self, networks: Networks) -> None:
-        self._both = side_by_side(networks.classifier, networks.sentinel)
-        self._both.jit_compile = compiles_for_itself()
+    Args:
+        networks: the two.
+        spec: the classifier's architecture, as the card has it.
+    """
+
+    def __init__(self, networks: Networks, spec: NetworkSpec) -> None:
+        seeing = with_head(networks.classifier, spec.name, spec.parameters)
+        self._all = side_by_side(seeing, networks.sentinel)
+        self._all.jit_compile = compiles_for_itself()
+        self._projection = sign_projection(seeing.output_shape[1][-1])
 
     def answer(
         self, images: npt.NDArray[np.uint8]
@@ -69,8 +83,19 @@ class LoadedNetwork:
 
         Every new batch size is compiled for; callers keep to a few.
         """
-        logits, scores = self._both.predict_on_batch(images)
-        return np.asarray(logits, np.float32), np.asarray(scores, np.float64)[:, 0]
+        logits, scores, _ = self.look(images)
+        return logits, scores
+
+    def look(
+        self, images: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.int8]]:
+        """As `answer`, and the features (batch, 64) by which `likeness.compact` compares images."""
+        logits, seen, scores = self._all.predict_on_batch(images)
+        return (
+            np.asarray(logits, np.float32),
+            np.asarray(scores, np.float64)[:, 0],
+            compact(np.asarray(seen, np.float32), self._projection),
+        )
 
 
 def write_bundle(
@@ -219,7 +244,7 @@ def load_network(bundle: Path) -> tuple[ModelCard, LoadedNetwork]:
             shapes are not those that the card announces.
     """
     card, networks = load_networks(bundle)
-    return card, LoadedNetwork(networks)
+    return card, LoadedNetwork(networks, card.network)
 
 
 def load_networks(bundle: Path) -> tuple[ModelCard, Networks]:

@@ -58,7 +58,7 @@ class Made:
 def finish(folder_name: str, made: Made, material: Material) -> ModelCard:
     """Do everything between training and writing the bundle. No file is written here."""
     labelled, split = material.labelled, material.split
-    network = LoadedNetwork(made.networks)
+    network = LoadedNetwork(made.networks, made.classifier)
     select, holdout = labelled.take(split.select), labelled.take(split.holdout)
     select_logits, select_scores = in_batches(network.answer, select.images)
     holdout_logits, holdout_scores = in_batches(network.answer, holdout.images)

@@ -273,6 +273,51 @@ def with_features(network: keras.Model, name: str, parameters: Mapping[str, Any]
     )
 
 
+def with_head(network: keras.Model, name: str, parameters: Mapping[str, Any]) -> keras.Model:
+    """A network that also gives what it sees just before its logits; it shares the weights.
+
+    Products that look alike to the network lie close by in this. It costs nothing beside the
+    logits. (What `with_features` gives says more of where a thing stands, and is several times as
+    wide.)
+
+    Args:
+        network: what `build(name, parameters)` gave.
+        name: its architecture.
+        parameters: its parameters.
+
+    Returns:
+        uint8 (batch, height, width, channels) -> float32 logits (batch, categories), float32
+        (batch, k): of a committee, all members' side by side; of an adapted network, what it is
+        adapted by.
+
+    Raises:
+        BundleError: the architecture sees nothing that could be compared.
+    """
+    images = keras.Input(shape=network.input_shape[1:], dtype="uint8", name="images")
+    inner = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    if name == "preact-resnet":
+        seen = network.get_layer("head_pool").output
+        return keras.Model(network.input, [network.output, seen], name="with_head")
+    if name == "adapted":
+        told = network.get_layer("told").output  # log-probabilities, features
+        return keras.Model(network.input, [network.output, told[:, network.output_shape[-1] :]])
+    if name == "mirrored":
+        one = with_head(inner[0], parameters["of"], parameters["parameters"])
+        both = zip(one(images), one(keras.ops.flip(images, axis=2)), strict=True)
+        return keras.Model(images, [layers.Average(dtype="float32")(pair) for pair in both])
+    if name == "committee":
+        members = [CommitteeMember.model_validate(member) for member in parameters["members"]]
+        answers = []
+        for number, (member, m) in enumerate(zip(inner, members, strict=True)):
+            one = with_head(member, m.of, m.parameters)
+            one.name = f"member{number}_with_head"
+            answers.append(one(images))
+        logits = _mean_logits([a for a, _ in answers], [m.temperature for m in members])
+        head = layers.Concatenate(dtype="float32")([seen for _, seen in answers])
+        return keras.Model(images, [logits, head])
+    raise BundleError(f"a network {name!r} sees nothing by which products could be compared")
+
+
 def _means_of_thirds(maps: Any) -> list[Any]:
     """(batch, height, width, channels) -> three times (batch, channels), from top to bottom."""
     height = maps.shape[1]
@@ -415,8 +460,10 @@ def build(name: str, parameters: Mapping[str, Any]) -> keras.Model:
 
 
 def side_by_side(classifier: keras.Model, sentinel: keras.Model) -> keras.Model:
-    """Both networks as one, which gives (logits, sentinel's logit) for the same images."""
-    return keras.Model(classifier.input, [classifier.output, sentinel(classifier.input)])
+    """Both networks as one, which gives the classifier's outputs and the sentinel's logit for the
+    same images.
+    """
+    return keras.Model(classifier.input, [*classifier.outputs, sentinel(classifier.input)])
 
 
 @contextmanager

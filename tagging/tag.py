@@ -57,11 +57,13 @@ class Answers:
     """What a model says of n images, in their order.
 
     `logits`: (n, categories) float32, raw. `ood_scores`: (n,) float64, higher is stranger; the
-    model's card says from where on it counts.
+    model's card says from where on it counts. `features`: (n, k) int8, what the model sees; of
+    pictures that look alike to it they point the same way.
     """
 
     logits: Logits
     ood_scores: npt.NDArray[np.float64]
+    features: npt.NDArray[np.int8]
 
 
 class Classifier(Protocol):
@@ -257,7 +259,9 @@ class Tagger:
         answers = classifier.classify(np.stack(pixels))
         work.step()
         found.classify_s += time.perf_counter() - began
-        for sha256, raw, scored in zip(readable, answers.logits, answers.ood_scores, strict=True):
+        for sha256, raw, scored, seen in zip(
+            readable, answers.logits, answers.ood_scores, answers.features, strict=True
+        ):
             row, score = raw, scored
             if not (np.isfinite(row).all() and np.isfinite(score)):
                 # The network overflowed on this picture: nothing it says of it can be trusted.
@@ -266,7 +270,10 @@ class Tagger:
             found.scores[sha256] = float(score)
             found.fresh.append(
                 ImageLogits(
-                    sha256=sha256, logits=row.astype("<f4").tobytes(), ood_score=float(score)
+                    sha256=sha256,
+                    logits=row.astype("<f4").tobytes(),
+                    ood_score=float(score),
+                    features=seen.tobytes(),
                 )
             )
 

@@ -84,7 +84,12 @@ class ShadeClassifier(Classifier):
         means = images.reshape(len(images), -1).mean(axis=1, dtype=np.float64)  # (n,)
         shades = np.array([0.0, 128.0, 255.0])
         distances = np.abs(means[:, np.newaxis] - shades) / 8  # (n, 3)
-        return Answers(logits=(20 - distances).astype(np.float32), ood_scores=-np.ones(len(images)))
+        angles = means / 255 * np.pi / 2
+        return Answers(
+            logits=(20 - distances).astype(np.float32),
+            ood_scores=-np.ones(len(images)),
+            features=(127 * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.int8),
+        )
 
 
 class ShadeShelf(Classifiers):

@@ -73,12 +73,15 @@ class KerasClassifier:
             if taken < size:
                 padding = np.zeros((size - taken, *part.shape[1:]), np.uint8)
                 part = np.concatenate([part, padding])
-            logits, scores = self._network.answer(part)
-            parts.append(Answers(logits=logits[:taken], ood_scores=scores[:taken]))
+            logits, scores, features = self._network.look(part)
+            parts.append(
+                Answers(logits=logits[:taken], ood_scores=scores[:taken], features=features[:taken])
+            )
             start += taken
         return Answers(
             logits=np.concatenate([one.logits for one in parts]),
             ood_scores=np.concatenate([one.ood_scores for one in parts]),
+            features=np.concatenate([one.features for one in parts]),
         )
 
 

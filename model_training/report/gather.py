@@ -48,7 +48,7 @@ def gather(
         TrainingDataError: the data is missing or altered.
     """
     card, networks = load_networks(bundle)
-    network = LoadedNetwork(networks)
+    network = LoadedNetwork(networks, card.network)
     data, again = own_data(bundle, card, source)
     if not again.unchanged:
         raise BundleError(

@@ -62,11 +62,14 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageLogits:
-    """A fresh image prediction. `logits`: float32 little-endian bytes, one per category."""
+    """A fresh image prediction. `logits`: float32 little-endian bytes, one per category;
+    `features`: int8, by which pictures are compared.
+    """
 
     sha256: str
     logits: bytes
     ood_score: float
+    features: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,7 @@ def add_image_predictions(
                 "preprocessing_version": preprocessing_version,
                 "logits": row.logits,
                 "ood_score": row.ood_score,
+                "features": row.features,
                 "created_at": now,
             }
             for row in rows

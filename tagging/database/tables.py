@@ -476,6 +476,9 @@ class ImagePrediction(Base):
         comment="float32 little-endian, one per category in the card's order."
     )
     ood_score: Mapped[float] = mapped_column(sa.Double, comment="Higher is stranger.")
+    features: Mapped[bytes | None] = mapped_column(
+        comment="int8, what the model saw, for likeness; NULL in rows older than the column."
+    )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
 
 

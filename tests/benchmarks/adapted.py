@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _judged(card: ModelCard, networks: Networks, images: np.ndarray, labels: np.ndarray) -> Judged:
-    logits, scores = in_batches(LoadedNetwork(networks).answer, images)
+    logits, scores = in_batches(LoadedNetwork(networks, card.network).answer, images)
     return judge_by_card(card, logits, scores, labels)
 
 

@@ -374,7 +374,9 @@ def test_a_model_that_says_nothing_of_a_picture_accepts_nothing(
         services.model_id, ShadeClassifier(stand_in_card())
     )
     classifier.classify = lambda images: Answers(  # type: ignore[method-assign]
-        logits=np.full((len(images), 3), np.nan, np.float32), ood_scores=-np.ones(len(images))
+        logits=np.full((len(images), 3), np.nan, np.float32),
+        ood_scores=-np.ones(len(images)),
+        features=np.zeros((len(images), 2), np.int8),
     )
     services.tag_all()
     line = listed(services)["a"]

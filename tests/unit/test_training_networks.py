@@ -198,3 +198,36 @@ def test_what_does_not_fit_is_refused(name: str, parameters: dict[str, Any], mes
 
     with pytest.raises(BundleError, match=message):
         build(name, parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "width"),
+    [
+        ("preact-resnet", SMALL, 8),
+        ("mirrored", {"of": "preact-resnet", "parameters": SMALL}, 8),
+        ("committee", COMMITTEE, 2 * 8),
+        (
+            "adapted",
+            {"of": "preact-resnet", "parameters": SMALL, "temperature": 2.0},
+            3 * (8 + 8),
+        ),
+    ],
+)
+def test_what_the_head_sees_comes_beside_the_same_logits(
+    name: str, parameters: dict[str, Any], width: int
+) -> None:
+    from model_training.networks import build, with_head
+
+    network = build(name, parameters)
+    logits, seen = with_head(network, name, parameters).predict_on_batch(pictures())
+    np.testing.assert_allclose(logits, network.predict_on_batch(pictures()), atol=1e-5)
+    assert seen.shape == (5, width)
+    assert (seen.std(axis=0) > 0).any()
+
+
+def test_a_sentinel_sees_nothing_to_compare_by() -> None:
+    from model_training.networks import build, with_head
+
+    told = {"input_shape": (12, 12, 1), "stem": 4, "widths": [4], "blocks": [1]}
+    with pytest.raises(BundleError, match="'sentinel' sees nothing"):
+        with_head(build("sentinel", told), "sentinel", told)
