@@ -7,20 +7,29 @@ if nobody else gave one (`tagging.review`).
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tagging import likeness
 from tagging.database import desk
-from tagging.database.desk import Order, Waiting
+from tagging.database.desk import Neighbour, Order, Waiting
 from tagging.database.session import Database
+from tagging.likeness import laid_out, most_alike
 from tagging.review import person
 
 RESERVED_S: Final = 120.0
 """How long a product that was shown to one person is shown to nobody else."""
 
 MOST_CARDS: Final = 96
+
+POOL: Final = 4
+"""How many times as many products are looked at as are put together for being alike."""
+
+NEIGHBOURS_AMONG: Final = 200
+"""How many of the newest products of a category are looked at for neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +57,7 @@ def take(
         ValueError: fewer than 1 or more than `MOST_CARDS` are wished.
     """
     who = person(reviewer)
-    if not 1 <= wish.count <= MOST_CARDS:
-        raise ValueError(f"between 1 and {MOST_CARDS} products can be taken, not {wish.count}")
+    _require_count(wish.count)
     with database.write() as session:
         taken = desk.hand_out(
             session,
@@ -66,6 +74,78 @@ def take(
         session.commit()
     with database.read() as session:
         return desk.waiting(session, taken)
+
+
+def take_alike(
+    database: Database, retailer_id: int, reviewer: str, wish: Wish, *, now: dt.datetime
+) -> list[Waiting]:
+    """Reserve products that can be looked over at once, laid out so that like stands by like.
+
+    They are of one suggested category: the wished one, or that of the product that comes first in
+    the wished order. Of several times as many as are wished, in that order, those are taken that
+    look most like the first one to the model. The audit sample is taken as `take` takes it,
+    whatever is in it, and only laid out by category and likeness: which come first must have
+    nothing to do with the tags.
+
+    Raises:
+        ReviewError: `reviewer` is no name.
+        ValueError: fewer than 1 or more than `MOST_CARDS` are wished.
+    """
+    if wish.audit:
+        found = take(database, retailer_id, reviewer, wish, now=now)
+        with database.read() as session:
+            return _by_category(
+                found, desk.features(session, retailer_id, [one.product_id for one in found])
+            )
+    who = person(reviewer)
+    _require_count(wish.count)
+    until = now + dt.timedelta(seconds=RESERVED_S)
+    but = set(wish.but)
+    taken: list[int] = []
+    with database.write() as session:
+        while len(taken) < wish.count:
+            pool = desk.alike_candidates(
+                session,
+                retailer_id,
+                who,
+                count=POOL * wish.count,
+                order=wish.order,
+                now=now,
+                suggestion=wish.suggestion,
+                but=but,
+            )
+            if not pool:
+                break
+            seen = likeness.directions(desk.features(session, retailer_id, pool), pool)
+            chosen = [pool[row] for row in most_alike(seen, 0, wish.count - len(taken))]
+            got = desk.reserve(session, chosen, who, now=now, until=until)
+            taken += [product_id for product_id in chosen if product_id in got]
+            if got:
+                # Others of the same category only: a grid asks one question.
+                wish = dataclasses.replace(wish, suggestion=desk.suggestion_of(session, taken[0]))
+            but |= set(chosen)
+        session.commit()
+    with database.read() as session:
+        found = desk.waiting(session, taken)
+        return _by_category(
+            found, desk.features(session, retailer_id, [one.product_id for one in found])
+        )
+
+
+def neighbours(
+    database: Database, retailer_id: int, product_id: int, *, count: int = 4
+) -> list[Neighbour]:
+    """Products whose category a model was trusted with or a person decided on, and that is what is
+    suggested for this one: of the newest, those that look most like it to the model.
+
+    Raises:
+        NotFoundError: the retailer has no such product.
+    """
+    with database.read() as session:
+        near = desk.newest_of_suggestion(session, retailer_id, product_id, most=NEIGHBOURS_AMONG)
+        keys = [product_id, *(one.product_id for one in near)]
+        seen = likeness.directions(desk.features(session, retailer_id, keys), keys)
+    return [near[row - 1] for row in most_alike(seen, 0, count + 1) if row > 0]
 
 
 def keep(
@@ -97,3 +177,20 @@ def counts(database: Database, retailer_id: int) -> dict[str, Any]:
     """How many products wait, by reason and by suggested category, and how many are audited."""
     with database.read() as session:
         return desk.counts(session, retailer_id)
+
+
+def _require_count(count: int) -> None:
+    if not 1 <= count <= MOST_CARDS:
+        raise ValueError(f"between 1 and {MOST_CARDS} products can be taken, not {count}")
+
+
+def _by_category(found: Sequence[Waiting], features: Mapping[int, bytes]) -> list[Waiting]:
+    """Category by category, the most frequent first, and in each like by like."""
+    groups: dict[str, list[Waiting]] = {}
+    for one in found:
+        groups.setdefault(one.category or one.suggestion or "", []).append(one)
+    return [
+        group[row]
+        for group in sorted(groups.values(), key=len, reverse=True)
+        for row in laid_out(likeness.directions(features, [one.product_id for one in group]))
+    ]

@@ -107,20 +107,20 @@ def record_reviews(
     with database.write() as session:
         found = reviews.lock_products(session, retailer_id, {answer.sku for answer in answers})
         known = reviews.of_action(session, action)
-        done: list[Recorded | AtelierError] = []
-        for answer in answers:
+        done: dict[str, Recorded | AtelierError] = {}
+        # In the order of their delivery, whatever the page's was: audit verdicts are weighed in the
+        # order of their rows, which must have nothing to do with the tags.
+        for answer in sorted(answers, key=lambda one: _delivered(found.get(one.sku))):
             product = found.get(answer.sku)
             if product is not None and product.id in known:
-                done.append(_repeated(product, known[product.id]))
+                done[answer.sku] = _repeated(product, known[product.id])
                 continue
-            done.append(
-                _tried(
-                    session,
-                    partial(_record, session, product, answer, reviewer, action=action, now=now),
-                )
+            done[answer.sku] = _tried(
+                session,
+                partial(_record, session, product, answer, reviewer, action=action, now=now),
             )
         session.commit()
-        return done
+        return [done[answer.sku] for answer in answers]
 
 
 def take_back(
@@ -278,6 +278,10 @@ def _undo(
         category=product.category,
         autopilot=None if state is None else _reconsidered(session, state, now=now),
     )
+
+
+def _delivered(product: Product | None) -> int:
+    return 0 if product is None else product.id
 
 
 def _tried(session: Session, act: Callable[[], Recorded]) -> Recorded | AtelierError:

@@ -16,8 +16,15 @@ from sqlalchemy.orm import Session
 from tagging.database import autopilots
 from tagging.database.models import in_charge
 from tagging.database.products import images_of
-from tagging.database.tables import Prediction, Product, Reservation
+from tagging.database.tables import (
+    ImagePrediction,
+    ImageSetImage,
+    Prediction,
+    Product,
+    Reservation,
+)
 from tagging.domain import ReviewReason, Status
+from tagging.errors import NotFoundError
 
 TRIES: Final = 20
 """How often another look is taken where others were quicker."""
@@ -47,6 +54,17 @@ class Waiting:
     prediction_id: int | None
     top_k: list[Any]
     disagreeing: list[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """A product to compare another with. `image`: sha256 of its main photo."""
+
+    product_id: int
+    sku: str
+    title: str | None
+    category: str
+    image: str
 
 
 class Order(enum.StrEnum):
@@ -114,6 +132,119 @@ def hand_out(
         if len(mine) == count:
             break
     return mine
+
+
+def alike_candidates(
+    session: Session,
+    retailer_id: int,
+    reviewer: str,
+    *,
+    count: int,
+    order: Order,
+    now: dt.datetime,
+    suggestion: str | None = None,
+    but: Collection[int] = (),
+) -> list[int]:
+    """Keys of at most `count` products that nobody else has before them and that have one
+    suggestion, the given one or the first one's, in this order. By the indexes on what waits.
+    """
+    if suggestion is None:
+        free = _free(
+            retailer_id,
+            reviewer,
+            awaited=None,
+            order=order,
+            now=now,
+            suggestion=None,
+            but=but,
+        )
+        first = session.scalars(free.where(Product.suggestion.is_not(None)).limit(1)).first()
+        if first is None:
+            return []
+        suggestion = suggestion_of(session, first)
+    free = _free(
+        retailer_id,
+        reviewer,
+        awaited=None,
+        order=order,
+        now=now,
+        suggestion=suggestion,
+        but=but,
+    )
+    return list(session.scalars(free.limit(count)))
+
+
+def suggestion_of(session: Session, product_id: int) -> str | None:
+    """What the model takes a product for, by its key."""
+    return session.scalars(
+        sa.select(Product.suggestion).where(Product.id == product_id)
+    ).one_or_none()
+
+
+def features(session: Session, retailer_id: int, product_ids: Collection[int]) -> dict[int, bytes]:
+    """Product's key -> what the model in charge saw in its main photo, of those that it classified
+    since that is kept: what two models see cannot be compared. By primary keys and unique indexes.
+    """
+    rows = session.execute(
+        sa.select(Product.id, ImagePrediction.features)
+        .join(Prediction, Prediction.id == Product.prediction_id)
+        .join(
+            ImageSetImage,
+            sa.and_(ImageSetImage.image_set == Product.image_set, ImageSetImage.position == 0),
+        )
+        .join(
+            ImagePrediction,
+            sa.and_(
+                ImagePrediction.sha256 == ImageSetImage.sha256,
+                ImagePrediction.model_id == Prediction.model_id,
+                ImagePrediction.preprocessing_version == Prediction.preprocessing_version,
+            ),
+        )
+        .where(
+            Product.id.in_(product_ids),
+            Prediction.model_id == in_charge(session, retailer_id).id,
+            ImagePrediction.features.is_not(None),
+        )
+    )
+    return {product_id: raw for product_id, raw in rows if raw is not None}
+
+
+def newest_of_suggestion(
+    session: Session, retailer_id: int, product_id: int, *, most: int
+) -> list[Neighbour]:
+    """The newest products in force in the category that is suggested for another. By the index
+    on (retailer, category, id).
+
+    Raises:
+        NotFoundError: the retailer has no such product.
+    """
+    about = session.execute(
+        sa.select(Product.suggestion).where(
+            Product.id == product_id, Product.retailer_id == retailer_id
+        )
+    ).one_or_none()
+    if about is None:
+        raise NotFoundError(f"this retailer has no product with the key {product_id}")
+    rows = session.execute(
+        sa.select(Product.id, Product.sku, Product.title, Product.category, ImageSetImage.sha256)
+        .join(
+            ImageSetImage,
+            sa.and_(ImageSetImage.image_set == Product.image_set, ImageSetImage.position == 0),
+        )
+        .where(
+            Product.retailer_id == retailer_id,
+            Product.category == about.suggestion,
+            Product.status.in_((Status.TAGGED, Status.REVIEWED)),
+            Product.id != product_id,
+        )
+        .order_by(Product.id.desc())
+        .limit(most)
+    )
+    return [
+        Neighbour(product_id=key, sku=sku, title=title, category=category, image=sha256)
+        for key, sku, title, category, sha256 in rows
+        if category is not None
+    ]
 
 
 def waiting(session: Session, product_ids: Sequence[int]) -> list[Waiting]:

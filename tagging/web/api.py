@@ -89,6 +89,39 @@ def cards(
     return {"cards": [_card(one) for one in found], "reserved_s": desk.RESERVED_S}
 
 
+@router.get("/api/{retailer}/grid")
+def grid(
+    request: Request,
+    visitor: Reviewer,
+    retailer: str,
+    count: Annotated[int, Query(ge=1, le=MOST_CARDS)] = 48,
+    order: Order = Order.CHEAPEST,
+    audit: bool = False,
+    suggestion: str | None = None,
+    have: Annotated[list[int] | None, Query(max_length=MOST_CARDS)] = None,
+) -> dict[str, Any]:
+    """Products that look alike and have one suggestion, reserved for this person."""
+    site = site_of(request)
+    wish = Wish(count=count, order=order, audit=audit, suggestion=suggestion, but=have or ())
+    found = desk.take_alike(
+        site.database, _retailer(site, retailer), visitor.name, wish, now=site.now()
+    )
+    return {"cards": [_card(one) for one in found], "reserved_s": desk.RESERVED_S}
+
+
+@router.get("/api/{retailer}/neighbours", dependencies=VIEWERS)
+def neighbours(request: Request, retailer: str, product: int) -> dict[str, Any]:
+    """Products in force in the category that is suggested for this one, to compare it with."""
+    site = site_of(request)
+    found = desk.neighbours(site.database, _retailer(site, retailer), product)
+    return {
+        "neighbours": [
+            {"sku": one.sku, "title": one.title, "category": one.category, "image": one.image}
+            for one in found
+        ]
+    }
+
+
 @router.get("/api/{retailer}/counts", dependencies=VIEWERS)
 def counts(request: Request, retailer: str) -> dict[str, Any]:
     """How many products wait, and why."""

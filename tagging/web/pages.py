@@ -20,6 +20,8 @@ HERE: Final = Path(__file__).parent
 
 router = APIRouter()
 templates = Jinja2Templates(directory=HERE / "templates")
+templates.env.add_extension("jinja2.ext.i18n")
+templates.env.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
 
 
 @router.get("/login")
@@ -97,6 +99,18 @@ def review(request: Request, retailer: str) -> Response:
     with site.database.read() as session:
         models.retailer_id(session, retailer)
     return _page(request, "review.html", visitor, retailer=retailer)
+
+
+@router.get("/grid/{retailer}")
+def grid(request: Request, retailer: str) -> Response:
+    """Many products at once, of one suggestion."""
+    if _visitor_or_none(request) is None:
+        return RedirectResponse("/login", status_code=303)
+    visitor = at_least(Role.REVIEWER)(request)
+    site = site_of(request)
+    with site.database.read() as session:
+        models.retailer_id(session, retailer)
+    return _page(request, "grid.html", visitor, retailer=retailer)
 
 
 def _visitor_or_none(request: Request) -> Visitor | None:

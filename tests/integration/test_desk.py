@@ -20,7 +20,7 @@ from tagging.database.session import Database
 from tagging.database.tables import Reservation
 from tagging.desk import Wish
 from tagging.domain import ReviewReason, Status, Verdict
-from tagging.errors import AtelierError, ReviewError
+from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.review import Answer, record_review
 from tests.people import SURE, audit_all, say, tagged
 from tests.stand_in import Services, make_services
@@ -237,3 +237,89 @@ def test_no_order_is_sorted_for(tmp_path: Path, order: Order, suggestion: str | 
     assert any("ix_products_" in line for line in plan)
     assert not any("TEMP B-TREE" in line for line in plan), plan
     database.close()
+
+
+SHADES = {f"{name}.png": shade for name, shade in zip("abcdefgh", range(52, 76, 3), strict=True)}
+"""Eight pictures that the model is unsure of: Dark up to 61, Middle from 67 on; 64 is between."""
+
+
+def alike(services: Services, who: str = "Ann", count: int = 96, **wish: Any) -> list[Waiting]:
+    return desk.take_alike(
+        services.database,
+        services.retailer_id,
+        who,
+        Wish(count=count, **wish),
+        now=services.clock.now(),
+    )
+
+
+def test_a_grid_asks_one_question_about_what_looks_alike(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    assert {one.sku for one in alike(services, order=Order.OLDEST)} == {"p", "q", "r"}
+    assert skus(alike(services, "Bob")) == ["s"]
+    assert alike(services, "Eve") == []
+    assert skus(alike(services, suggestion="Light", but=[])) == []
+    desk.leave(services.database, "Bob")
+    assert skus(alike(services, suggestion="Light")) == ["s"]
+
+
+def test_of_several_times_as_many_those_most_like_the_first_are_taken(
+    services: Services, tmp_path: Path
+) -> None:
+    # Equally sure, so the last delivered comes first; what looks like it is 66, not 62.
+    dark = {"a.png": 56, "b.png": 57, "c.png": 58, "d.png": 61, "e.png": 61, "f.png": 62}
+    tagged(services, tmp_path / "in", dark)
+    first = take(services, "Bob", count=1, order=Order.UNCERTAIN)
+    desk.leave(services.database, "Bob")
+    found = alike(services, count=3, order=Order.UNCERTAIN)
+    assert first[0] in found
+    assert {one.sku for one in found} == {"d", "e", "f"}
+    assert {one.sku for one in alike(services, count=3, but=[one.product_id for one in found])} == {
+        "a",
+        "b",
+        "c",
+    }
+
+
+def test_two_who_want_the_same_grid_get_different_ones(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", SHADES)
+    waiting = len(take(services, "Zoe"))
+    desk.leave(services.database, "Zoe")
+    with ThreadPoolExecutor(4) as pool:
+        grids = list(pool.map(lambda who: alike(services, who, count=2), ["A", "B", "C", "D"]))
+    had = [sku for grid in grids for sku in skus(grid)]
+    assert len(had) == len(set(had))
+    assert len(had) == min(8, waiting)
+    for grid in grids:
+        assert len({one.suggestion for one in grid}) <= 1
+
+
+def test_the_audit_is_taken_in_its_order_and_only_laid_out(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(audit_all(services), tmp_path / "in", SURE)
+    found = alike(services, count=3, audit=True)
+    assert {one.sku for one in found} == set("abc")
+    found = alike(services, audit=True)
+    assert [one.category for one in found] == ["Light", "Light", "Dark", "Middle"]
+
+
+@pytest.mark.parametrize("count", [0, 97])
+def test_a_grid_has_bounds(services: Services, count: int) -> None:
+    with pytest.raises(ValueError, match="between 1 and 96"):
+        alike(services, count=count)
+
+
+def test_neighbours_are_in_force_and_look_alike(services: Services, tmp_path: Path) -> None:
+    sure = {"a.png": 0, "b.png": 30, "c.png": 4, "d.png": 255, "e.png": 34}
+    tagged(services, tmp_path / "in", sure | {"p.png": 60})
+    (card,) = take(services)
+    near = desk.neighbours(services.database, services.retailer_id, card.product_id, count=2)
+    assert {one.sku for one in near} == {"b", "e"}
+    assert {one.category for one in near} == {"Dark"}
+    every = desk.neighbours(services.database, services.retailer_id, card.product_id, count=9)
+    assert {one.sku for one in every} == set("abce")
+    with pytest.raises(NotFoundError, match="no product with the key 999"):
+        desk.neighbours(services.database, services.retailer_id, 999)

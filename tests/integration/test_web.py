@@ -283,3 +283,42 @@ def test_what_makes_no_sense_is_told(services: Services, client: Client, tmp_pat
     odd = act(said(card)) | {"action": "no"}
     assert ann.post("/api/default/reviews", json=odd).status_code == 400
     assert ann.post("/api/default/reviews", json=act(said(card, "maybe"))).status_code == 422
+
+
+def test_a_grid_is_recorded_in_one_act_and_undone_as_one(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE | {"r.png": 58})
+    ann = client()
+    cards = ann.get("/api/default/grid").json()["cards"]
+    assert {card["sku"] for card in cards} == {"p", "q", "r"}
+    wrong, *right = cards
+    sent = act(said(wrong, "corrected", category="Middle"), *(said(card) for card in right))
+    outcomes = ann.post("/api/default/reviews", json=sent).json()["outcomes"]
+    assert [one["category"] for one in outcomes] == ["Middle", "Dark", "Dark"]
+    # As rows they stand in the order of their delivery, whatever the grid's order was.
+    by_key = sorted(zip([card["product"] for card in cards], outcomes, strict=True))
+    assert [one["review"] for _, one in by_key] == sorted(one["review"] for one in outcomes)
+    assert ann.get("/api/default/grid").json()["cards"] == []
+    back = {"action": str(uuid.uuid4()), "of": sent["action"]}
+    ann.post("/api/default/undo", json=back)
+    assert {product(services, sku).status for sku in "pqr"} == {Status.NEEDS_REVIEW}
+
+
+def test_neighbours_for_comparison(services: Services, client: Client, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", SURE | {"q.png": 60})
+    ann = client()
+    (card,) = ann.get("/api/default/cards").json()["cards"]
+    (near,) = ann.get(f"/api/default/neighbours?product={card['product']}").json()["neighbours"]
+    assert (near["sku"], near["category"]) == ("b", "Dark")
+    assert ann.get(f"/photos/thumb/{near['image']}.webp").status_code == 200
+    assert ann.get("/api/default/neighbours?product=99").status_code == 404
+
+
+def test_the_grid_page_is_for_reviewers(client: Client) -> None:
+    page = client("Ann").get("/grid/default")
+    assert page.status_code == 200
+    assert 'id="tiles"' in page.text
+    assert client("Eve", Role.VIEWER).get("/grid/default").status_code == 403
+    assert client(None).get("/grid/default").status_code == 303
+    assert client("Bob").get("/grid/nobody").status_code == 404

@@ -1,0 +1,455 @@
+// Many products at once, of one suggestion and looking alike: all are taken for right, the wrong ones
+// are marked, one key saves them all in one act, which is undone as one.
+
+import { Outbox } from "./outbox.js";
+import { ask, photo, post } from "./server.js";
+import { t } from "./text.js";
+
+const root = document.querySelector("#grid");
+const retailer = encodeURIComponent(root.dataset.retailer);
+const UNDOABLE = 50;
+const MOST = 96; // products that one request may name
+
+const $ = (id) => document.getElementById(id);
+const done = []; // { cards, marks, action }, the newest last
+let cards = [];
+let marks = new Map(); // product -> { verdict, category } or null where no category is known yet
+let next = null; // a promise of the cards to come
+let at = 0; // the tile that the keys are at
+let sweep = null; // what a held pointer does: mark (true) or take the mark away (false)
+let categories = [];
+let offered = []; // categories under the keys 1 to 9
+let loading = false;
+
+const outbox = new Outbox({
+  reviewer: root.dataset.reviewer,
+  retailer: root.dataset.retailer,
+  heard(act, outcomes) {
+    const wrong = outcomes.filter(({ error }) => error);
+    for (const { error } of wrong) say(error);
+    count();
+  },
+  refused(act, why) {
+    const index = done.findIndex(({ action }) => action === act.body.action);
+    if (index >= 0) done.splice(index, 1);
+    say(why);
+    $("undo").disabled = done.length === 0;
+  },
+  changed(unsent, failing) {
+    $("unsent").textContent = unsent && failing ? t("%(count)s not saved yet; trying again", { count: unsent }) : "";
+  },
+});
+
+// --- what is to come -----------------------------------------------------------------------------
+
+function wish(before) {
+  const asked = new URLSearchParams({ count: $("size").value });
+  if ($("order").value === "audit") asked.set("audit", "true");
+  else asked.set("order", $("order").value);
+  if ($("suggestion").value && $("order").value !== "audit") asked.set("suggestion", $("suggestion").value);
+  const known = [...new Set([...outbox.products, ...before])];
+  for (const product of known.slice(-MOST)) asked.append("have", product);
+  return asked;
+}
+
+async function fetchGrid(before) {
+  const found = (await ask(`/api/${retailer}/grid?${wish(before)}`)).cards;
+  for (const card of found) new Image().src = photo(card.images[0], "thumb");
+  return found;
+}
+
+function fetchNext() {
+  next = fetchGrid(cards.map(({ product }) => product)).catch((error) => {
+    next = null;
+    say(error.message);
+    return [];
+  });
+}
+
+async function load() {
+  if (loading) return;
+  loading = true;
+  cards = [];
+  show();
+  cards = await (next ?? fetchGrid([]).catch((error) => {
+    say(error.message);
+    return [];
+  }));
+  loading = false;
+  marks = new Map();
+  at = 0;
+  show();
+  if (cards.length) fetchNext();
+  else next = null;
+}
+
+function restart() {
+  const waiting = next;
+  leave(cards);
+  next = null;
+  if (waiting) waiting.then(leave);
+  load();
+}
+
+function leave(left) {
+  const products = left.map(({ product }) => product);
+  for (let start = 0; start < products.length; start += MOST) {
+    post("/api/leave", { products: products.slice(start, start + MOST) }).catch(() => undefined);
+  }
+}
+
+// --- what is shown -------------------------------------------------------------------------------
+
+const audit = () => $("order").value === "audit";
+const tag = (card) => (card.status === "tagged" ? card.category : card.suggestion) ?? "";
+
+function show() {
+  $("tiles").replaceChildren(...cards.map(tile));
+  $("empty").hidden = loading || cards.length > 0;
+  $("tiles").hidden = cards.length === 0;
+  $("undo").disabled = done.length === 0;
+  const names = [...new Set(cards.map(tag))];
+  if (names.length === 1) $("question").textContent = t("Is each of these %(category)s?", { category: names[0] });
+  else if (names.length) $("question").textContent = t("Is each of these tags right?");
+  else $("question").textContent = loading ? t("Loading …") : t("Grid");
+  offer(names);
+  tell();
+}
+
+function tile(card, index) {
+  const item = document.createElement("li");
+  item.role = "option";
+  item.dataset.index = index;
+  item.tabIndex = index === at ? 0 : -1;
+  const image = document.createElement("img");
+  image.src = photo(card.images[0], "thumb");
+  image.alt = "";
+  image.decoding = "async";
+  const mark = document.createElement("span");
+  mark.className = "mark";
+  const name = document.createElement("span");
+  name.className = "name";
+  const sure = document.createElement("span");
+  sure.className = "sure";
+  sure.textContent = card.confidence === null ? "" : ` ${percent(card.confidence)}`;
+  const mixed = new Set(cards.map(tag)).size > 1;
+  name.append(mixed ? `${tag(card)} · ${card.title ?? card.sku}` : (card.title ?? card.sku), sure);
+  name.title = card.title ?? card.sku;
+  item.append(image, mark, name);
+  dress(item, card);
+  return item;
+}
+
+function dress(item, card) {
+  const marked = marks.has(card.product);
+  item.setAttribute("aria-selected", String(!marked));
+  const said = marks.get(card.product);
+  const names = { unsure: t("unsure"), not_a_product: t("not a product") };
+  item.querySelector(".mark").textContent = marked ? (said ? (said.category ?? names[said.verdict]) : "✗") : "";
+}
+
+const percent = (share) => share.toLocaleString(document.documentElement.lang, { style: "percent", maximumFractionDigits: 0 });
+
+function tell() {
+  const wrong = cards.filter(({ product }) => marks.has(product)).length;
+  $("confirm").disabled = cards.length === 0;
+  $("confirm-text").textContent = wrong
+    ? t("save: %(right)s right, %(wrong)s wrong", { right: cards.length - wrong, wrong })
+    : t("all %(count)s are right", { count: cards.length });
+  for (const id of ["search", "unsure", "none"]) $(id).disabled = wrong === 0;
+}
+
+// The categories that the model itself finds likely next, under the keys 1 to 9.
+function offer(names) {
+  const votes = new Map();
+  for (const card of cards) {
+    for (const { category, confidence } of card.top_k) {
+      if (!(names.length === 1 && category === names[0])) votes.set(category, (votes.get(category) ?? 0) + confidence);
+    }
+  }
+  offered = [...votes].sort((one, other) => other[1] - one[1]).slice(0, 9).map(([category]) => category);
+  let line = $("choices-line");
+  if (!line) {
+    line = document.createElement("ul");
+    line.id = "choices-line";
+    $("question").after(line);
+  }
+  line.replaceChildren(
+    ...offered.map((category, index) => {
+      const item = document.createElement("li");
+      const button = document.createElement("button");
+      button.className = "quiet";
+      const key = document.createElement("kbd");
+      key.textContent = index + 1;
+      button.append(key, ` ${category}`);
+      button.addEventListener("click", () => assign({ verdict: "corrected", category }));
+      item.append(button);
+      return item;
+    }),
+  );
+}
+
+// --- marking -------------------------------------------------------------------------------------
+
+function mark(index, wrong) {
+  const card = cards[index];
+  if (!card) return;
+  if (wrong && !marks.has(card.product)) marks.set(card.product, null);
+  else if (!wrong) marks.delete(card.product);
+  dress($("tiles").children[index], card);
+  tell();
+}
+
+const marked = (index) => marks.has(cards[index]?.product);
+
+// What was marked and not named yet gets this; if all are named already, all get it.
+function assign(said) {
+  const bare = cards.filter(({ product }) => marks.has(product) && marks.get(product) === null);
+  const chosen = bare.length ? bare : cards.filter(({ product }) => marks.has(product));
+  for (const card of chosen) {
+    if (said.category === card.suggestion) marks.delete(card.product);
+    else marks.set(card.product, said);
+    dress($("tiles").children[cards.indexOf(card)], card);
+  }
+  tell();
+}
+
+function focus(index) {
+  const tiles = $("tiles").children;
+  if (!tiles.length) return;
+  tiles[at]?.setAttribute("tabindex", "-1");
+  at = Math.max(0, Math.min(index, tiles.length - 1));
+  tiles[at].setAttribute("tabindex", "0");
+  tiles[at].focus();
+}
+
+function columns() {
+  return getComputedStyle($("tiles")).gridTemplateColumns.split(" ").length;
+}
+
+const under = (event) => {
+  const found = document.elementFromPoint(event.clientX, event.clientY)?.closest("#tiles li");
+  return found ? Number(found.dataset.index) : null;
+};
+
+$("tiles").addEventListener("pointerdown", (event) => {
+  const index = under(event);
+  if (index === null || event.button !== 0) return;
+  sweep = !marked(index);
+  if (event.pointerType === "mouse") mark(index, sweep);
+  focus(index);
+  event.preventDefault();
+});
+$("tiles").addEventListener("pointermove", (event) => {
+  if (sweep === null) return;
+  const index = under(event);
+  if (index !== null && marked(index) !== sweep) mark(index, sweep);
+});
+$("tiles").addEventListener("click", (event) => {
+  // A finger marks when it is lifted: until then it may be scrolling.
+  const index = under(event);
+  if (index !== null && event.pointerType !== "mouse" && sweep !== null && marked(index) !== sweep) mark(index, sweep);
+  sweep = null;
+});
+for (const end of ["pointerup", "pointercancel"]) {
+  document.addEventListener(end, (event) => {
+    if (end === "pointercancel" || event.pointerType === "mouse") sweep = null;
+  });
+}
+
+// --- what is said --------------------------------------------------------------------------------
+
+function save(leaveBare = false) {
+  if (!cards.length) return;
+  const bare = cards.filter(({ product }) => marks.has(product) && marks.get(product) === null);
+  if (bare.length && !leaveBare) {
+    pick();
+    return;
+  }
+  const said = cards.filter((card) => !bare.includes(card));
+  const answers = said.map(({ product, sku, image_set, prediction }) => ({
+    sku,
+    image_set,
+    prediction,
+    ...(marks.get(product) ?? { verdict: "confirmed", category: null }),
+  }));
+  if (bare.length) leave(bare);
+  if (answers.length) {
+    const action = outbox.say(said.map(({ product }) => product), answers);
+    done.push({ cards, marks, said, action });
+    if (done.length > UNDOABLE) done.shift();
+  }
+  load();
+}
+
+function undo() {
+  const last = done.pop();
+  if (!last) return;
+  outbox.undo(last.said.map(({ product }) => product), last.action);
+  const [shown, waiting] = [cards, next];
+  cards = last.cards;
+  marks = last.marks;
+  at = 0;
+  // What was on the screen comes after it.
+  next = shown.length ? Promise.resolve(shown) : null;
+  if (waiting) waiting.then(leave);
+  show();
+}
+
+async function count() {
+  try {
+    const found = await ask(`/api/${retailer}/counts`);
+    $("waiting").textContent = t("%(waiting)s wait, %(audit)s to audit", {
+      waiting: found.waiting.toLocaleString(document.documentElement.lang),
+      audit: found.audit.toLocaleString(document.documentElement.lang),
+    });
+    const chosen = $("suggestion").value;
+    const [any] = $("suggestion").options;
+    $("suggestion").replaceChildren(
+      any,
+      ...Object.entries(found.by_suggestion)
+        .filter(([name]) => name)
+        .map(([name, waiting]) => new Option(`${name} (${waiting.toLocaleString(document.documentElement.lang)})`, name)),
+    );
+    if (chosen && found.by_suggestion[chosen] === undefined) $("suggestion").add(new Option(chosen, chosen));
+    $("suggestion").value = chosen;
+  } catch {
+    $("waiting").textContent = "";
+  }
+}
+
+function say(text) {
+  const line = document.createElement("p");
+  line.className = "message";
+  const words = document.createElement("span");
+  words.textContent = text;
+  const close = document.createElement("button");
+  close.className = "quiet";
+  close.textContent = t("dismiss");
+  close.addEventListener("click", () => line.remove());
+  line.append(words, close);
+  $("messages").append(line);
+}
+
+// --- a category for the marked -------------------------------------------------------------------
+
+async function pick() {
+  if (!marks.size) return;
+  if (!categories.length) categories = (await ask(`/api/${retailer}/categories`)).categories;
+  const bare = [...marks.values()].filter((said) => said === null).length || marks.size;
+  $("picker-title").textContent = t("A category for the %(count)s marked", { count: bare });
+  // A wrong tag of the audit sample that got no verdict would make the error look smaller than it is.
+  $("later").hidden = audit();
+  $("query").value = "";
+  list();
+  $("picker").showModal();
+  $("query").focus();
+}
+
+function list() {
+  const wanted = $("query").value.trim().toLowerCase();
+  const likely = new Map(offered.map((name, index) => [name, index]));
+  const found = categories
+    .filter(({ name, parent }) => `${name} ${parent ?? ""}`.toLowerCase().includes(wanted))
+    .sort((one, other) => (likely.get(one.name) ?? 99) - (likely.get(other.name) ?? 99));
+  const named = (name, parent, said) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.textContent = parent ? `${name} (${parent})` : name;
+    button.addEventListener("click", () => {
+      $("picker").close();
+      assign(said);
+    });
+    item.append(button);
+    return item;
+  };
+  $("found").replaceChildren(
+    ...found.slice(0, 12).map(({ name, parent }) => named(name, parent, { verdict: "corrected", category: name })),
+  );
+}
+
+$("query").addEventListener("input", list);
+$("query").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") {
+    event.preventDefault();
+    $("found").querySelector("button")?.click();
+  }
+});
+$("later").addEventListener("click", () => {
+  $("picker").close();
+  save(true);
+});
+
+// --- keys ----------------------------------------------------------------------------------------
+
+document.addEventListener("keydown", (event) => {
+  if ($("picker").open || $("keys").open || event.altKey || event.target.matches("select, input")) return;
+  if (event.key === "z") {
+    event.preventDefault();
+    undo();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey) return;
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
+  if (event.key === "?") $("keys").showModal();
+  else if (!cards.length) return;
+  else if (step) {
+    event.preventDefault();
+    if (event.shiftKey) {
+      mark(at, true);
+      mark(at + step, true);
+    }
+    focus(at + step);
+  } else if (event.key === " " && !event.target.matches("button, a")) {
+    event.preventDefault();
+    mark(at, !marked(at));
+  } else if (event.key === "Enter" && !event.target.matches("button, a")) {
+    event.preventDefault();
+    save();
+  } else if (/^[1-9]$/.test(event.key)) {
+    const category = offered[Number(event.key) - 1];
+    if (category) assign({ verdict: "corrected", category });
+  } else if (event.key === "a") {
+    const wrong = marks.size === 0;
+    cards.forEach((_, index) => mark(index, wrong));
+  } else if (event.key === "/") {
+    event.preventDefault();
+    pick();
+  } else if (event.key === "u") assign({ verdict: "unsure", category: null });
+  else if (event.key === "x") assign({ verdict: "not_a_product", category: null });
+});
+
+$("confirm").addEventListener("click", () => save());
+$("search").addEventListener("click", pick);
+$("unsure").addEventListener("click", () => assign({ verdict: "unsure", category: null }));
+$("none").addEventListener("click", () => assign({ verdict: "not_a_product", category: null }));
+$("undo").addEventListener("click", undo);
+$("help").addEventListener("click", () => $("keys").showModal());
+for (const id of ["suggestion", "order", "size"]) $(id).addEventListener("change", restart);
+
+// What is before this person stays theirs; what ran out meanwhile, and is another's now, goes.
+async function hold() {
+  const held = cards.map(({ product }) => product);
+  if (!held.length) return;
+  try {
+    const kept = new Set((await post("/api/keep", { products: held })).products);
+    const left = cards.filter(({ product }) => kept.has(product));
+    if (left.length < cards.length) {
+      say(t("%(count)s went to somebody else meanwhile", { count: cards.length - left.length }));
+      cards = left;
+      show();
+    }
+    const after = await next;
+    if (after?.length) await post("/api/keep", { products: after.map(({ product }) => product) });
+  } catch {
+    // It is tried again in a minute; a verdict counts without it.
+  }
+}
+setInterval(hold, 60000);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) hold();
+});
+
+outbox.send();
+count();
+load();
