@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults lint types check report simulate-autopilot lock clean
+.PHONY: help demo test faults lint types check report simulate-autopilot review-cost lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make check    lint, types and test"
 	@echo "make report   measure the shipped models anew, as pages in reports/"
 	@echo "make simulate-autopilot   what the audit costs and what it catches"
+	@echo "make review-cost   what a catalogue costs in verdicts (twenty minutes)"
 	@echo "make lock     resolve the dependencies of pyproject.toml anew"
 	@echo "make clean    remove the environment and the demo's data"
 
@@ -72,6 +73,12 @@ simulate-autopilot: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.simulations.autopilot
 
 # uv only resolves; what it writes is installed by pip.
+# What a catalogue costs in verdicts; PART=test reads the test labels: once per released model.
+PART ?= holdout
+
+review-cost: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.simulations.review_cost --part $(PART)
+
 lock: $(VENV)/runtime.stamp
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu \
