@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +178,41 @@ def test_photos_are_made_anew_and_only_for_who_is_in(
     services.store.path(card["images"][0]).write_bytes(b"no picture")
     large = ann.get(path.replace("thumb", "large"))
     assert (large.status_code, "detail" in large.json()) == (404, True)
+
+
+class TestLanguages:
+    def test_a_browsers_language_is_spoken_until_another_is_chosen(self, client: Client) -> None:
+        nobody = client(None)
+        assert '<html lang="en">' in nobody.get("/login").text
+        nobody.headers["accept-language"] = "fr-FR,fr;q=0.9,en;q=0.5"
+        french = nobody.get("/login").text
+        assert '<html lang="fr">' in french
+        assert "Mot de passe" in french
+        chosen = nobody.post("/language", data={"language": "en", "back": "/login?a=b"})
+        assert (chosen.status_code, chosen.headers["location"]) == (303, "/login?a=b")
+        assert '<html lang="en">' in nobody.get("/login").text
+        assert nobody.post("/language", data={"language": "xx"}).status_code == 422
+
+    def test_a_choice_leads_nowhere_else_and_comes_from_nowhere_else(self, client: Client) -> None:
+        nobody = client(None)
+        for elsewhere in ("https://e.example/", "//e.example", "/\\e.example", "e", "/\te"):
+            answer = nobody.post("/language", data={"language": "fr", "back": elsewhere})
+            assert answer.headers["location"] == "/", elsewhere
+        headers = {"origin": "https://elsewhere.example"}
+        refused = nobody.post("/language", data={"language": "fr"}, headers=headers)
+        assert refused.status_code == 403
+
+    def test_every_page_is_french_and_carries_what_its_scripts_say(self, client: Client) -> None:
+        ann = client()
+        ann.post("/language", data={"language": "fr"})
+        for path in ("/", "/login", "/review/default", "/enter/x"):
+            text = ann.get(path).text
+            assert '<html lang="fr">' in text
+            (block,) = re.findall(
+                r'<script type="application/json" id="texts">(.*?)</script>', text
+            )
+            assert json.loads(block)["language"] == "fr"
+        assert "Enseignes" in ann.get("/").text
 
 
 class TestTheDoor:
