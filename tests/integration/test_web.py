@@ -141,6 +141,25 @@ def test_a_photo_that_changed_is_told(services: Services, client: Client, tmp_pa
     assert fresh["image_set"] != card["image_set"]
 
 
+def test_one_product_is_asked_for_again(services: Services, client: Client, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE | SURE)
+    ann, bob = client("Ann"), client("Bob")
+    (card, other) = ann.get("/api/default/cards").json()["cards"]
+    path = f"/api/default/cards/{card['product']}"
+    assert bob.get(path).json() == {"card": None}  # Ann has it
+    tagged(services, tmp_path / "in", {"q.png": 62})
+    again = ann.get(path).json()["card"]
+    assert (again["sku"], again["image_set"] != card["image_set"]) == ("q", True)
+    (recorded,) = ann.post("/api/default/reviews", json=act(said(again))).json()["outcomes"]
+    assert recorded["status"] == "reviewed"
+    assert ann.get(path).json() == {"card": None}  # decided
+    assert ann.get("/api/nobody/cards/1").status_code == 404
+    accepted = product(services, "a").id
+    assert ann.get(f"/api/default/cards/{accepted}").json() == {"card": None}
+    ann.post("/api/leave", json={"products": [other["product"]]})
+    assert bob.get(f"/api/default/cards/{other['product']}").json()["card"]["sku"] == "p"
+
+
 def test_counts_categories_and_audit(services: Services, client: Client, tmp_path: Path) -> None:
     tagged(audit_all(services), tmp_path / "in", SURE | UNSURE)
     ann = client(role=Role.REVIEWER)
