@@ -185,6 +185,8 @@ def test_photos_are_made_anew_and_only_for_who_is_in(
     image = Image.open(io.BytesIO(got.content))
     assert (image.format, image.size) == ("WEBP", (320, 320))
     assert got.content != services.store.path(card["images"][0]).read_bytes()
+    closer = Image.open(io.BytesIO(ann.get(path.replace("thumb", "full")).content))
+    assert closer.size == (2560, 2560)
     assert client(None).get(path).status_code == 401
     for wrong in (
         f"/photos/huge/{card['images'][0]}.webp",
