@@ -1,4 +1,5 @@
-# The words of this project: make demo, make test, make check, make report, make lock, make clean.
+# The words of this project: make demo, make test, make check, make report, make messages, make lock,
+# make clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults lint types check report simulate-autopilot review-cost lock clean
+.PHONY: help demo test faults lint types check report simulate-autopilot review-cost messages lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,7 @@ help:
 	@echo "make report   measure the shipped models anew, as pages in reports/"
 	@echo "make simulate-autopilot   what the audit costs and what it catches"
 	@echo "make review-cost   what a catalogue costs in verdicts (twenty minutes)"
+	@echo "make messages bring what the pages say into the catalogues of translations"
 	@echo "make lock     resolve the dependencies of pyproject.toml anew"
 	@echo "make clean    remove the environment and the demo's data"
 
@@ -72,13 +74,23 @@ report: $(VENV)/dev.stamp
 simulate-autopilot: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.simulations.autopilot
 
-# uv only resolves; what it writes is installed by pip.
 # What a catalogue costs in verdicts; PART=test reads the test labels: once per released model.
 PART ?= holdout
 
 review-cost: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.simulations.review_cost --part $(PART)
 
+# Line numbers would change with every line above a text, and merge badly.
+LOCALE := tagging/web/locale
+messages: $(VENV)/dev.stamp
+	$(BIN)/pybabel --quiet extract --mapping pyproject.toml --keyword t --keyword tn:1,2 \
+		--add-location file --sort-output --width 100 --omit-header \
+		--output $(LOCALE)/atelier.pot tagging/web
+	$(BIN)/pybabel --quiet update --domain atelier --input-file $(LOCALE)/atelier.pot \
+		--output-dir $(LOCALE) --width 100 --no-fuzzy-matching --ignore-obsolete \
+		--ignore-pot-creation-date
+
+# uv only resolves; what it writes is installed by pip.
 lock: $(VENV)/runtime.stamp
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu \

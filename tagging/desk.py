@@ -148,6 +148,31 @@ def neighbours(
     return [near[row - 1] for row in most_alike(seen, 0, count + 1) if row > 0]
 
 
+def take_again(
+    database: Database, retailer_id: int, reviewer: str, product_id: int, *, now: dt.datetime
+) -> Waiting | None:
+    """Reserve one product that a person had before them, to be looked at as it is now.
+
+    None where nobody may decide on it now (decided, in work, another retailer's) or somebody else
+    has it.
+    """
+    who = person(reviewer)
+    with database.write() as session:
+        if not desk.waits(session, retailer_id, product_id):
+            return None
+        kept = desk.reserve(
+            session,
+            [product_id],
+            who,
+            now=now,
+            until=now + dt.timedelta(seconds=RESERVED_S),
+        )
+        session.commit()
+    with database.read() as session:
+        found = desk.waiting(session, sorted(kept))
+    return found[0] if found else None
+
+
 def keep(
     database: Database, reviewer: str, product_ids: Collection[int], *, now: dt.datetime
 ) -> set[int]:

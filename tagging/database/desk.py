@@ -254,13 +254,7 @@ def waiting(session: Session, product_ids: Sequence[int]) -> list[Waiting]:
     rows = session.execute(
         sa.select(Product, Prediction)
         .outerjoin(Prediction, Prediction.id == Product.prediction_id)
-        .where(
-            Product.id.in_(product_ids),
-            sa.or_(
-                Product.status == Status.NEEDS_REVIEW,
-                sa.and_(Product.audit, Product.status == Status.TAGGED),
-            ),
-        )
+        .where(Product.id.in_(product_ids), _undecided())
     ).all()
     images = images_of(session, [product.image_set for product, _ in rows])
     found = {
@@ -284,6 +278,16 @@ def waiting(session: Session, product_ids: Sequence[int]) -> list[Waiting]:
         for product, prediction in rows
     }
     return [found[product_id] for product_id in product_ids if product_id in found]
+
+
+def waits(session: Session, retailer_id: int, product_id: int) -> bool:
+    """Whether this product is the retailer's and somebody may decide on it. By primary key."""
+    found = session.scalars(
+        sa.select(Product.id).where(
+            Product.id == product_id, Product.retailer_id == retailer_id, _undecided()
+        )
+    )
+    return found.one_or_none() is not None
 
 
 def counts(session: Session, retailer_id: int) -> dict[str, Any]:
@@ -323,6 +327,13 @@ def release(session: Session, reviewer: str, product_ids: Collection[int] | None
     if product_ids is not None:
         query = query.where(Reservation.product_id.in_(product_ids))
     session.execute(query)
+
+
+def _undecided() -> sa.ColumnElement[bool]:
+    return sa.or_(
+        Product.status == Status.NEEDS_REVIEW,
+        sa.and_(Product.audit, Product.status == Status.TAGGED),
+    )
 
 
 def _free(

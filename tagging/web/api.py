@@ -122,6 +122,17 @@ def neighbours(request: Request, retailer: str, product: int) -> dict[str, Any]:
     }
 
 
+@router.get("/api/{retailer}/cards/{product}")
+def card(request: Request, visitor: Reviewer, retailer: str, product: int) -> dict[str, Any]:
+    """One product again, as it is now, reserved for this person; null where nobody may decide on
+    it now or somebody else has it.
+    """
+    site = site_of(request)
+    retailer_id = _retailer(site, retailer)
+    found = desk.take_again(site.database, retailer_id, visitor.name, product, now=site.now())
+    return {"card": None if found is None else _card(found)}
+
+
 @router.get("/api/{retailer}/counts", dependencies=VIEWERS)
 def counts(request: Request, retailer: str) -> dict[str, Any]:
     """How many products wait, and why."""

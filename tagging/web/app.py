@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from tagging.errors import AtelierError, NotFoundError
-from tagging.web import api, pages
+from tagging.web import api, languages, pages
 from tagging.web.security import Guarded
 from tagging.web.site import Site
 
@@ -16,6 +16,7 @@ def create_app(site: Site) -> FastAPI:
     """The application. No documentation pages: they would need scripts from elsewhere."""
     app = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
+    app.state.languages = languages.load()
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.HERE / "static"), name="static")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -14,14 +15,54 @@ from tagging.accounts import Visitor
 from tagging.database import models
 from tagging.domain import Role
 from tagging.errors import LoginError
+from tagging.web import languages
+from tagging.web.languages import Texts
 from tagging.web.security import COOKIE, at_least, require_same_origin, site_of, visitor_of
 
 HERE: Final = Path(__file__).parent
+LANGUAGE_KEPT_S: Final = 365 * 24 * 3600
 
 router = APIRouter()
-templates = Jinja2Templates(directory=HERE / "templates")
-templates.env.add_extension("jinja2.ext.i18n")
-templates.env.install_null_translations(newstyle=True)  # type: ignore[attr-defined]
+
+
+def texts_of(request: Request) -> Texts:
+    """What the pages say, in the language of who asks."""
+    tag = languages.choose(
+        request.cookies.get(languages.COOKIE), request.headers.get("accept-language")
+    )
+    found: Texts = request.app.state.languages[tag]
+    return found
+
+
+def _spoken(request: Request) -> dict[str, Any]:
+    return {"texts": texts_of(request), "languages": languages.NAMES}
+
+
+templates = Jinja2Templates(directory=HERE / "templates", context_processors=[_spoken])
+languages.teach(templates.env)
+
+
+@router.post("/language")
+def speak(
+    request: Request,
+    language: Annotated[str, Form(max_length=20)],
+    back: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    """Keep the language that a person chose, and go `back` to where they were."""
+    require_same_origin(request)
+    if language not in languages.NAMES:
+        raise HTTPException(422, f"the pages speak {', '.join(languages.NAMES)}, not {language!r}")
+    answer = RedirectResponse(_here(back), status_code=303)
+    answer.set_cookie(
+        languages.COOKIE,
+        language,
+        max_age=LANGUAGE_KEPT_S,
+        httponly=True,
+        samesite="lax",
+        secure=site_of(request).secure,
+        path="/",
+    )
+    return answer
 
 
 @router.get("/login")
@@ -118,6 +159,15 @@ def _visitor_or_none(request: Request) -> Visitor | None:
         return visitor_of(request)
     except HTTPException:
         return None
+
+
+def _here(path: str) -> str:
+    """A path of this site; anything that would lead elsewhere leads home."""
+    named = urlsplit(path)
+    plain = path.isprintable() and "\\" not in path
+    if named.scheme or named.netloc or not path.startswith("/") or not plain:
+        return "/"
+    return path
 
 
 def _page(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +141,25 @@ def test_a_photo_that_changed_is_told(services: Services, client: Client, tmp_pa
     assert fresh["image_set"] != card["image_set"]
 
 
+def test_one_product_is_asked_for_again(services: Services, client: Client, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE | SURE)
+    ann, bob = client("Ann"), client("Bob")
+    (card, other) = ann.get("/api/default/cards").json()["cards"]
+    path = f"/api/default/cards/{card['product']}"
+    assert bob.get(path).json() == {"card": None}  # Ann has it
+    tagged(services, tmp_path / "in", {"q.png": 62})
+    again = ann.get(path).json()["card"]
+    assert (again["sku"], again["image_set"] != card["image_set"]) == ("q", True)
+    (recorded,) = ann.post("/api/default/reviews", json=act(said(again))).json()["outcomes"]
+    assert recorded["status"] == "reviewed"
+    assert ann.get(path).json() == {"card": None}  # decided
+    assert ann.get("/api/nobody/cards/1").status_code == 404
+    accepted = product(services, "a").id
+    assert ann.get(f"/api/default/cards/{accepted}").json() == {"card": None}
+    ann.post("/api/leave", json={"products": [other["product"]]})
+    assert bob.get(f"/api/default/cards/{other['product']}").json()["card"]["sku"] == "p"
+
+
 def test_counts_categories_and_audit(services: Services, client: Client, tmp_path: Path) -> None:
     tagged(audit_all(services), tmp_path / "in", SURE | UNSURE)
     ann = client(role=Role.REVIEWER)
@@ -164,6 +185,8 @@ def test_photos_are_made_anew_and_only_for_who_is_in(
     image = Image.open(io.BytesIO(got.content))
     assert (image.format, image.size) == ("WEBP", (320, 320))
     assert got.content != services.store.path(card["images"][0]).read_bytes()
+    closer = Image.open(io.BytesIO(ann.get(path.replace("thumb", "full")).content))
+    assert closer.size == (2560, 2560)
     assert client(None).get(path).status_code == 401
     for wrong in (
         f"/photos/huge/{card['images'][0]}.webp",
@@ -176,6 +199,41 @@ def test_photos_are_made_anew_and_only_for_who_is_in(
     services.store.path(card["images"][0]).write_bytes(b"no picture")
     large = ann.get(path.replace("thumb", "large"))
     assert (large.status_code, "detail" in large.json()) == (404, True)
+
+
+class TestLanguages:
+    def test_a_browsers_language_is_spoken_until_another_is_chosen(self, client: Client) -> None:
+        nobody = client(None)
+        assert '<html lang="en">' in nobody.get("/login").text
+        nobody.headers["accept-language"] = "fr-FR,fr;q=0.9,en;q=0.5"
+        french = nobody.get("/login").text
+        assert '<html lang="fr">' in french
+        assert "Mot de passe" in french
+        chosen = nobody.post("/language", data={"language": "en", "back": "/login?a=b"})
+        assert (chosen.status_code, chosen.headers["location"]) == (303, "/login?a=b")
+        assert '<html lang="en">' in nobody.get("/login").text
+        assert nobody.post("/language", data={"language": "xx"}).status_code == 422
+
+    def test_a_choice_leads_nowhere_else_and_comes_from_nowhere_else(self, client: Client) -> None:
+        nobody = client(None)
+        for elsewhere in ("https://e.example/", "//e.example", "/\\e.example", "e", "/\te"):
+            answer = nobody.post("/language", data={"language": "fr", "back": elsewhere})
+            assert answer.headers["location"] == "/", elsewhere
+        headers = {"origin": "https://elsewhere.example"}
+        refused = nobody.post("/language", data={"language": "fr"}, headers=headers)
+        assert refused.status_code == 403
+
+    def test_every_page_is_french_and_carries_what_its_scripts_say(self, client: Client) -> None:
+        ann = client()
+        ann.post("/language", data={"language": "fr"})
+        for path in ("/", "/login", "/review/default", "/enter/x"):
+            text = ann.get(path).text
+            assert '<html lang="fr">' in text
+            (block,) = re.findall(
+                r'<script type="application/json" id="texts">(.*?)</script>', text
+            )
+            assert json.loads(block)["language"] == "fr"
+        assert "Enseignes" in ann.get("/").text
 
 
 class TestTheDoor:
