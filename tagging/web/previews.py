@@ -19,8 +19,8 @@ from tagging.images.protocol import WireSpec
 from tagging.images.store import ImageStore
 
 EDGES: Final = {"thumb": 320, "large": 1280, "full": 2560}
-"""Name -> edge in pixels: in rows, to decide by, to look closer at. Photos are letterboxed on white,
-as most product photos are shot.
+"""Name -> edge in pixels: in rows, to decide by, to look closer at. Photos are letterboxed on
+white, as most product photos are shot.
 """
 
 QUALITY: Final = 85

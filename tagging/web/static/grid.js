@@ -3,7 +3,7 @@
 
 import { Outbox } from "./outbox.js";
 import { ask, photo, post } from "./server.js";
-import { t } from "./text.js";
+import { number, percent, t, tn } from "./text.js";
 
 const root = document.querySelector("#grid");
 const retailer = encodeURIComponent(root.dataset.retailer);
@@ -148,14 +148,12 @@ function dress(item, card) {
   item.querySelector(".mark").textContent = marked ? (said ? (said.category ?? names[said.verdict]) : "✗") : "";
 }
 
-const percent = (share) => share.toLocaleString(document.documentElement.lang, { style: "percent", maximumFractionDigits: 0 });
-
 function tell() {
   const wrong = cards.filter(({ product }) => marks.has(product)).length;
   $("confirm").disabled = cards.length === 0;
   $("confirm-text").textContent = wrong
     ? t("save: %(right)s right, %(wrong)s wrong", { right: cards.length - wrong, wrong })
-    : t("all %(count)s are right", { count: cards.length });
+    : tn("the %(count)s is right", "all %(count)s are right", cards.length);
   for (const id of ["search", "unsure", "none"]) $(id).disabled = wrong === 0;
 }
 
@@ -300,8 +298,8 @@ async function count() {
   try {
     const found = await ask(`/api/${retailer}/counts`);
     $("waiting").textContent = t("%(waiting)s wait, %(audit)s to audit", {
-      waiting: found.waiting.toLocaleString(document.documentElement.lang),
-      audit: found.audit.toLocaleString(document.documentElement.lang),
+      waiting: found.waiting,
+      audit: found.audit,
     });
     const chosen = $("suggestion").value;
     const [any] = $("suggestion").options;
@@ -309,7 +307,7 @@ async function count() {
       any,
       ...Object.entries(found.by_suggestion)
         .filter(([name]) => name)
-        .map(([name, waiting]) => new Option(`${name} (${waiting.toLocaleString(document.documentElement.lang)})`, name)),
+        .map(([name, waiting]) => new Option(`${name} (${number(waiting)})`, name)),
     );
     if (chosen && found.by_suggestion[chosen] === undefined) $("suggestion").add(new Option(chosen, chosen));
     $("suggestion").value = chosen;
@@ -337,7 +335,7 @@ async function pick() {
   if (!marks.size) return;
   if (!categories.length) categories = (await ask(`/api/${retailer}/categories`)).categories;
   const bare = [...marks.values()].filter((said) => said === null).length || marks.size;
-  $("picker-title").textContent = t("A category for the %(count)s marked", { count: bare });
+  $("picker-title").textContent = tn("A category for the %(count)s marked product", "A category for the %(count)s marked products", bare);
   // A wrong tag of the audit sample that got no verdict would make the error look smaller than it is.
   $("later").hidden = audit();
   $("query").value = "";
@@ -435,7 +433,11 @@ async function hold() {
     const kept = new Set((await post("/api/keep", { products: held })).products);
     const left = cards.filter(({ product }) => kept.has(product));
     if (left.length < cards.length) {
-      say(t("%(count)s went to somebody else meanwhile", { count: cards.length - left.length }));
+      say(tn(
+          "%(count)s product went to somebody else meanwhile",
+          "%(count)s products went to somebody else meanwhile",
+          cards.length - left.length,
+        ));
       cards = left;
       show();
     }
