@@ -155,6 +155,9 @@ function tell() {
     ? t("save: %(right)s right, %(wrong)s wrong", { right: cards.length - wrong, wrong })
     : tn("the %(count)s is right", "all %(count)s are right", cards.length);
   for (const id of ["search", "unsure", "none"]) $(id).disabled = wrong === 0;
+  $("choices-line").hidden = wrong === 0;
+  $("actions").hidden = cards.length === 0 && done.length === 0;
+  root.classList.toggle("marking", wrong > 0);
 }
 
 // The categories that the model itself finds likely next, under the keys 1 to 9.
@@ -166,13 +169,7 @@ function offer(names) {
     }
   }
   offered = [...votes].sort((one, other) => other[1] - one[1]).slice(0, 9).map(([category]) => category);
-  let line = $("choices-line");
-  if (!line) {
-    line = document.createElement("ul");
-    line.id = "choices-line";
-    $("question").after(line);
-  }
-  line.replaceChildren(
+  $("choices-line").replaceChildren(
     ...offered.map((category, index) => {
       const item = document.createElement("li");
       const button = document.createElement("button");
