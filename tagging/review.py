@@ -106,6 +106,14 @@ def record_reviews(
     reviewer = person(said_by)
     with database.write() as session:
         found = reviews.lock_products(session, retailer_id, {answer.sku for answer in answers})
+        audited = {
+            product.prediction_id
+            for product in found.values()
+            if product.audit and product.prediction_id is not None
+        }
+        autopilots.lock_in_order(
+            session, {(retailer_id, model) for model in reviews.models_of(session, audited)}
+        )
         known = reviews.of_action(session, action)
         done: dict[str, Recorded | AtelierError] = {}
         # In the order of their delivery, whatever the page's was: audit verdicts are weighed in the
@@ -160,6 +168,8 @@ def take_back(
             skus = {sku for _, owner, sku in rows.values() if owner == retailer_id}
             locked = reviews.lock_products(session, retailer_id, skus).values()
             products |= {product.id: product for product in locked}
+        judged = {autopilots.audited(session, review_id) for review_id in rows}
+        autopilots.lock_in_order(session, {one for one in judged if one is not None})
         known = reviews.of_action(session, action)
         done: list[Recorded | AtelierError] = []
         for review_id in review_ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +105,20 @@ def lock(session: Session, retailer_id: int, model_id: int) -> AutopilotState:
             "autopilot; `atelier retailers list` shows the models in charge"
         )
     return row
+
+
+def lock_in_order(session: Session, keys: Collection[tuple[int, int]]) -> None:
+    """Lock several autopilots, (retailer, model), until the commit, in the order of their keys.
+
+    Whoever may need more than one asks for all at once, or two who need the same ones in another
+    order would wait for each other. By primary key; one that there is not is passed over.
+    """
+    for retailer_id, model_id in sorted(set(keys)):
+        session.execute(
+            sa.select(AutopilotState)
+            .where(AutopilotState.retailer_id == retailer_id, AutopilotState.model_id == model_id)
+            .with_for_update()
+        ).one_or_none()
 
 
 def add_verdict(

@@ -185,6 +185,15 @@ def model_of(session: Session, prediction_id: int) -> int:
     ).scalar_one()
 
 
+def models_of(session: Session, prediction_ids: Collection[int]) -> set[int]:
+    """The models behind predictions, by primary keys."""
+    return set(
+        session.scalars(
+            sa.select(Prediction.model_id).where(Prediction.id.in_(prediction_ids)).distinct()
+        )
+    )
+
+
 def queue(database: Database, retailer_id: int, *, audit: bool) -> Iterator[QueueLine]:
     """What waits for a person, or with `audit` the tags whose verdict the autopilot waits for.
 

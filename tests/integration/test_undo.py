@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tagging.database import training
+from tagging.database import models, training
 from tagging.database.tables import Product, Review
 from tagging.domain import Autopilot, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
@@ -28,7 +28,7 @@ from tests.people import (
     undo,
     weighed,
 )
-from tests.stand_in import Services
+from tests.stand_in import Services, stand_in_card
 
 ACT = "5b2f7a0e-0001"
 UNDONE = (
@@ -216,6 +216,40 @@ def test_the_same_act_twice_at_once_is_recorded_once(services: Services, tmp_pat
     assert all(isinstance(outcomes, list) for outcomes in both)
     assert count(services) == 12
     assert weighed(services).verdicts == 12
+
+
+def test_acts_on_tags_of_several_models_never_wait_for_each_other(
+    services: Services, tmp_path: Path
+) -> None:
+    audit_all(services)
+    tagged(services, tmp_path / "in", {f"p{i}.png": 255 for i in range(6)})
+    with services.database.write() as session:
+        other = models.register(
+            session, stand_in_card(version="2"), tmp_path / "other", now=services.clock.now()
+        )
+        models.put_in_charge(session, services.retailer_id, other, now=services.clock.now())
+        session.commit()
+    tagged(services, tmp_path / "more", {f"q{i}.png": 255 for i in range(4)})
+    tagged(services, tmp_path / "in", {f"p{i}.png": 254 for i in range(3)})
+    # By the order of delivery one act meets the newer model first, the other the older one.
+    acts = (("p0", "p1", "p2", "p3", "p4"), ("p5", "q0", "q1", "q2", "q3"))
+    saying = [
+        partial(send, services, [answer(services, sku, Verdict.CONFIRMED) for sku in skus], action)
+        for skus, action in zip(acts, ("one-act-0001", "one-act-0002"), strict=True)
+    ]
+    said = [outcome for outcomes in at_once(saying) for outcome in _list(outcomes)]
+    assert [isinstance(one, Recorded) for one in said] == [True] * 10
+    ids = [recorded(one).review_id for one in said]
+    undone = at_once([partial(undo, services, *ids[:5]), partial(undo, services, *ids[5:])])
+    assert all(isinstance(one, Recorded) for outcomes in undone for one in _list(outcomes))
+    assert count(services) == 20
+
+
+def _list(
+    found: list[Recorded | AtelierError] | AtelierError,
+) -> list[Recorded | AtelierError]:
+    assert isinstance(found, list), found
+    return found
 
 
 def test_answers_that_do_not_belong_together_are_refused(
