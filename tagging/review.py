@@ -171,6 +171,7 @@ def take_back(
         judged = {autopilots.audited(session, review_id) for review_id in rows}
         autopilots.lock_in_order(session, {one for one in judged if one is not None})
         known = reviews.of_action(session, action)
+        moved: set[int] = set()
         done: list[Recorded | AtelierError] = []
         for review_id in review_ids:
             if review_id not in rows:
@@ -189,9 +190,20 @@ def take_back(
                     )
                 )
                 continue
-            done.append(
-                _tried(session, partial(_undo, session, product, review, who, action, now=now))
+            if product.id in moved:
+                done.append(
+                    ReviewError(
+                        f"a newer review of {product.sku!r} was undone in this act; undo the older "
+                        "one in another"
+                    )
+                )
+                continue
+            outcome = _tried(
+                session, partial(_undo, session, product, review, who, action, now=now)
             )
+            if isinstance(outcome, Recorded):
+                moved.add(product.id)
+            done.append(outcome)
         session.commit()
         return done
 
@@ -262,6 +274,12 @@ def _undo(
         raise ReviewError(
             f"the review of {product.sku!r} cannot be undone: its photos or its suggestion changed "
             "since; look at it anew"
+        )
+    # Compared as it was kept, not with the review's own time: clocks of machines differ.
+    if review.before.get("tagged_at", at := reviews.tagged_at(product)) != at:
+        raise ReviewError(
+            f"the review of {product.sku!r} cannot be undone: it was classified again since; "
+            "look at it anew"
         )
     audited = autopilots.audited(session, review.id)
     state = None if audited is None else autopilots.lock(session, *audited)

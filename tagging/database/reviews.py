@@ -152,12 +152,18 @@ def add_review(
             "category": product.category,
             "decided_by": product.decided_by,
             "review_reason": product.review_reason,
+            "tagged_at": tagged_at(product),
         },
         created_at=now,
     )
     session.add(review)
     session.flush()
     return review
+
+
+def tagged_at(product: Product) -> str | None:
+    """When a product was last classified, as a review keeps it."""
+    return None if product.tagged_at is None else product.tagged_at.isoformat()
 
 
 def taxonomy(session: Session, retailer_id: int) -> Taxonomy:

@@ -15,6 +15,8 @@ from tagging.database.tables import Product, Review
 from tagging.domain import Autopilot, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.review import Answer, Recorded, record_reviews, take_back
+from tagging.rules import RetailerRules
+from tagging.steering import change_rules
 from tests.integration.test_ingest_and_tag import deliver, write_folder
 from tests.people import (
     SURE,
@@ -302,3 +304,39 @@ def test_a_review_from_before_this_could_be_undone_stays(
     assert "does not say what was before" in str(refused)
     with services.database.read() as session:
         assert session.execute(sa.select(Product.status)).scalar_one() is Status.REVIEWED
+
+
+def test_two_reviews_of_one_product_are_taken_back_in_two_acts(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 255, "b.png": 0})
+    older = say(services, "a", Verdict.UNSURE)
+    newer = say(services, "a", Verdict.CONFIRMED)
+    other = say(services, "b", Verdict.CONFIRMED)
+    done = undo(services, newer.review_id, older.review_id, newer.review_id, other.review_id)
+    assert [isinstance(one, Recorded) for one in done] == [True, False, False, True]
+    assert "undo the older one in another" in str(done[1])
+    assert product(services, "a").status is Status.NEEDS_REVIEW
+    assert recorded(*undo(services, older.review_id)).status is Status.TAGGED
+
+
+@pytest.mark.parametrize("verdict", [Verdict.CONFIRMED, Verdict.UNSURE])
+def test_what_was_classified_anew_meanwhile_is_not_put_back(
+    services: Services, tmp_path: Path, verdict: Verdict
+) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 255})
+    said = say(services, "a", verdict)
+    for shade in (0, 255):  # Another photo, and the old one again.
+        tagged(services, tmp_path / "in", {"a.png": shade})
+        change_rules(
+            services.database,
+            "default",
+            RetailerRules(always_review=["Light"]),
+            by="Eve",
+            now=services.clock.now(),
+        )
+    before = stands(services, "a")
+    assert before["status"] is Status.NEEDS_REVIEW
+    (refused,) = undo(services, said.review_id)
+    assert "look at it anew" in str(refused)
+    assert stands(services, "a") == before
