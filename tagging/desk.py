@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tagging import likeness
-from tagging.database import desk
+from tagging.database import desk, products
 from tagging.database.desk import Neighbour, Order, Waiting
 from tagging.database.session import Database
 from tagging.likeness import laid_out, most_alike
@@ -181,7 +181,7 @@ def keep(
     with database.write() as session:
         kept = desk.reserve(
             session,
-            product_ids,
+            products.existing(session, product_ids),
             who,
             now=now,
             until=now + dt.timedelta(seconds=RESERVED_S),

@@ -377,6 +377,11 @@ def _page(
     return session.execute(query).all()
 
 
+def existing(session: Session, product_ids: Collection[int]) -> set[int]:
+    """Those of some keys that are products', by primary key."""
+    return set(session.scalars(sa.select(Product.id).where(Product.id.in_(product_ids))))
+
+
 def image_exists(session: Session, sha256: str) -> bool:
     """Whether an image was delivered, by primary key."""
     return session.get(Image, sha256) is not None

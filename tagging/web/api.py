@@ -28,6 +28,8 @@ VIEWERS = [Depends(at_least(Role.VIEWER))]
 REVIEWERS = [Depends(at_least(Role.REVIEWER))]
 
 SKU_CHARS = 500
+Key = Annotated[int, Field(ge=1, lt=1 << 63)]
+"""Of a row."""
 
 
 class _Body(BaseModel):
@@ -39,7 +41,7 @@ class Said(_Body):
 
     sku: str = Field(max_length=SKU_CHARS)
     image_set: str = Field(max_length=64)
-    prediction: int | None = None
+    prediction: Key | None = None
     verdict: Verdict
     category: str | None = Field(default=None, max_length=200)
 
@@ -56,7 +58,7 @@ class Undo(_Body):
 
     action: str = Field(max_length=36)
     of: str | None = Field(default=None, max_length=36)
-    reviews: list[int] = Field(default=[], max_length=MOST_CARDS)
+    reviews: list[Key] = Field(default=[], max_length=MOST_CARDS)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -68,7 +70,7 @@ class Undo(_Body):
 class Held(_Body):
     """Products that a person has before them."""
 
-    products: list[int] = Field(max_length=MOST_CARDS)
+    products: list[Key] = Field(max_length=MOST_CARDS)
 
 
 @router.get("/api/{retailer}/cards")
@@ -80,7 +82,7 @@ def cards(
     order: Order = Order.CHEAPEST,
     audit: bool = False,
     suggestion: str | None = None,
-    have: Annotated[list[int] | None, Query(max_length=MOST_CARDS)] = None,
+    have: Annotated[list[Key] | None, Query(max_length=MOST_CARDS)] = None,
 ) -> dict[str, Any]:
     """The next products for this person, reserved for them."""
     site = site_of(request)
@@ -98,7 +100,7 @@ def grid(
     order: Order = Order.CHEAPEST,
     audit: bool = False,
     suggestion: str | None = None,
-    have: Annotated[list[int] | None, Query(max_length=MOST_CARDS)] = None,
+    have: Annotated[list[Key] | None, Query(max_length=MOST_CARDS)] = None,
 ) -> dict[str, Any]:
     """Products that look alike and have one suggestion, reserved for this person."""
     site = site_of(request)
@@ -110,7 +112,7 @@ def grid(
 
 
 @router.get("/api/{retailer}/neighbours", dependencies=VIEWERS)
-def neighbours(request: Request, retailer: str, product: int) -> dict[str, Any]:
+def neighbours(request: Request, retailer: str, product: Key) -> dict[str, Any]:
     """Products in force in the category that is suggested for this one, to compare it with."""
     site = site_of(request)
     found = desk.neighbours(site.database, _retailer(site, retailer), product)

@@ -58,13 +58,17 @@ class Guarded:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-                headers.setdefault("cache-control", "no-store")
+                protect(MutableHeaders(scope=message))
             await send(message)
 
         await self._app(scope, bounded, guarded)
+
+
+def protect(headers: MutableHeaders) -> None:
+    """Put the security headers onto an answer's; it is kept by nobody unless it says otherwise."""
+    for name, value in _HEADERS.items():
+        headers[name] = value
+    headers.setdefault("cache-control", "no-store")
 
 
 def site_of(request: Request) -> Site:

@@ -1,0 +1,212 @@
+"""The pages as somebody hostile meets them, over real databases. docs/security.md names these."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from tagging.domain import Role, Status
+from tagging.errors import SchemaError
+from tests.integration import test_web
+from tests.integration.test_web import PASSWORD, UNSURE, Client, act, said
+from tests.people import product, tagged
+from tests.stand_in import Services
+
+client = test_web.client
+
+OPEN = {"/login", "/enter/{token}", "/health", "/language", "/"}
+"""Routes that nobody need log in for; `/` only leads to the log-in."""
+JSON = {"content-type": "application/json"}
+A_PERSON = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def app_of(browser: TestClient) -> FastAPI:
+    assert isinstance(browser.app, FastAPI)
+    return browser.app
+
+
+def unbroken(browser: TestClient) -> TestClient:
+    """The same browser, which sees a failure of ours as browsers do instead of as an exception."""
+    found = TestClient(
+        browser.app,
+        base_url="http://127.0.0.1",
+        follow_redirects=False,
+        raise_server_exceptions=False,
+    )
+    found.headers, found.cookies = browser.headers, browser.cookies
+    return found
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Method and path of all that is served, of some retailer and of no such photo."""
+    for template, methods in app.openapi()["paths"].items():
+        if template not in OPEN:
+            path = template.replace("{retailer}", "default").replace("{size}", "thumb")
+            path = re.sub(r"\{[^}]*\}", "0" * 64, path)
+            for method in methods:
+                yield method.upper(), path
+
+
+class TestWhoMay:
+    def test_nothing_is_served_to_nobody(self, client: Client) -> None:
+        nobody = client(None)
+        found = list(routes(app_of(nobody)))
+        assert len(found) >= 12
+        for method, path in found:
+            refused = nobody.request(method, path, json={})
+            told = (refused.status_code, refused.headers.get("location"))
+            assert told in {(401, None), (303, "/login"), (422, None)}, (method, path)
+            # A body that is not understood is told before who sent it; nothing is done.
+            assert refused.status_code != 422 or method != "GET", path
+
+    def test_nothing_is_changed_without_the_token_of_the_session(self, client: Client) -> None:
+        admin = client("Root", Role.ADMIN)
+        del admin.headers["x-csrf-token"]
+        changing = [found for found in routes(app_of(admin)) if found[0] not in ("GET", "HEAD")]
+        assert len(changing) >= 5
+        for method, path in changing:
+            assert admin.request(method, path, json={}).status_code in (403, 422), path
+
+    def test_a_viewer_changes_nothing(self, client: Client) -> None:
+        viewer = client("Eve", Role.VIEWER)
+        for method, path in routes(app_of(viewer)):
+            if method not in ("GET", "HEAD") and path != "/logout":
+                assert viewer.request(method, path, json={}).status_code in (403, 422), path
+
+
+class TestOddRequests:
+    @pytest.mark.parametrize("key", [10**6, 2**70, -1])
+    def test_a_product_that_there_is_not_is_not_held(self, client: Client, key: int) -> None:
+        kept = client().post("/api/keep", json={"products": [key]})
+        assert kept.status_code == 422 or kept.json() == {"products": []}
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/api/%00/cards",
+            "/api/default/cards?suggestion=%00",
+            "/api/default/cards?have=99999999999999999999999",
+            "/review/%00",
+            "/enter/%00",
+            "/photos/thumb/%00.webp",
+        ],
+    )
+    def test_odd_addresses_are_no_failure(self, client: Client, path: str) -> None:
+        assert client().get(path).status_code < 500
+
+    @pytest.mark.parametrize("sku", ["\\u0000", "\\ud800"])
+    def test_odd_texts_are_no_failure(
+        self, services: Services, client: Client, tmp_path: Path, sku: str
+    ) -> None:
+        tagged(services, tmp_path / "in", UNSURE)
+        ann = client()
+        (card, _) = ann.get("/api/default/cards").json()["cards"]
+        body = json.dumps(act(said(card))).replace('"q"', f'"{sku}"')
+        got = ann.post("/api/default/reviews", content=body, headers=JSON)
+        assert got.status_code < 500
+        assert product(services, "q").status is Status.NEEDS_REVIEW
+
+    def test_odd_names_are_no_failure(self, client: Client) -> None:
+        data = {"name": "\0", "password": PASSWORD}
+        assert client(None).post("/login", data=data).status_code in (400, 403)
+
+    def test_what_nests_too_deep_is_refused(self, client: Client) -> None:
+        got = client().post("/api/keep", content="[" * 500_000, headers=JSON)
+        assert got.status_code in (400, 422)
+
+    def test_what_was_sent_is_not_sent_back(self, client: Client) -> None:
+        refused = client(None).post("/login", data={"name": "Ann", "password": PASSWORD * 200})
+        assert refused.status_code == 422
+        assert PASSWORD not in refused.text
+
+    def test_no_address_is_made_of_the_host_that_was_sent(self, client: Client) -> None:
+        for path in ("/login/", "/", "//elsewhere.example/", "/static", "/review/default/"):
+            got = client(None).get(path, headers={"host": "elsewhere.example"})
+            assert "elsewhere" not in got.headers.get("location", ""), path
+
+
+class TestErrors:
+    @pytest.mark.parametrize("headers", [{}, A_PERSON], ids=["a script", "a person"])
+    def test_a_failure_of_ours_tells_nothing_and_is_protected(
+        self, client: Client, headers: dict[str, str]
+    ) -> None:
+        ann = client()
+
+        @app_of(ann).get("/boom")
+        def boom() -> None:
+            raise RuntimeError("secret of the house")
+
+        got = unbroken(ann).get("/boom", headers=headers)
+        assert got.status_code == 500
+        assert "secret" not in got.text
+        assert "default-src 'none'" in got.headers["content-security-policy"]
+        assert got.headers["x-content-type-options"] == "nosniff"
+        assert got.headers["cache-control"] == "no-store"
+
+    def test_what_the_installation_lacks_is_told_without_its_addresses(
+        self, client: Client
+    ) -> None:
+        ann = client()
+
+        @app_of(ann).get("/away")
+        def away() -> None:
+            raise SchemaError("the database at /srv/secret is away")
+
+        got = ann.get("/away")
+        assert got.status_code == 503
+        assert "/srv" not in got.text
+
+    def test_a_person_gets_a_page_and_a_script_json(self, client: Client) -> None:
+        viewer = client("Eve", Role.VIEWER)
+        for path, status in (("/nowhere", 404), ("/review/nobody", 403), ("/review/default", 403)):
+            page = viewer.get(path, headers=A_PERSON)
+            assert page.status_code == status, path
+            assert page.headers["content-type"].startswith("text/html")
+            assert 'href="/"' in page.text
+            assert "detail" in viewer.get(path).json()
+        assert "detail" in viewer.get("/api/nowhere", headers=A_PERSON).json()
+        assert client("Ann").get("/review/nobody", headers=A_PERSON).status_code == 404
+
+    def test_a_person_whose_session_ran_out_is_led_to_the_log_in(self, client: Client) -> None:
+        left = client(None).post("/logout", data={"csrf": "x"}, headers=A_PERSON)
+        assert (left.status_code, left.headers["location"]) == (303, "/login")
+
+    def test_what_stands_in_an_address_is_no_markup(self, client: Client) -> None:
+        page = client().get("/review/<script>alert(1)<script>", headers=A_PERSON)
+        assert page.status_code == 404
+        assert "<script>alert" not in page.text
+
+
+class TestHealth:
+    def test_it_needs_no_log_in_and_says_nothing_else(self, client: Client) -> None:
+        healthy = client(None).get("/health")
+        assert (healthy.status_code, healthy.json()) == (200, {"status": "ok"})
+        assert healthy.headers["cache-control"] == "no-store"
+
+    def test_a_database_that_is_away_is_told(
+        self, services: Services, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nobody = client(None)
+        away = sa.create_engine("sqlite:////nowhere/at/all.db")
+        monkeypatch.setattr(services.database, "engine", away)
+        got = nobody.get("/health")
+        assert got.status_code == 503
+        assert "nowhere" not in got.text
+
+
+def test_the_icon_is_served(client: Client) -> None:
+    nobody = client(None)
+    assert (
+        '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
+        in nobody.get("/login").text
+    )
+    icon: Any = nobody.get("/static/icon.svg")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
