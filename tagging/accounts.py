@@ -9,7 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -26,13 +30,19 @@ from tagging.review import person
 PASSWORD_CHARS: Final = (12, 1000)
 SESSION: Final = dt.timedelta(hours=12)
 PROLONGED_AFTER: Final = dt.timedelta(minutes=10)
+LONGEST_SESSION: Final = dt.timedelta(days=7)
 LINK: Final = dt.timedelta(minutes=15)
 FREE_TRIES: Final = 5
 LONGEST_LOCK: Final = dt.timedelta(minutes=15)
 
 _HASHER: Final = PasswordHasher()
-_NOBODY: Final = _HASHER.hash(secrets.token_urlsafe())
-"""Compared with where there is no such account, so that the time taken does not tell."""
+
+MOST_TRIES: Final = 8
+"""Passwords looked at or waiting to be, at a time: the threads of a server that strangers can hold.
+"""
+_TRIES: Final = threading.BoundedSemaphore(MOST_TRIES)
+_HASHING: Final = threading.BoundedSemaphore(2)
+"""Each takes a processor, and 64 MiB (RFC 9106, section 4, the second recommended option)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +99,7 @@ def change(
     """
     hashed = None if password is None else _hashed(password)
     with database.write() as session:
-        user = _require(session, name)
+        user = _require(users.lock(session, name.strip()), name)
         if role is not None:
             user.role = role
         if hashed is not None:
@@ -122,7 +132,7 @@ def make_link(database: Database, name: str, *, now: dt.datetime) -> str:
     """
     token = secrets.token_urlsafe(32)
     with database.write() as session:
-        user = _require(session, name)
+        user = _require(users.find(session, name.strip()), name)
         session.add(LoginLink(token_hash=_digest(token), user_id=user.id, expires_at=now + LINK))
         session.commit()
     return token
@@ -131,8 +141,9 @@ def make_link(database: Database, name: str, *, now: dt.datetime) -> str:
 def enter_by_link(database: Database, token: str, *, now: dt.datetime) -> str:
     """The secret of a new session. Raises LoginError: the link was used or is too old."""
     with database.write() as session:
+        # The account before the link, as `change` locks them.
+        user = users.lock_of_link(session, _digest(token))
         link = users.take_link(session, _digest(token))
-        user = None if link is None else session.get_one(User, link.user_id)
         if link is None or link.expires_at <= now or user is None or user.disabled_at is not None:
             session.commit()
             raise LoginError(
@@ -149,38 +160,40 @@ def enter_by_password(database: Database, name: str, password: str, *, now: dt.d
     After five wrong passwords none is looked at for a while, longer with each further one.
 
     Raises:
-        LoginError: name or password is wrong (it is not said which), or the account is locked.
+        LoginError: name or password is wrong (it is not said which), the account is locked, or
+            too many try at this moment.
     """
-    with database.write() as session:
-        user = users.lock(session, name.strip())
-        if user is not None and user.locked_until is not None and user.locked_until > now:
-            minutes = -(-(user.locked_until - now) // dt.timedelta(minutes=1))
-            raise LoginError(
-                f"too many wrong passwords; wait {minutes} minute{'s' * (minutes > 1)}"
-            )
-        known = user is not None and user.disabled_at is None and user.password_hash is not None
-        right = _verify((user.password_hash if known and user else None) or _NOBODY, password)
-        if user is None or not known or not right:
-            if user is not None and known:
-                _count_failure(user, now=now)
-            session.commit()
+    who = name.strip()
+    with _a_try():
+        # Counted before it is looked at, so that none goes uncounted; and looked at outside of a
+        # transaction, so that strangers who try hold up nobody who writes.
+        hashed = _begin_try(database, who, now=now)
+        right = _verify(hashed or _nobody(), password)
+        if hashed is None or not right:
             raise LoginError("name or password is wrong")
-        user.failures, user.locked_until = 0, None
-        if user.password_hash is not None and _HASHER.check_needs_rehash(user.password_hash):
-            user.password_hash = _HASHER.hash(password)
+        renewed = _HASHER.hash(password) if _HASHER.check_needs_rehash(hashed) else hashed
+    with database.write() as session:
+        user = users.lock(session, who)
+        if user is None or user.password_hash != hashed or user.disabled_at is not None:
+            raise LoginError("name or password is wrong")
+        user.failures, user.locked_until, user.password_hash = 0, None, renewed
         opened = _open(session, user, now=now)
         session.commit()
         return opened
 
 
 def visitor(database: Database, token: str, *, now: dt.datetime) -> Visitor | None:
-    """Who holds the session of this secret; None if it ran out. Using it prolongs it."""
+    """Who holds the session of this secret; None if it ran out. Using it prolongs it, for a week
+    at most.
+    """
     digest = _digest(token)
     with database.read() as session:
         found = users.session_of(session, digest)
     if found is None or found[0].expires_at <= now or found[1].disabled_at is not None:
         return None
     opened, user = found
+    if opened.created_at + LONGEST_SESSION <= now:
+        return None
     if opened.expires_at < now + SESSION - PROLONGED_AFTER:
         with database.write() as session:
             users.prolong(session, digest, until=now + SESSION)
@@ -210,6 +223,40 @@ def _open(session: Session, user: User, *, now: dt.datetime) -> str:
     return token
 
 
+@contextmanager
+def _a_try() -> Iterator[None]:
+    """Room for one more try of a password; raises LoginError where there is none."""
+    if not _TRIES.acquire(blocking=False):
+        raise LoginError("too many people log in at this moment; try again")
+    try:
+        with _HASHING:
+            yield
+    finally:
+        _TRIES.release()
+
+
+def _begin_try(database: Database, name: str, *, now: dt.datetime) -> str | None:
+    """The account's hash to compare with, after a failure was counted; None if it has none."""
+    with database.write() as session:
+        user = users.lock(session, name)
+        if user is None or user.disabled_at is not None or user.password_hash is None:
+            return None
+        if user.locked_until is not None and user.locked_until > now:
+            minutes = -(-(user.locked_until - now) // dt.timedelta(minutes=1))
+            raise LoginError(
+                f"too many wrong passwords; wait {minutes} minute{'s' * (minutes > 1)}"
+            )
+        _count_failure(user, now=now)
+        session.commit()
+        return user.password_hash
+
+
+@cache
+def _nobody() -> str:
+    """Compared with where there is no such account, so that the time taken does not tell."""
+    return _HASHER.hash(secrets.token_urlsafe())
+
+
 def _count_failure(user: User, *, now: dt.datetime) -> None:
     user.failures += 1
     beyond = user.failures - FREE_TRIES
@@ -218,8 +265,7 @@ def _count_failure(user: User, *, now: dt.datetime) -> None:
         user.locked_until = now + min(LONGEST_LOCK, dt.timedelta(minutes=2 ** min(beyond, 10)))
 
 
-def _require(session: Session, name: str) -> User:
-    user = users.find(session, name.strip())
+def _require(user: User | None, name: str) -> User:
     if user is None:
         raise NotFoundError(f"there is no account {name!r}; `atelier users list` shows all")
     return user

@@ -37,6 +37,16 @@ def everybody(session: Session) -> Sequence[User]:
     return session.scalars(sa.select(User).order_by(User.name)).all()
 
 
+def lock_of_link(session: Session, token_hash: str) -> User | None:
+    """Whom a link lets in, locked until the commit. By primary keys."""
+    return session.execute(
+        sa.select(User)
+        .join(LoginLink, LoginLink.user_id == User.id)
+        .where(LoginLink.token_hash == token_hash)
+        .with_for_update(of=User)
+    ).scalar_one_or_none()
+
+
 def take_link(session: Session, token_hash: str) -> LoginLink | None:
     """A link, which is gone then: of two who follow it at once, one gets in. By primary key."""
     return session.scalars(

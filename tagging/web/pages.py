@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -109,7 +110,7 @@ def follow(request: Request, token: str) -> Response:
 def leave(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
     """End the session."""
     visitor = visitor_of(request)
-    if csrf != visitor.csrf:
+    if not hmac.compare_digest(csrf.encode(), visitor.csrf.encode()):
         raise HTTPException(403, "this form does not come from the page; load it again")
     site = site_of(request)
     accounts.leave(site.database, request.cookies[COOKIE])
@@ -179,6 +180,9 @@ def _page(
 
 
 def _entered(request: Request, token: str) -> Response:
+    if (before := request.cookies.get(COOKIE)) is not None:
+        # Nobody will leave the session that this one takes the place of.
+        accounts.leave(site_of(request).database, before)
     answer = RedirectResponse("/", status_code=303)
     answer.set_cookie(
         COOKIE, token, httponly=True, samesite="strict", secure=site_of(request).secure, path="/"

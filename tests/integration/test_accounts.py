@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 import pytest
 import sqlalchemy as sa
 
 from tagging import accounts
+from tagging.database import users
 from tagging.database.session import Database
-from tagging.database.tables import Base, User
+from tagging.database.tables import Base, User, WebSession
 from tagging.domain import Role
 from tagging.errors import LoginError, NotFoundError, ReviewError
 from tests.people import at_once
@@ -103,6 +105,78 @@ def test_no_try_goes_uncounted(ann: Database) -> None:
     at_once([wrong] * accounts.FREE_TRIES)
     with pytest.raises(LoginError, match="wait"):
         enter(ann)
+
+
+def test_a_session_ends_after_a_week_however_much_it_is_used(ann: Database) -> None:
+    token = enter(ann)
+    for hours in range(6, 7 * 24, 6):
+        assert accounts.visitor(ann, token, now=later(hours=hours)) is not None
+    assert accounts.visitor(ann, token, now=later(days=7)) is None
+
+
+def test_nothing_is_held_up_while_a_password_is_looked_at(
+    ann: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    pool = ann.engine.pool
+    assert isinstance(pool, sa.pool.QueuePool)
+
+    def look(hashed: str, password: str) -> bool:
+        held.append(pool.checkedout())
+        return verify(hashed, password)
+
+    verify = accounts._verify
+    monkeypatch.setattr(accounts, "_verify", look)
+    assert enter(ann)
+    for name in ("Ann", "Bob"):
+        with pytest.raises(LoginError, match="wrong"):
+            accounts.enter_by_password(ann, name, "wrong", now=NOW)
+    assert held == [0, 0, 0]
+
+
+def test_only_so_many_may_try_at_a_time(ann: Database) -> None:
+    for _ in range(accounts.MOST_TRIES):
+        assert accounts._TRIES.acquire(blocking=False)
+    try:
+        with pytest.raises(LoginError, match="at this moment; try again"):
+            enter(ann)
+    finally:
+        accounts._TRIES.release(accounts.MOST_TRIES)
+    assert enter(ann)
+    with pytest.raises(LoginError, match="wrong"):
+        enter(ann, "wrong")
+    assert enter(ann)
+
+
+def test_a_password_that_changes_meanwhile_lets_nobody_in(
+    ann: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = accounts._verify
+
+    def slow(hashed: str, password: str) -> bool:
+        accounts.change(ann, "Ann", password="another password", now=NOW)
+        return verify(hashed, password)
+
+    monkeypatch.setattr(accounts, "_verify", slow)
+    with pytest.raises(LoginError, match="wrong"):
+        enter(ann)
+
+
+def test_who_comes_by_a_link_while_they_are_changed_has_no_session_left(ann: Database) -> None:
+    link = accounts.make_link(ann, "Ann", now=NOW)
+    with ThreadPoolExecutor(1) as pool:
+        with ann.write() as session:
+            # As `change` begins; on SQLite nobody else writes meanwhile in any case.
+            user = users.lock(session, "Ann")
+            assert user is not None
+            entering = pool.submit(accounts.enter_by_link, ann, link, now=NOW)
+            wait([entering], timeout=1)
+            users.end_sessions(session, user.id)
+            session.commit()
+        with pytest.raises(LoginError):
+            entering.result()
+    with ann.read() as session:
+        assert session.scalars(sa.select(WebSession)).all() == []
 
 
 def test_a_link_opens_once_and_not_for_long(ann: Database) -> None:

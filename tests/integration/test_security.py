@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from tagging import accounts
 from tagging.domain import Role, Status
 from tagging.errors import SchemaError
 from tests.integration import test_web
@@ -80,6 +81,21 @@ class TestWhoMay:
         for method, path in routes(app_of(viewer)):
             if method not in ("GET", "HEAD") and path != "/logout":
                 assert viewer.request(method, path, json={}).status_code in (403, 422), path
+
+
+class TestSessions:
+    def test_who_logs_in_gets_another_session_and_the_one_before_ends(
+        self, services: Services, client: Client
+    ) -> None:
+        ann = client()
+        before = ann.cookies["atelier_session"]
+        # Whatever stood in the cookie, made up by others or not, is not what one logs in with.
+        ann.post("/login", data={"name": "Ann", "password": PASSWORD})
+        after = ann.cookies["atelier_session"]
+        assert after != before
+        now = services.clock.now()
+        assert accounts.visitor(services.database, before, now=now) is None
+        assert accounts.visitor(services.database, after, now=now) is not None
 
 
 class TestOddRequests:
