@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -81,6 +82,22 @@ def change(
             runtime.database, name, now=utc_now(), role=role, password=chosen, disabled=out
         )
     console.err().print(f"{name} is changed", markup=False)
+
+
+@users_app.command("link")
+def link(
+    context: typer.Context,
+    name: Name,
+    at: Annotated[
+        str, typer.Option("--at", metavar="URL", help="Where browsers reach the pages.")
+    ] = "http://127.0.0.1:8765",
+    home: Home = None,
+) -> None:
+    """Print a link that lets them in once, within a quarter of an hour."""
+    settings, _ = settings_for(context, home, False)
+    with open_runtime(settings) as runtime:
+        token = accounts.make_link(runtime.database, name, now=utc_now())
+    sys.stdout.write(f"{at.rstrip('/')}/enter/{token}\n")
 
 
 def _ask() -> str:

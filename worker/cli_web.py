@@ -33,7 +33,10 @@ def web(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Serve the review page until Ctrl-C; on this machine alone, a link lets you in."""
+    """Serve the review page until Ctrl-C; on this machine alone, a link lets you in.
+
+    With --tls none is printed, for what a service prints is kept: `atelier users link` makes one.
+    """
     import uvicorn
 
     from tagging.web.app import create_app
@@ -61,11 +64,20 @@ def web(
             preprocessing_version=PREPROCESSING_VERSION,
             secure=tls,
         )
-        if local:
+        if local and not tls:
             console.out().print(
                 f"open http://{host}:{port}/enter/{_way_in(runtime)}", soft_wrap=True
             )
-        uvicorn.run(create_app(site), host=host, port=port, log_config=None, access_log=False)
+        uvicorn.run(
+            create_app(site),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # A browser that keeps its connection must not keep us from stopping.
+            timeout_graceful_shutdown=int(settings.stop_s),
+        )
 
 
 def _is_local(host: str) -> bool:

@@ -25,9 +25,11 @@ import pytest
 import typer
 import typer.main
 import yaml
+from starlette.routing import Route
 
 from tagging.settings import Settings
-from worker import cli, cli_catalog, cli_train
+from tagging.web import health as pages_health
+from worker import cli, cli_catalog, cli_train, cli_users, cli_web
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -173,7 +175,7 @@ def atelier_commands() -> Iterator[tuple[str, ...]]:
     app.registered_commands = list(cli.app.registered_commands)
     app.registered_groups = list(cli.app.registered_groups)
     app.registered_callback = cli.app.registered_callback
-    for part in (cli_catalog, cli_train):
+    for part in (cli_catalog, cli_train, cli_users, cli_web):
         part.add_to(app)
     return _commands_below((), typer.main.get_command(app))
 
@@ -310,7 +312,8 @@ def test_every_service_is_hardened(name: str) -> None:
     assert service["read_only"] is True
     assert service["init"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert not service.keys() & {"cap_add", "privileged", "network_mode", "pid", "ports"}
+    assert not service.keys() & {"cap_add", "privileged", "network_mode", "pid"}
+    assert "ports" not in service or name == "web"
     assert "no-new-privileges:true" in service["security_opt"]
     assert any(entry.split(":")[0] == "/tmp" for entry in service["tmpfs"])
     assert service.get("user", "10001") not in ("root", "0", "0:0")
@@ -342,6 +345,44 @@ def test_our_services_wait_for_the_migration_and_the_servers(name: str) -> None:
         "postgres": "service_healthy",
         "redis": "service_healthy",
     }
+
+
+def test_the_pages_are_reached_on_the_loopback_alone_and_expect_tls_in_front() -> None:
+    web = SERVICES["web"]
+    (port,) = web["ports"]
+    host, outside, inside = re.fullmatch(r"([\d.]+):\$\{WEB_PORT:-(\d+)\}:(\d+)", port).groups()  # type: ignore[union-attr]
+    assert host == "127.0.0.1"
+    assert outside == inside
+    command = web["command"]
+    assert command[command.index("--port") + 1] == inside
+    assert "--tls" in command
+    # Every other service stays where there is no way in or out.
+    assert {name for name in SERVICES if SERVICES[name]["networks"] != ["backend"]} == {"web"}
+    assert web["networks"] == ["backend", "frontend"]
+
+
+def test_the_pages_are_asked_for_their_health_where_they_answer() -> None:
+    check = SERVICES["web"]["healthcheck"]
+    program = check["test"][-1]
+    (asked,) = re.findall(r'"(http://[^"]+)"', program)
+    command = SERVICES["web"]["command"]
+    assert asked == f"http://127.0.0.1:{command[command.index('--port') + 1]}{health_path()}"
+    (timeout,) = re.findall(r"timeout=(\d+)", program)
+    assert seconds(check["timeout"]) > float(timeout)
+    # What it runs is Python, and fails where nobody answers.
+    unused = program.replace("127.0.0.1:8765", "127.0.0.1:1")
+    assert (
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", unused], stderr=subprocess.DEVNULL, check=False
+        ).returncode
+        == 1
+    )
+
+
+def health_path() -> str:
+    (route,) = pages_health.router.routes
+    assert isinstance(route, Route)
+    return route.path
 
 
 def test_the_broker_forgets_nothing_by_itself_and_keeps_nothing() -> None:
@@ -456,7 +497,7 @@ def test_compose_and_image_run_the_same_check_and_give_it_time() -> None:
     (in_image,) = in_final_stage("HEALTHCHECK")
     script = "/opt/atelier/health.py"
     assert f"deploy/health.py {script}" in in_final_stage("COPY")
-    for name in OWN.keys() - ONE_SHOT:
+    for name in OWN.keys() - ONE_SHOT - {"web"}:
         check = SERVICES[name]["healthcheck"]
         words = ", ".join(f'"{word}"' for word in check["test"][1:])
         assert in_image.endswith(f"CMD [{words}]")
