@@ -97,15 +97,28 @@ class RetailerRules(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without the trap that of two equal keys the first is silently forgotten."""
+    """YAML without the trap that of two equal keys the first is silently forgotten, and without
+    aliases, by which a few lines name more than memory holds.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not read; write it out", mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys: list[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
+        seen: set[str] = set()
         for key, value in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
+            # By their texts, for YAML has keys that no set takes.
+            if repr(key) in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key!r} stands there twice", value[0].start_mark
                 )
+            seen.add(repr(key))
         return super().construct_mapping(node, deep)
 
 

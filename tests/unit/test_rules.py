@@ -263,3 +263,19 @@ class TestDeciding:
         assert decide(prediction("Dark", 0.1, strange=True), lax).review_reason is (
             ReviewReason.LOW_CONFIDENCE
         )
+
+
+def test_a_few_lines_name_no_more_than_they_say() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
+    with pytest.raises(RulesError, match=r"aliases \(\*name\) are not read"):
+        parse_rules("\n".join([*lines, "always_review: *a29"]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["audit_share: .nan", "target_precision: .nan", "categories: {Dark: {threshold: .inf}}"],
+)
+def test_a_share_is_a_number(text: str) -> None:
+    with pytest.raises(RulesError):
+        parse_rules(text)
