@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -89,3 +91,36 @@ def test_accounts_are_made_and_kept_out(embedded: Place) -> None:
     with pytest.raises(LoginError):
         accounts.enter_by_password(database, "Bob", "", now=now)
     database.close()
+
+
+def test_who_has_no_password_comes_by_a_link(embedded: Place) -> None:
+    embedded.run("users", "link", "Bob", expect=1)
+    embedded.run("users", "add", "Bob", "--link-only")
+    printed = embedded.run("users", "link", "Bob", "--at", "https://tags.example/")
+    start, token = printed.rsplit("/", 1)
+    assert start == "https://tags.example/enter"
+    database = Database(embedded.database_url)
+    assert accounts.enter_by_link(database, token.strip(), now=utc_now())
+    database.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_pages_are_served_and_only_on_this_machine_a_link_is_printed(
+    embedded: Place, tls: bool
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def healthy() -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                return answer.status == 200 and answer.headers["server"] is None
+        except OSError:
+            return False
+
+    embedded.run("web", "--host", "0.0.0.0", expect=1)
+    with embedded.started("web", "--port", str(port), *["--tls"][: int(tls)]) as web:
+        embedded.wait_until(healthy, timeout_s=120, what="the pages answer")
+    assert ("/enter/" in web.log.read_text()) is not tls
+    assert [one["name"] for one in embedded.run_json("users", "list")] == ["admin"][int(tls) :]
