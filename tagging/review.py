@@ -121,7 +121,7 @@ def record_reviews(
         for answer in sorted(answers, key=lambda one: _delivered(found.get(one.sku))):
             product = found.get(answer.sku)
             if product is not None and product.id in known:
-                done[answer.sku] = _repeated(product, known[product.id])
+                done[answer.sku] = _heard(product, known[product.id], reviewer, undone=False)
                 continue
             done[answer.sku] = _tried(
                 session,
@@ -139,6 +139,7 @@ def take_back(
     action: str,
     now: dt.datetime,
     of_others: bool = False,
+    retailer_id: int | None = None,
 ) -> list[Recorded | AtelierError]:
     """Undo reviews: each product stands exactly as it did before, and a further row says so.
 
@@ -151,6 +152,7 @@ def take_back(
         action: the act's name, made by who sends it.
         now: when.
         of_others: whether `by` may undo what other people said.
+        retailer_id: only reviews of this retailer's products are there.
 
     Returns:
         For each review, in their order, where its product stands now or why it was not undone: it
@@ -162,11 +164,15 @@ def take_back(
     _require_action(action)
     who = person(by)
     with database.write() as session:
-        rows = {row[0].id: row for row in reviews.with_skus(session, review_ids)}
+        rows = {
+            row[0].id: row
+            for row in reviews.with_skus(session, review_ids)
+            if retailer_id in (None, row[1])
+        }
         products: dict[int, Product] = {}
-        for retailer_id in sorted({retailer_id for _, retailer_id, _ in rows.values()}):
-            skus = {sku for _, owner, sku in rows.values() if owner == retailer_id}
-            locked = reviews.lock_products(session, retailer_id, skus).values()
+        for owner in sorted({owner for _, owner, _ in rows.values()}):
+            skus = {sku for _, whose, sku in rows.values() if whose == owner}
+            locked = reviews.lock_products(session, owner, skus).values()
             products |= {product.id: product for product in locked}
         judged = {autopilots.audited(session, review_id) for review_id in rows}
         autopilots.lock_in_order(session, {one for one in judged if one is not None})
@@ -180,7 +186,7 @@ def take_back(
             review = rows[review_id][0]
             product = products[review.product_id]
             if product.id in known:
-                done.append(_repeated(product, known[product.id]))
+                done.append(_heard(product, known[product.id], who, undone=True))
                 continue
             if not of_others and review.reviewer != who:
                 done.append(
@@ -319,6 +325,15 @@ def _tried(session: Session, act: Callable[[], Recorded]) -> Recorded | AtelierE
             return act()
     except AtelierError as error:
         return error
+
+
+def _heard(product: Product, review: Review, who: str, *, undone: bool) -> Recorded | AtelierError:
+    """For a product that this act brought a review already: nothing, if it is the same act."""
+    if (review.reviewer, review.undoes_id is not None) != (who, undone):
+        return ReviewError(
+            f"another act of this name brought {product.sku!r} a review; give each a new one"
+        )
+    return _repeated(product, review)
 
 
 def _repeated(product: Product, review: Review) -> Recorded:

@@ -180,7 +180,7 @@ def review(request: Request, visitor: Reviewer, retailer: str, act: Act) -> dict
 def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict[str, Any]:
     """Take reviews back: one's own, or for an administrator anybody's."""
     site = site_of(request)
-    _retailer(site, retailer)
+    retailer_id = _retailer(site, retailer)
     taken_back = undo.reviews
     if undo.of is not None:
         with site.database.read() as session:
@@ -192,6 +192,7 @@ def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict
         action=undo.action,
         now=site.now(),
         of_others=visitor.role.may(Role.ADMIN),
+        retailer_id=retailer_id,
     )
     return {"outcomes": [_outcome(one) for one in outcomes]}
 

@@ -165,8 +165,9 @@ def _visitor_or_none(request: Request) -> Visitor | None:
 def _here(path: str) -> str:
     """A path of this site; anything that would lead elsewhere leads home."""
     named = urlsplit(path)
-    plain = path.isprintable() and "\\" not in path
-    if named.scheme or named.netloc or not path.startswith("/") or not plain:
+    # Browsers take any number of slashes at the start for the beginning of a host.
+    plain = path.isprintable() and "\\" not in path and path.startswith("/") and path[1:2] != "/"
+    if named.scheme or named.netloc or not plain:
         return "/"
     return path
 

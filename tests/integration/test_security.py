@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from tagging import accounts
+from tagging.database import models
 from tagging.domain import Role, Status
 from tagging.errors import SchemaError
 from tests.integration import test_web
@@ -147,6 +149,28 @@ class TestOddRequests:
         for path in ("/login/", "/", "//elsewhere.example/", "/static", "/review/default/"):
             got = client(None).get(path, headers={"host": "elsewhere.example"})
             assert "elsewhere" not in got.headers.get("location", ""), path
+
+    @pytest.mark.parametrize("back", ["///elsewhere.example", "////elsewhere.example/x", "//"])
+    def test_nobody_is_led_to_another_site(self, client: Client, back: str) -> None:
+        led = client(None).post("/language", data={"language": "en", "back": back})
+        assert (led.status_code, led.headers["location"]) == (303, "/")
+
+    def test_a_review_is_undone_at_its_own_retailer_only(
+        self, services: Services, client: Client, tmp_path: Path
+    ) -> None:
+        tagged(services, tmp_path / "in", UNSURE)
+        now = services.clock.now()
+        with services.database.write() as session:
+            models.add_retailer(session, "other", model_id=services.model_id, now=now)
+            session.commit()
+        ann = client()
+        (card, _) = ann.get("/api/default/cards").json()["cards"]
+        sent = act(said(card))
+        ann.post("/api/default/reviews", json=sent)
+        back = {"action": str(uuid.uuid4()), "of": sent["action"]}
+        (refused,) = ann.post("/api/other/undo", json=back).json()["outcomes"]
+        assert "there is no review" in refused["error"]
+        assert product(services, card["sku"]).status is Status.REVIEWED
 
 
 class TestErrors:

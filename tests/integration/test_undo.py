@@ -340,3 +340,31 @@ def test_what_was_classified_anew_meanwhile_is_not_put_back(
     (refused,) = undo(services, said.review_id)
     assert "look at it anew" in str(refused)
     assert stands(services, "a") == before
+
+
+def test_the_name_of_another_act_is_refused(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 255})
+    said = answer(services, "a", Verdict.CONFIRMED)
+    review_id = recorded(*send(services, [said])).review_id
+    (others,) = send(services, [dataclasses.replace(said, reviewer="Bob")])
+    (undone,) = take_back(
+        services.database, [review_id], by="Ann", action=ACT, now=services.clock.now()
+    )
+    for refused in (others, undone):
+        assert "another act of this name" in str(refused)
+    assert product(services, "a").status is Status.REVIEWED
+
+
+def test_only_reviews_of_the_named_retailer_are_there(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 255})
+    said = say(services, "a", Verdict.CONFIRMED)
+    for retailer_id, undone in ((services.retailer_id + 1, False), (services.retailer_id, True)):
+        (outcome,) = take_back(
+            services.database,
+            [said.review_id],
+            by="Ann",
+            action=ACT,
+            now=services.clock.now(),
+            retailer_id=retailer_id,
+        )
+        assert isinstance(outcome, Recorded) is undone
