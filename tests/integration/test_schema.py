@@ -9,11 +9,17 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from tagging.database import schema
+from tagging import accounts, desk
+from tagging.database import models, schema
+from tagging.database import rules as versions
 from tagging.database.session import Database, wal_is_safe
 from tagging.database.tables import Base
+from tagging.desk import Wish
+from tagging.domain import Role, Status, Verdict
 from tagging.errors import SchemaError
+from tagging.rules import RetailerRules
 from tests.integration.test_ingest_and_tag import deliver, write_folder
+from tests.people import product, say, tagged, undo
 from tests.stand_in import Services
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +45,42 @@ def test_down_and_up_again_with_data(services: Services, tmp_path: Path) -> None
         schema.require_current(database)
     schema.upgrade(database)
     schema.require_current(database)
+
+
+def test_what_a_retailer_asked_survives_the_way_to_rules_and_back(
+    services: Services, tmp_path: Path
+) -> None:
+    """Reviews, undone ones too, reservations, accounts and links stand in the tables meanwhile."""
+    database, now = services.database, services.clock.now()
+    tagged(services, tmp_path / "in", {"a.png": 255, "p.png": 64})
+    undo(services, say(services, "a", Verdict.CONFIRMED).review_id)
+    desk.take(database, services.retailer_id, "Ann", Wish(count=1), now=now)
+    accounts.add(database, "Ann", Role.REVIEWER, "correct horse battery", now=now)
+    accounts.enter_by_password(database, "Ann", "correct horse battery", now=now)
+    accounts.make_link(database, "Ann", now=now)
+    asked = RetailerRules(target_precision=0.98, accept_parent=True)
+    with database.write() as session:
+        versions.add(session, services.retailer_id, asked, "", by="Eve", now=now)
+        models.add_retailer(session, "other", model_id=services.model_id, now=now)
+        session.commit()
+    schema.downgrade(database, "0003")
+    with database.engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("SELECT name, target_precision, accept_parent FROM retailers ORDER BY name")
+        ).all()
+    assert [tuple(row) for row in rows] == [("default", 0.98, True), ("other", None, False)]
+    schema.downgrade(database, "0002")
+    schema.upgrade(database)
+    with database.read() as session:
+        found = versions.newest(session, services.retailer_id)
+        other = versions.newest(session, models.retailer_id(session, "other"))
+    assert other is None
+    assert found is not None
+    assert (found.number, found.rules, found.created_by) == (1, asked, "migration")
+    assert found.created_at == now
+    # What was said before reviews knew what was before them is still there, and stands.
+    assert product(services, "a").status is Status.TAGGED
+    assert say(services, "a", Verdict.CONFIRMED).status is Status.REVIEWED
 
 
 def test_every_column_and_table_says_what_it_is() -> None:
