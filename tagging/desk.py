@@ -119,6 +119,8 @@ def take_alike(
             seen = likeness.directions(desk.features(session, retailer_id, pool), pool)
             chosen = [pool[row] for row in most_alike(seen, 0, wish.count - len(taken))]
             got = desk.reserve(session, chosen, who, now=now, until=until)
+            # At once, as in `hand_out`.
+            session.commit()
             taken += [product_id for product_id in chosen if product_id in got]
             if got:
                 # Others of the same category only: a grid asks one question.

@@ -106,7 +106,7 @@ def hand_out(
     What is on another person's screen is left out; what is on `reviewer`'s own comes again, unless
     it is named in `but`. With `audit` the tags whose verdict the autopilot waits for, in the order
     of their delivery, so that which come first has nothing to do with the tags. By the partial
-    indexes on what waits. Needs a write transaction that is committed.
+    indexes on what waits. Commits what it reserves.
     """
     awaited = None
     if audit:
@@ -128,6 +128,8 @@ def hand_out(
         if not found:
             break
         got = reserve(session, found, reviewer, now=now, until=until)
+        # At once: who held these rows while asking for others could wait for who does the reverse.
+        session.commit()
         mine += [product_id for product_id in found if product_id in got]
         if len(mine) == count:
             break
@@ -323,10 +325,16 @@ def counts(session: Session, retailer_id: int) -> dict[str, Any]:
 
 def release(session: Session, reviewer: str, product_ids: Collection[int] | None = None) -> None:
     """Give back what is reserved for `reviewer`: these products, or all. By index."""
-    query = sa.delete(Reservation).where(Reservation.reviewer == reviewer)
+    query = sa.select(Reservation.product_id).where(Reservation.reviewer == reviewer)
     if product_ids is not None:
         query = query.where(Reservation.product_id.in_(product_ids))
-    session.execute(query)
+    # In the order of their keys, as `reserve` locks them.
+    mine = session.scalars(query.order_by(Reservation.product_id).with_for_update()).all()
+    session.execute(
+        sa.delete(Reservation).where(
+            Reservation.product_id.in_(mine), Reservation.reviewer == reviewer
+        )
+    )
 
 
 def _undecided() -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tagging.desk import Wish
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.review import Answer, record_review
-from tests.people import SURE, audit_all, say, tagged
+from tests.people import SURE, at_once, audit_all, say, tagged
 from tests.stand_in import Services, make_services
 
 UNSURE = {"p.png": 64, "q.png": 60, "r.png": 56, "s.png": 192}
@@ -323,3 +324,28 @@ def test_neighbours_are_in_force_and_look_alike(services: Services, tmp_path: Pa
     assert {one.sku for one in every} == set("abce")
     with pytest.raises(NotFoundError, match="no product with the key 999"):
         desk.neighbours(services.database, services.retailer_id, 999)
+
+
+def test_people_who_take_and_leave_in_all_orders_never_wait_for_each_other(
+    services: Services, tmp_path: Path
+) -> None:
+    if services.database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time, so nobody waits for another's row")
+    tagged(services, tmp_path / "in", {f"p{i:02}.png": 50 + (i * 7) % 30 for i in range(30)})
+
+    def work(who: str, order: Order) -> int:
+        done = 0
+        for _ in range(25):
+            held = take(services, who, count=14, order=order)
+            desk.keep(
+                services.database,
+                who,
+                [one.product_id for one in held],
+                now=services.clock.now(),
+            )
+            desk.leave(services.database, who)
+            done += 1
+        return done
+
+    acts = [partial(work, f"P{n}", order) for n, order in enumerate(list(Order) * 2)]
+    assert at_once(acts) == [25] * 8
