@@ -194,7 +194,7 @@ def main() -> None:
         "reviewer errs",
         "error before",
         f"to <= {GOAL_ERROR:.0%}",
-        "all: audit + waiting",
+        "all (audit + waiting)",
         "error after",
         "parents only",
     ):
@@ -203,7 +203,9 @@ def main() -> None:
         for catalogue in _catalogues(arguments, Path(folder), console):
             for rules in RULES:
                 for cells in _worked(catalogue, rules, Path(folder), console):
-                    table.add_row(f"{catalogue.name}, {catalogue.bundle.name}", rules, *cells)
+                    cells = [f"{catalogue.name}, {catalogue.bundle.name}", rules, *cells]
+                    table.add_row(*cells)
+                    console.print("  " + " | ".join(cells), highlight=False)
     console.print(table)
 
 
@@ -344,7 +346,8 @@ def _studio(arguments: argparse.Namespace, folder: Path, console: Console) -> Ca
     shop = folder / "studio"
     shop.mkdir()
     for row in rows:
-        row["image"] = str(manifest.parent / row["image"])
+        shutil.copy(manifest.parent / row["image"], shop)
+        row["image"] = Path(row["image"]).name
         row["category"] = photo_set.fits[row[photo_set.label]]
     origin = Origin(
         data=str(_write(shop / "all.csv", rows)),
@@ -357,7 +360,7 @@ def _studio(arguments: argparse.Namespace, folder: Path, console: Console) -> Ca
     groups = dict(zip(photos.digests, near_duplicate_groups(photos.images).tolist(), strict=True))
     halves: dict[bool, list[dict[str, str]]] = {False: [], True: []}
     for row in rows:
-        digest = sha256(Path(row["image"]).read_bytes()).digest()
+        digest = sha256((shop / row["image"]).read_bytes()).digest()
         if digest in groups:
             halves[sha256(str(groups[digest]).encode()).digest()[0] % 2 == 0].append(row)
     taught = Origin(
@@ -376,14 +379,9 @@ def _studio(arguments: argparse.Namespace, folder: Path, console: Console) -> Ca
     # Delivered without the answers.
     columns = ("sku", "image", "title")
     delivered = [{name: row[name] for name in columns} for row in halves[True]]
-    pictures = shop / "delivered"
-    pictures.mkdir()
-    for row in delivered:
-        shutil.copy(row["image"], pictures)
-        row["image"] = Path(row["image"]).name
     return Catalogue(
         name="studio photos",
-        source=_write(pictures / "products.csv", delivered),
+        source=_write(shop / "products.csv", delivered),
         truth={row["sku"]: row["category"] for row in halves[True]},
         bundle=bundle,
     )

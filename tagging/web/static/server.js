@@ -9,10 +9,12 @@ export async function ask(path, options = {}) {
     headers: { "content-type": "application/json", "x-csrf-token": csrf },
   });
   if (answer.status === 401) location.assign("/login");
+  // Somebody logged in anew in another tab, so this page's token is an old one; what was said is kept.
+  if (answer.status === 403 && options.method === "POST") location.reload();
   const body = await answer.json();
   if (!answer.ok) {
     const error = new Error(typeof body.detail === "string" ? body.detail : "this was not understood");
-    error.refused = answer.status < 500 && answer.status !== 401 && answer.status !== 429;
+    error.refused = answer.status < 500 && ![401, 403, 429].includes(answer.status);
     throw error;
   }
   return body;
