@@ -44,6 +44,7 @@ def test_rules_are_tried_put_in_force_and_shown(place: Place, tmp_path: Path) ->
         "rules", "try", str(file)
     )
     assert place.run_json("rules", "show")["version"] is None
+    assert place.run_json("rules", "history") == []
     place.run("rules", "set", str(file), "--by", "Ada")
     assert place.run("rules", "show") == RULES
     # The file itself may be piped back, and says nothing new.
