@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class AtelierError(Exception):
     """Base of everything that a user can mend; the command line prints its text and exits 1."""
@@ -27,8 +30,27 @@ class LoginError(AtelierError):
     """A person is not let in, or an account cannot be made so."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a rule file. `place`: names and indices from the top down, empty
+    for the whole file. `line`: from 1, where it is known.
+    """
+
+    place: tuple[str | int, ...] = ()
+    said: str
+    line: int | None = None
+
+
 class RulesError(AtelierError):
-    """A retailer's rules cannot be read or ask for what there is not."""
+    """A retailer's rules cannot be read or ask for what there is not. `problems`: one by one."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (Problem(said=message),)
+
+
+class StaleRulesError(RulesError):
+    """Somebody else put other rules in force since these were begun."""
 
 
 class SchemaError(AtelierError):

@@ -118,7 +118,7 @@ def upper_bound(verdicts: int, errors: int, target: float, *, level: float = LEV
     if errors == verdicts:
         return 1.0
     limit = -math.log(1 - level)
-    return _bisect(
+    return last_refuted(
         lambda p: _log_evidence_below(verdicts, errors, p, target) >= limit,
         refuted=1.0,
         tenable=errors / verdicts,
@@ -135,7 +135,7 @@ def lower_bound(verdicts: int, errors: int, target: float, *, level: float = LEV
     if errors == 0:
         return 0.0
     limit = -math.log(1 - level)
-    return _bisect(
+    return last_refuted(
         lambda p: _log_evidence_above(verdicts, errors, p, target) >= limit,
         refuted=0.0,
         tenable=errors / verdicts,
@@ -234,7 +234,7 @@ def _mixture(errors: int, right: int, p: float, b: float, part: float) -> float:
     return float(betaln(1 + errors, b + right) - betaln(1, b)) + math.log(part) - likelihood
 
 
-def _bisect(is_refuted: Callable[[float], bool], *, refuted: float, tenable: float) -> float:
+def last_refuted(is_refuted: Callable[[float], bool], *, refuted: float, tenable: float) -> float:
     """The last p that is refuted on the way to the tenable one: a bound that errs to the outside.
 
     `is_refuted` is asked strictly between the two.

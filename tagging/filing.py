@@ -151,7 +151,7 @@ class Page:
         product.upload_id = self.upload_id
         product.suggestion = product.confidence = product.prediction_id = None
         product.failure_code = product.failure_detail = None
-        product.audit = False
+        product.audit, product.audit_share = False, None
         product.updated_at = self.now
         if product.decided_by == "person":
             # The person's category stays in force until somebody has seen the new photo.

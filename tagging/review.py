@@ -250,7 +250,18 @@ def _record(
     desk.release(session, reviewer, [product.id])
     moved = None
     if state is not None and accepted is not None:
-        moved = _count(session, state, review, accepted, now=now)
+        right = reviews.taxonomy(session, state.retailer_id).covers(accepted, review.category)
+        autopilots.add_verdict(
+            session,
+            review.id,
+            retailer_id=state.retailer_id,
+            model_id=state.model_id,
+            accepted=accepted,
+            wrong=not right,
+            share=product.audit_share,
+            accepted_at=product.tagged_at,
+        )
+        moved = _reconsidered(session, state, now=now)
     session.flush()
     return Recorded(
         review_id=review.id,
@@ -477,22 +488,6 @@ def _move(product: Product, verdict: Verdict, category: str | None, *, now: dt.d
         # Nobody stands behind the tag any more, so it is not published.
         product.status, product.review_reason = Status.NEEDS_REVIEW, ReviewReason.REQUESTED
         product.category = product.decided_by = None
-
-
-def _count(
-    session: Session, row: AutopilotState, review: Review, accepted: str, *, now: dt.datetime
-) -> Next | None:
-    """Add the verdict to the evidence, and move the autopilot to where that puts it."""
-    right = reviews.taxonomy(session, row.retailer_id).covers(accepted, review.category)
-    autopilots.add_verdict(
-        session,
-        review.id,
-        retailer_id=row.retailer_id,
-        model_id=row.model_id,
-        accepted=accepted,
-        wrong=not right,
-    )
-    return _reconsidered(session, row, now=now)
 
 
 def _reconsidered(session: Session, row: AutopilotState, *, now: dt.datetime) -> Next | None:

@@ -19,19 +19,22 @@ the audit's share, which is then the one of the installation.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tagging.domain import Autopilot, Rules, Taxonomy, Thresholds
-from tagging.errors import RulesError
+from tagging.errors import Problem, RulesError
 from tagging.model_card import ModelCard
 
 MOST_CHARS = 200_000
+MOST_PROBLEMS = 20
+"""That are told of one file."""
 
 
 class Flagged(enum.StrEnum):
@@ -134,7 +137,10 @@ def parse_rules(text: str) -> RetailerRules:
     try:
         loaded = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise RulesError(f"this is neither YAML nor JSON: {error}") from error
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        said = f"this is neither YAML nor JSON: {error}"
+        line = None if mark is None else mark.line + 1
+        raise RulesError(said, [Problem(said=said, line=line)]) from error
     if loaded is None:
         loaded = {}
     if not isinstance(loaded, dict):
@@ -144,16 +150,53 @@ def parse_rules(text: str) -> RetailerRules:
     try:
         return RetailerRules.model_validate(loaded)
     except ValidationError as error:
-        raise RulesError(_told(error)) from error
+        raise _refusal(text, _problems(error)) from error
+
+
+def lines_of(text: str, places: Sequence[Sequence[str | int]]) -> list[int]:
+    """The lines (from 1) of a rule file on which places stand, or the nearest ones around them.
+
+    Args:
+        text: a file that `yaml` reads.
+        places: names and indices from the top down, `("categories", "Shirt", "threshold")`.
+    """
+    root = yaml.compose(text, Loader=_Loader)
+    return [_line_of(root, place) for place in places]
+
+
+def _line_of(node: yaml.Node | None, place: Sequence[str | int]) -> int:
+    line = 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(part)]
+        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+            found = [(node.value[int(part)], node.value[int(part)])]
+        else:
+            found = []
+        if not found:
+            break
+        at, node = found[0]
+        line = at.start_mark.line + 1
+    return line
 
 
 def check_names(rules: RetailerRules, taxonomy: Taxonomy) -> None:
     """Raise RulesError where the rules name a category that the retailer does not have."""
     known = {*taxonomy.leaves, *taxonomy.parents.values()}
-    unknown = sorted({*rules.always_review, *rules.categories} - known)
+    unknown = {*rules.always_review, *rules.categories} - known
     if unknown:
+        said = f"no such category; this retailer has {_listed(sorted(known)[:30])}"
+        places: list[tuple[str | int, ...]] = [
+            *(
+                ("always_review", at)
+                for at, name in enumerate(rules.always_review)
+                if name in unknown
+            ),
+            *(("categories", name) for name in rules.categories if name in unknown),
+        ]
         raise RulesError(
-            f"{_listed(unknown)}: no such category; this retailer has {_listed(sorted(known)[:30])}"
+            f"{_listed(sorted(unknown))}: {said}",
+            [Problem(place=place, said=said) for place in places[:MOST_PROBLEMS]],
         )
 
 
@@ -224,16 +267,31 @@ def _with_all_under(names: Collection[str], taxonomy: Taxonomy) -> frozenset[str
     )
 
 
-def _told(error: ValidationError) -> str:
-    lines = []
+def _problems(error: ValidationError) -> list[Problem]:
+    found = []
     for one in error.errors():
-        place = ".".join(str(part) for part in one["loc"]) or "the file"
         if one["type"] == "extra_forbidden":
             fields = CategoryRule if len(one["loc"]) > 1 else RetailerRules
-            lines.append(f"{place}: no such rule; there are {_listed(list(fields.model_fields))}")
+            said = f"no such rule; there are {_listed(list(fields.model_fields))}"
         else:
-            lines.append(f"{place}: {one['msg']} (got {one['input']!r:.80})")
-    return "; ".join(lines)
+            said = f"{one['msg']} (got {one['input']!r:.80})"
+        found.append(Problem(place=one["loc"], said=said))
+    return found
+
+
+def _refusal(text: str, problems: list[Problem]) -> RulesError:
+    """The first problems with their lines; who mends these sees whether there are more."""
+    first = problems[:MOST_PROBLEMS]
+    lines = lines_of(text, [one.place for one in first])
+    located = [dataclasses.replace(one, line=line) for one, line in zip(first, lines, strict=True)]
+    more = len(problems) - len(first)
+    told = [_told(one) for one in first] + ([f"and {more:,} more"] if more else [])
+    return RulesError("; ".join(told), located)
+
+
+def _told(one: Problem) -> str:
+    place = ".".join(str(part) for part in one.place) or "the file"
+    return f"{place}: {one.said}"
 
 
 def _listed(names: list[str]) -> str:

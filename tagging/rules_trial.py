@@ -38,18 +38,36 @@ class Outcome:
     wrong: int = 0
 
 
+@dataclass(kw_only=True)
+class Changes:
+    """How many products would fare otherwise than by the rules in force.
+
+    `to_people`: accepted now, would wait. `to_model`: wait now, would be accepted. `recategorised`:
+    accepted either way, in another category.
+    """
+
+    to_people: int = 0
+    to_model: int = 0
+    recategorised: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.to_people + self.to_model + self.recategorised
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """The same products by the rules in force and by those that are tried.
 
     `products`: how many were decided again. `unknown`: how many could not be, for want of an answer
-    of the model in charge.
+    of the model in charge. `changes`: how many would fare otherwise.
     """
 
     products: int
     unknown: int
     now: Outcome
     tried: Outcome
+    changes: Changes
 
 
 def try_rules(
@@ -83,7 +101,7 @@ def try_rules(
         (snapshot(in_force, model.card, state), now := Outcome()),
         (snapshot(rules, model.card, then), tried := Outcome()),
     ]
-    known = 0
+    known, changes = 0, Changes()
     for start in range(0, len(newest), PAGE):
         page = newest[start : start + PAGE]
         with database.read() as session:
@@ -94,9 +112,11 @@ def try_rules(
             if not any(sha256 in answers.logits for sha256 in answers.images[product.image_set]):
                 continue
             known += 1
-            for deciding, outcome in both:
-                _add(outcome, product, _decide(product, answers, model, deciding), taxonomy)
-    return Trial(products=known, unknown=len(newest) - known, now=now, tried=tried)
+            decisions = [_decide(product, answers, model, deciding) for deciding, _ in both]
+            for decision, (_, outcome) in zip(decisions, both, strict=True):
+                _add(outcome, product, decision, taxonomy)
+            _compare(changes, *decisions)
+    return Trial(products=known, unknown=len(newest) - known, now=now, tried=tried, changes=changes)
 
 
 def _decide(
@@ -112,6 +132,15 @@ def _decide(
     if not isinstance(found, Classified):
         raise TypeError(f"a product whose images have answers was judged as {found!r}")
     return found.decision
+
+
+def _compare(changes: Changes, now: Decision, tried: Decision) -> None:
+    if now.category is not None and tried.category is None:
+        changes.to_people += 1
+    elif now.category is None and tried.category is not None:
+        changes.to_model += 1
+    elif now.category != tried.category:
+        changes.recategorised += 1
 
 
 def _add(outcome: Outcome, product: TriedProduct, decision: Decision, taxonomy: Taxonomy) -> None:

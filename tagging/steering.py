@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Final
 
 from tagging.autopilot import Next
 from tagging.database import autopilots, models, reviews
@@ -10,23 +11,32 @@ from tagging.database import rules as versions
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.domain import Autopilot
+from tagging.errors import ReviewError, StaleRulesError
 from tagging.review import person
 from tagging.rules import RetailerRules, check_names, snapshot, told_apart, written
 
+WHY_CHARS: Final = 500
+
 
 def turn(
-    database: Database, retailer: str, *, on: bool, by: str, now: dt.datetime
+    database: Database, retailer: str, *, on: bool, by: str, now: dt.datetime, why: str = ""
 ) -> tuple[Autopilot, Autopilot]:
     """Turn a retailer's autopilot off, or on again; the states before and after.
 
     Turned on, it is provisional, and its evidence starts anew. Where it stands so already,
-    nothing happens.
+    nothing happens. `why`: what the person says of it, for the record.
 
     Raises:
         NotFoundError: no such retailer.
-        ReviewError: `by` is no name.
+        ReviewError: `by` is no name, or `why` is too long or cannot be printed.
     """
     who = person(by)
+    because = " ".join(why.split())
+    if len(because) > WHY_CHARS or not because.isprintable():
+        raise ReviewError(
+            f"a reason has at most {WHY_CHARS} printable characters, got {len(because)}; say it in "
+            "a sentence"
+        )
     with database.write() as session:
         retailer_id = find_retailer(session, retailer)
         model = models.in_charge(session, retailer_id)
@@ -36,7 +46,8 @@ def turn(
             return before, before
         to = Next(
             state=Autopilot.PROVISIONAL if on else Autopilot.OFF,
-            reason=f"turned {'on' if on else 'off'} by a person",
+            reason=f"turned {'on' if on else 'off'} by a person"
+            + (f": {because}" if because else ""),
         )
         autopilots.move(session, row, to, changed_by=who, now=now)
         session.commit()
@@ -51,6 +62,7 @@ def change_rules(
     by: str,
     now: dt.datetime,
     text: str | None = None,
+    instead_of: int | None = None,
 ) -> RetailerRules:
     """Put other rules in force for what is tagged from now on; gives those that held before.
 
@@ -61,10 +73,12 @@ def change_rules(
 
     Args:
         text: the rule file as a person wrote it, to be kept; made from `rules` where there is none.
+        instead_of: number of the version that must still be in force, 0 for none; None for any.
 
     Raises:
         NotFoundError: no such retailer.
         RulesError: they name a category that the retailer does not have.
+        StaleRulesError: another version than `instead_of` is in force.
         BundleError: the model in charge has no thresholds for a precision that they ask.
         ReviewError: `by` is no name.
     """
@@ -75,7 +89,13 @@ def change_rules(
         check_names(rules, reviews.taxonomy(session, retailer_id))
         snapshot(rules, model.card, Autopilot.PROVISIONAL)
         row = autopilots.lock(session, retailer_id, model.id)
-        before = versions.in_force(session, retailer_id)
+        standing = versions.newest(session, retailer_id)
+        if instead_of is not None and standing is not None and standing.number != instead_of:
+            raise StaleRulesError(
+                f"{standing.created_by} put version {standing.number} in force meanwhile; look at "
+                "it, and put these in force again if they still hold"
+            )
+        before = RetailerRules() if standing is None else standing.rules
         if rules == before:
             return before
         number = versions.add(session, retailer_id, rules, text or written(rules), by=who, now=now)

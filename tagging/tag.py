@@ -335,16 +335,17 @@ def audit_sample(
     retailer_id: int,
     card: ModelCard,
     share: float,
-) -> set[int]:
-    """Ids of the accepted products that people check, whatever their confidence. Pure.
+) -> dict[int, float]:
+    """Ids of the accepted products that people check, with the chance that each had. Pure.
 
-    And of all that are withheld for want of a certificate: people decide on each of these anyway,
-    and what they say is what may earn it.
+    Those that the keyed hash picks, whatever their confidence, and, for certain, all that are
+    withheld for want of a certificate: people decide on each of these anyway, and what they say is
+    what may earn it.
     """
     skus = {product.product_id: product.sku for product in wanted}
     model = card_fingerprint(card)
     return {
-        one.product_id
+        one.product_id: 1.0 if one.decision.withheld else share
         for one in classified
         if one.decision.withheld
         or (

@@ -5,25 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from rich.table import Table
+
+from tagging.audit_report import AuditReport, Part, stated
 from tagging.database.autopilots import Standing
 from tagging.domain import Autopilot
+from tagging.estimate import FEWEST, Estimate
 from tagging.evidence import LEVEL
-from tagging.model_card import StatedRate
 from worker import console
-
-
-def _whose(standing: Standing) -> str | None:
-    """Whose error the stated rate is; None where none is stated."""
-    if standing.state is Autopilot.CERTIFIED:
-        return "this retailer's products"
-    if standing.state is Autopilot.OFF or not standing.rules.accepts_as_measured:
-        return None
-    return standing.model.card.at(standing.target).whose
 
 
 def autopilot_json(standing: Standing) -> dict[str, Any]:
     """The documented keys; rates are 0 to 1."""
-    evidence = standing.evidence
+    evidence, rate = standing.evidence, stated(standing)
     return {
         "retailer": standing.retailer,
         "model": standing.model.card.title,
@@ -32,8 +26,8 @@ def autopilot_json(standing: Standing) -> dict[str, Any]:
         "reason": standing.reason,
         "changed_by": standing.changed_by,
         "target_precision": standing.target,
-        "rate_of": _whose(standing),
-        "error_upper": _stated(standing),
+        "rate_of": None if rate is None else rate.whose,
+        "error_upper": None if rate is None else rate.error_upper,
         "audit": {
             "verdicts": evidence.verdicts,
             "errors": evidence.errors,
@@ -71,23 +65,23 @@ def _rate_lines(standing: Standing) -> list[str]:
     """How many of the tags that are accepted are wrong at most, and whose tags that was seen on."""
     if standing.state is Autopilot.OFF:
         return ["  stated rate: none; what was tagged before stays tagged"]
-    if standing.state is Autopilot.CERTIFIED:
-        return [
-            f"  stated rate: at most {standing.evidence.upper:.2%} wrong ({LEVEL:.0%} confidence)",
-            "    on this retailer's own products",
-        ]
-    if not standing.rules.accepts_as_measured:
+    rate = stated(standing)
+    if rate is None:
         return [
             "  stated rate: none yet; by this retailer's rules other tags are accepted than those",
             "    that the bundle's hold-out was asked about, so the audit must state it",
         ]
-    stated = _holdout(standing)
-    if stated.accepted == 0:
-        return [f"  stated rate: none; nothing was accepted of {_whose(standing)}"]
+    if rate.own:
+        return [
+            f"  stated rate: at most {rate.error_upper:.2%} wrong ({LEVEL:.0%} confidence)",
+            "    on this retailer's own products",
+        ]
+    if rate.accepted == 0:
+        return [f"  stated rate: none; nothing was accepted of {rate.whose}"]
     return [
-        f"  stated rate: at most {stated.error_upper:.2%} wrong (95% confidence)",
-        f"    on {_whose(standing)} ({stated.errors:,} of "
-        f"{stated.accepted:,}), not yet on this retailer's products",
+        f"  stated rate: at most {rate.error_upper:.2%} wrong (95% confidence)",
+        f"    on {rate.whose} ({rate.errors:,} of "
+        f"{rate.accepted:,}), not yet on this retailer's products",
     ]
 
 
@@ -109,15 +103,71 @@ def _audit_lines(standing: Standing) -> list[str]:
     return [*lines, waits]
 
 
-def _holdout(standing: Standing) -> StatedRate:
-    spec = standing.model.card.at(standing.target)
-    return spec.stated(accept_parent=standing.rules.accept_parent)
+def report_json(report: AuditReport) -> dict[str, Any]:
+    """The documented keys of `atelier autopilot show`: the autopilot's, and the estimate."""
+    return autopilot_json(report.standing) | {
+        "estimate": {
+            **_estimate_json(report.pooled),
+            "since": None if report.since is None else report.since.isoformat(),
+            "waiting": report.waiting,
+            "audit_shares": report.shares,
+            "unknown_shares": report.unknown_shares,
+            "level": LEVEL,
+            "by_category": [_part_json(part) for part in report.by_category],
+            "by_week": [_part_json(part) for part in report.by_week],
+        }
+    }
 
 
-def _stated(standing: Standing) -> float | None:
-    """The bound of the error that is promised at this state."""
-    if standing.state is Autopilot.CERTIFIED:
-        return standing.evidence.upper
-    if standing.state is Autopilot.PROVISIONAL and standing.rules.accepts_as_measured:
-        return _holdout(standing).error_upper
-    return None
+def report_lines(report: AuditReport) -> list[str | Table]:
+    """The estimate for people: what is said of it, and a table of its parts."""
+    lines: list[str | Table] = []
+    if report.pooled.weighted:
+        shares = ", ".join(f"{share:.1%}" for share in report.shares)
+        lines += [
+            f"  tags were audited with different chances ({shares}); each verdict weighs as many",
+            f"    tags as it stands for: {_bounds(report.pooled)}",
+        ]
+    if report.unknown_shares:
+        lines.append(
+            f"  of {report.unknown_shares:,} older verdicts the chance is not known; they weigh as "
+            "the rarest"
+        )
+    if report.waiting:
+        lines.append(
+            "  what waits may be wrong more often than what was answered; answer all of it"
+        )
+    table = Table("accepted as, or in week", "verdicts", "wrong", "error", "wait", box=None)
+    for part in (*report.by_category, *report.by_week):
+        seen = part.estimate
+        table.add_row(
+            console.plain(part.name),
+            f"{seen.verdicts:,}",
+            f"{seen.errors:,}",
+            _bounds(seen) if seen.stated else f"too few to state (under {FEWEST})",
+            f"{part.waiting:,}",
+        )
+    if table.row_count:
+        lines += [table, f"  each end of each row by itself with {LEVEL:.0%} confidence"]
+    return lines
+
+
+def _bounds(seen: Estimate) -> str:
+    return f"{seen.error or 0:.2%} ({seen.lower:.2%} to {seen.upper:.2%})"
+
+
+def _part_json(part: Part) -> dict[str, Any]:
+    return {"name": part.name, **_estimate_json(part.estimate), "waiting": part.waiting}
+
+
+def _estimate_json(seen: Estimate) -> dict[str, Any]:
+    """Rates are 0 to 1; `stated`: whether the verdicts are enough to state an error."""
+    return {
+        "verdicts": seen.verdicts,
+        "errors": seen.errors,
+        "error": seen.error,
+        "error_lower": seen.lower,
+        "error_upper": seen.upper,
+        "stated": seen.stated,
+        "weighted": seen.weighted,
+    }

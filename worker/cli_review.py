@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from tagging.audit_report import audit_report
 from tagging.database import autopilots, models, reviews
 from tagging.errors import NotFoundError
 from tagging.review import Recorded, take_back
 from tagging.review_file import Imported, import_reviews, write_queue
 from tagging.steering import turn
 from worker import console
-from worker.autopilot_text import autopilot_json, autopilot_lines
+from worker.autopilot_text import autopilot_json, autopilot_lines, report_json, report_lines
 from worker.bootstrap import open_runtime, utc_now
 from worker.cli_catalog import LIST_LIMIT, reader_may_leave, writing
 from worker.options import Home, Json, Retailer, settings_for
@@ -193,6 +194,19 @@ def _tell(done: Imported, retailer: str) -> None:
     console.out().print("reviews: " + (", ".join(parts) or "none in the file"))
     for move in done.moves:
         console.out().print(f"{retailer}: autopilot {move.state}: {move.reason}", markup=False)
+
+
+@autopilot_app.command("show")
+def show(context: typer.Context, retailer: Whose, home: Home = None, as_json: Json = False) -> None:
+    """Say where it stands, and what the audit says of the tags that it accepted."""
+    settings, as_json = settings_for(context, home, as_json)
+    with open_runtime(settings) as runtime:
+        report = audit_report(runtime.database, retailer)
+    if as_json:
+        console.print_json(report_json(report))
+        return
+    for line in (*autopilot_lines(report.standing), *report_lines(report)):
+        console.out().print(line, soft_wrap=isinstance(line, str))
 
 
 @autopilot_app.command("on")

@@ -88,6 +88,7 @@ def try_file(
                 "unknown": trial.unknown,
                 "now": vars(trial.now),
                 "tried": vars(trial.tried),
+                "changes": vars(trial.changes),
             }
         )
         return
@@ -133,17 +134,16 @@ def history(
     """Every version of the rules, the one in force first."""
     settings, as_json = settings_for(context, home, as_json)
     with open_runtime(settings) as runtime, runtime.database.read() as session:
-        found = versions.history(session, models.retailer_id(session, retailer), most=most + 1)
-    before = [one.rules for one in found[1:]] + [RetailerRules()]
+        found = versions.changes(session, models.retailer_id(session, retailer), most=most)
     lines: list[dict[str, Any]] = [
         {
             "version": one.number,
             "by": one.created_by,
             "at": one.created_at.isoformat(timespec="seconds"),
-            "changed": told_apart(was, one.rules),
+            "changed": changed,
         }
-        for one, was in zip(found, before, strict=True)
-    ][:most]
+        for one, changed in found
+    ]
     if as_json:
         console.print_json(lines)
         return
@@ -168,7 +168,8 @@ def _print_trial(trial: Trial) -> None:
         return
     show.print(
         f"Of the last {trial.products:,} products {trial.tried.waiting:,} would wait for a person "
-        f"(by the rules in force {trial.now.waiting:,})."
+        f"(by the rules in force {trial.now.waiting:,}); {trial.changes.total:,} would fare "
+        "otherwise."
     )
     table = Table("", "in force", "tried", box=None, header_style="bold")
     table.add_row("accepted", f"{trial.now.accepted:,}", f"{trial.tried.accepted:,}")

@@ -20,11 +20,13 @@ from tagging.database.tables import (
     AuditVerdict,
     AutopilotChange,
     AutopilotState,
+    Model,
     ModelInCharge,
     Prediction,
     Product,
     Retailer,
     Review,
+    UtcDateTime,
 )
 from tagging.domain import Autopilot, Status
 from tagging.errors import NotFoundError
@@ -43,6 +45,30 @@ class Stretch:
 
     after: int = 0
     since: dt.datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One verdict that counts: the accepted category, when and with which chance of being audited
+    (None where an older version did not say), and whether it was wrong.
+    """
+
+    accepted: str
+    accepted_at: dt.datetime
+    share: float | None
+    wrong: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A move of an autopilot. `model`: `name:version`. `changed_by`: None where verdicts did it."""
+
+    model: str
+    before: Autopilot
+    state: Autopilot
+    reason: str
+    changed_by: str | None
+    created_at: dt.datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +155,13 @@ def add_verdict(
     model_id: int,
     accepted: str,
     wrong: bool,
+    share: float | None,
+    accepted_at: dt.datetime | None,
 ) -> None:
-    """Count a review as evidence on the tag `accepted`."""
+    """Count a review as evidence on the tag `accepted`.
+
+    `share`: the chance with which it came into the sample. `accepted_at`: when it was accepted.
+    """
     session.add(
         AuditVerdict(
             review_id=review_id,
@@ -138,6 +169,8 @@ def add_verdict(
             model_id=model_id,
             accepted=accepted,
             wrong=wrong,
+            share=share,
+            accepted_at=accepted_at,
         )
     )
     session.flush()
@@ -171,18 +204,45 @@ def verdicts(session: Session, retailer_id: int, model_id: int) -> npt.NDArray[n
     An index scan over this stretch's audit verdicts. One that a further review took back is left
     out, so the evidence is always what the rows say.
     """
-    undo = aliased(Review)
     rows = session.execute(
         sa.select(AuditVerdict.wrong)
-        .where(
-            AuditVerdict.retailer_id == retailer_id,
-            AuditVerdict.model_id == model_id,
-            AuditVerdict.review_id > stretch(session, retailer_id, model_id).after,
-            ~sa.exists().where(undo.undoes_id == AuditVerdict.review_id),
-        )
+        .where(_counts(session, retailer_id, model_id))
         .order_by(AuditVerdict.review_id)
     ).scalars()
     return np.fromiter(rows, dtype=np.bool_)
+
+
+def judged(session: Session, retailer_id: int, model_id: int) -> list[Judged]:
+    """The same verdicts, with what they are about, oldest first; by the same index.
+
+    What older versions did not write down is as near as can be known: a tag is as old as the
+    prediction behind it.
+    """
+    accepted_at = sa.func.coalesce(
+        AuditVerdict.accepted_at, Prediction.created_at, Review.created_at, type_=UtcDateTime()
+    )
+    rows = session.execute(
+        sa.select(AuditVerdict.accepted, accepted_at, AuditVerdict.share, AuditVerdict.wrong)
+        .join(Review, Review.id == AuditVerdict.review_id)
+        .outerjoin(Prediction, Prediction.id == Review.prediction_id)
+        .where(_counts(session, retailer_id, model_id))
+        .order_by(AuditVerdict.review_id)
+    ).all()
+    return [
+        Judged(accepted=accepted, accepted_at=at, share=share, wrong=wrong)
+        for accepted, at, share, wrong in rows
+    ]
+
+
+def _counts(session: Session, retailer_id: int, model_id: int) -> sa.ColumnElement[bool]:
+    """Which verdicts are evidence: those of the stretch that nobody took back."""
+    undo = aliased(Review)
+    return sa.and_(
+        AuditVerdict.retailer_id == retailer_id,
+        AuditVerdict.model_id == model_id,
+        AuditVerdict.review_id > stretch(session, retailer_id, model_id).after,
+        ~sa.exists().where(undo.undoes_id == AuditVerdict.review_id),
+    )
 
 
 def reconsider(
@@ -227,11 +287,13 @@ def move(
     session.flush()
 
 
-def standings(session: Session, model: str | None = None) -> list[Standing]:
+def standings(
+    session: Session, model: str | None = None, *, retailer: str | None = None
+) -> list[Standing]:
     """Every retailer's autopilot of its model in charge, by the retailer's name.
 
-    `model`: `name:version`, to ask for those that it is in charge of. Reads the audit verdicts of
-    each by index.
+    `model`: `name:version`, to ask for those that it is in charge of. `retailer`: only this one's.
+    Reads the audit verdicts of each by index.
     """
     query = (
         sa.select(Retailer.name, AutopilotState)
@@ -247,6 +309,8 @@ def standings(session: Session, model: str | None = None) -> list[Standing]:
     )
     if model is not None:
         query = query.where(ModelInCharge.model_id == find_model(session, model).id)
+    if retailer is not None:
+        query = query.where(Retailer.name == retailer)
     return [_standing(session, name, row) for name, row in session.execute(query).all()]
 
 
@@ -299,3 +363,66 @@ def awaited(session: Session, retailer_id: int, model_id: int) -> sa.ColumnEleme
         by_model,
         sa.true() if since is None else Product.tagged_at > since,
     )
+
+
+def awaited_tags(
+    session: Session, retailer_id: int, model_id: int
+) -> list[tuple[str | None, dt.datetime | None, int]]:
+    """How many products are `awaited`, by the accepted category and the moment of acceptance.
+
+    By the partial index on the audit sample. What was tagged in one batch has one moment, so the
+    groups are fewer than the products.
+    """
+    rows = session.execute(
+        sa.select(Product.suggestion, Product.tagged_at, sa.func.count())
+        .where(awaited(session, retailer_id, model_id))
+        .group_by(Product.suggestion, Product.tagged_at)
+    ).all()
+    return [(suggestion, at, count) for suggestion, at, count in rows]
+
+
+def switched_off(session: Session) -> list[str]:
+    """Names of the retailers whose model in charge accepts nothing, by name.
+
+    By primary keys, a row per retailer: every page asks it.
+    """
+    return list(
+        session.scalars(
+            sa.select(Retailer.name)
+            .join(ModelInCharge, ModelInCharge.retailer_id == Retailer.id)
+            .join(
+                AutopilotState,
+                sa.and_(
+                    AutopilotState.retailer_id == ModelInCharge.retailer_id,
+                    AutopilotState.model_id == ModelInCharge.model_id,
+                ),
+            )
+            .where(AutopilotState.state == Autopilot.OFF)
+            .order_by(Retailer.name)
+        )
+    )
+
+
+def changes(session: Session, retailer_id: int, *, most: int) -> list[Change]:
+    """The newest moves of a retailer's autopilots, of every model that was in charge, newest first.
+
+    By the index on (retailer, model, id); there are few.
+    """
+    rows = session.execute(
+        sa.select(AutopilotChange, Model.name, Model.version)
+        .join(Model, Model.id == AutopilotChange.model_id)
+        .where(AutopilotChange.retailer_id == retailer_id)
+        .order_by(AutopilotChange.id.desc())
+        .limit(most)
+    ).all()
+    return [
+        Change(
+            model=f"{name}:{version}",
+            before=row.before,
+            state=row.state,
+            reason=row.reason,
+            changed_by=row.changed_by,
+            created_at=row.created_at,
+        )
+        for row, name, version in rows
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,12 +155,12 @@ def write_outcomes(
     model_id: int,
     preprocessing_version: str,
     now: dt.datetime,
-    audited: Collection[int] = (),
+    audited: Mapping[int, float],
 ) -> None:
     """Append predictions and move products, only those that still have the photos that were seen.
 
     A product on which a person decided keeps status and category; only its suggestion changes.
-    `audited`: ids of the accepted products that are in the audit sample.
+    `audited`: ids of the accepted products that are in the audit sample, with their chance of it.
     The caller holds the lease's row locked. All products are locked first, in the order of their
     keys, as filing does.
     """
@@ -219,7 +219,7 @@ def _move_classified(
     classified: Sequence[Classified],
     prediction_ids: dict[tuple[int, str], int],
     *,
-    audited: Collection[int],
+    audited: Mapping[int, float],
     now: dt.datetime,
 ) -> None:
     ordered = sorted(classified, key=lambda one: one.product_id)
@@ -232,6 +232,7 @@ def _move_classified(
             "to_decided_by": "model" if one.decision.category is not None else None,
             "to_reason": one.decision.review_reason,
             "to_audit": one.product_id in audited,
+            "to_audit_share": audited.get(one.product_id),
             "to_suggestion": one.decision.suggested.category,
             "to_confidence": one.decision.suggested.confidence,
             "to_margin": one.prediction.margin,
@@ -263,6 +264,7 @@ def _move_classified(
             decided_by=sa.bindparam("to_decided_by"),
             review_reason=sa.bindparam("to_reason", type_=products.c.review_reason.type),
             audit=sa.bindparam("to_audit"),
+            audit_share=sa.bindparam("to_audit_share"),
             failure_code=None,
             failure_detail=None,
             **suggestion,
@@ -278,7 +280,14 @@ def _move_classified(
     )
 
 
-_DECISION_KEYS = {"to_status", "to_category", "to_decided_by", "to_reason", "to_audit"}
+_DECISION_KEYS = {
+    "to_status",
+    "to_category",
+    "to_decided_by",
+    "to_reason",
+    "to_audit",
+    "to_audit_share",
+}
 
 
 def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime) -> None:

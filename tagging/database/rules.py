@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tagging.database.tables import RuleVersion
-from tagging.rules import RetailerRules
+from tagging.rules import RetailerRules, told_apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,16 @@ def newest(session: Session, retailer_id: int) -> Version | None:
 def history(session: Session, retailer_id: int, *, most: int) -> list[Version]:
     """The newest versions, the one in force first. By the unique index."""
     return _versions(session, retailer_id, most=most)
+
+
+def changes(session: Session, retailer_id: int, *, most: int) -> list[tuple[Version, str]]:
+    """The same, each with what it changed, in a sentence; the first ever, of what is usual."""
+    found = _versions(session, retailer_id, most=most + 1)
+    before = [*(one.rules for one in found[1:]), RetailerRules()]
+    # Where there is none, there is still what is usual.
+    return [(one, told_apart(was, one.rules)) for one, was in zip(found, before, strict=False)][
+        :most
+    ]
 
 
 def add(

@@ -364,6 +364,10 @@ class Product(Base):
         comment="The row in predictions behind suggestion and confidence.",
     )
     audit: Mapped[bool] = mapped_column(comment="In the audit sample of accepted products.")
+    audit_share: Mapped[float | None] = mapped_column(
+        sa.Double,
+        comment="Chance (0 to 1) with which it came into the audit sample; NULL outside.",
+    )
     delisted_at: Mapped[dt.datetime | None] = mapped_column(comment="When it left the catalogue.")
     tagged_at: Mapped[dt.datetime | None] = mapped_column(
         comment="When a worker last wrote its outcome."
@@ -571,6 +575,12 @@ class AuditVerdict(Base):
     )
     accepted: Mapped[str] = mapped_column(sa.String(200), comment="The category it accepted.")
     wrong: Mapped[bool] = mapped_column(comment="Whether the person's category is not under it.")
+    share: Mapped[float | None] = mapped_column(
+        sa.Double, comment="Chance with which the tag came into the sample; NULL in old rows."
+    )
+    accepted_at: Mapped[dt.datetime | None] = mapped_column(
+        comment="When the tag was accepted; NULL in old rows."
+    )
 
 
 class Leader(Base):

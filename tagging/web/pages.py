@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
+from sqlalchemy.orm import Session
 
 from tagging import accounts
 from tagging.accounts import Visitor
-from tagging.database import models
+from tagging.database import autopilots, desk, models
+from tagging.database.models import RetailerLine
 from tagging.domain import Role
 from tagging.errors import LoginError
 from tagging.web import languages
@@ -69,7 +71,7 @@ def speak(
 @router.get("/login")
 def login(request: Request) -> HTMLResponse:
     """The form."""
-    return _page(request, "login.html", None)
+    return render(request, "login.html", None)
 
 
 @router.post("/login")
@@ -84,14 +86,14 @@ def enter(
     try:
         token = accounts.enter_by_password(site.database, name, password, now=site.now())
     except LoginError as error:
-        return _page(request, "login.html", None, status=403, error=str(error), name=name)
+        return render(request, "login.html", None, status=403, error=str(error), name=name)
     return _entered(request, token)
 
 
 @router.get("/enter/{token}")
 def offer(request: Request, token: str) -> HTMLResponse:
     """Where a one-time link leads: a button, so that who only looks at links does not use it up."""
-    return _page(request, "enter.html", None, token=token)
+    return render(request, "enter.html", None, token=token)
 
 
 @router.post("/enter/{token}")
@@ -102,7 +104,7 @@ def follow(request: Request, token: str) -> Response:
     try:
         opened = accounts.enter_by_link(site.database, token, now=site.now())
     except LoginError as error:
-        return _page(request, "login.html", None, status=403, error=str(error))
+        return render(request, "login.html", None, status=403, error=str(error))
     return _entered(request, opened)
 
 
@@ -125,10 +127,16 @@ def home(request: Request) -> Response:
     visitor = _visitor_or_none(request)
     if visitor is None:
         return RedirectResponse("/login", status_code=303)
-    site = site_of(request)
-    with site.database.read() as session:
-        names = [line.name for line in models.retailers(session)]
-    return _page(request, "home.html", visitor, retailers=names)
+    with site_of(request).database.read() as session:
+        retailers = [
+            (line, _waiting(session, line)) for line in models.retailers(session) if line.model
+        ]
+    return render(request, "home.html", visitor, retailers=retailers)
+
+
+def _waiting(session: Session, line: RetailerLine) -> dict[str, Any]:
+    """How many products of a retailer wait for a person, and why."""
+    return desk.counts(session, models.retailer_id(session, line.name))
 
 
 @router.get("/review/{retailer}")
@@ -140,7 +148,7 @@ def review(request: Request, retailer: str) -> Response:
     site = site_of(request)
     with site.database.read() as session:
         models.retailer_id(session, retailer)
-    return _page(request, "review.html", visitor, retailer=retailer)
+    return render(request, "review.html", visitor, retailer=retailer)
 
 
 @router.get("/grid/{retailer}")
@@ -152,7 +160,7 @@ def grid(request: Request, retailer: str) -> Response:
     site = site_of(request)
     with site.database.read() as session:
         models.retailer_id(session, retailer)
-    return _page(request, "grid.html", visitor, retailer=retailer)
+    return render(request, "grid.html", visitor, retailer=retailer)
 
 
 def _visitor_or_none(request: Request) -> Visitor | None:
@@ -172,11 +180,16 @@ def _here(path: str) -> str:
     return path
 
 
-def _page(
+def render(
     request: Request, template: str, visitor: Visitor | None, *, status: int = 200, **values: Any
 ) -> HTMLResponse:
+    """A page. Who is in is told of every autopilot that is off, wherever they are."""
+    alarms: list[str] = []
+    if visitor is not None:
+        with site_of(request).database.read() as session:
+            alarms = autopilots.switched_off(session)
     return templates.TemplateResponse(
-        request, template, {"visitor": visitor, **values}, status_code=status
+        request, template, {"visitor": visitor, "alarms": alarms, **values}, status_code=status
     )
 
 

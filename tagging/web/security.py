@@ -96,17 +96,36 @@ def at_least(role: Role) -> Callable[[Request], Visitor]:
 
     def check(request: Request) -> Visitor:
         visitor = visitor_of(request)
-        if not visitor.role.may(role):
-            raise HTTPException(
-                403, f"this needs the role {role}; {visitor.name} is a {visitor.role}"
-            )
+        _require_role(visitor, role)
         if request.method not in ("GET", "HEAD"):
-            named = request.headers.get(CSRF_HEADER, "")
-            if not hmac.compare_digest(named.encode(), visitor.csrf.encode()):
-                raise HTTPException(403, "this request does not come from the page; load it again")
+            _require_token(visitor, request.headers.get(CSRF_HEADER, ""))
         return visitor
 
     return check
+
+
+def page_visitor(request: Request, role: Role = Role.VIEWER) -> Visitor:
+    """Who looks at a page. Raises HTTPException (401, 403)."""
+    visitor = visitor_of(request)
+    _require_role(visitor, role)
+    return visitor
+
+
+def form_visitor(request: Request, role: Role, csrf: str) -> Visitor:
+    """Who sent a form, in which the session's CSRF token stands. Raises HTTPException."""
+    visitor = page_visitor(request, role)
+    _require_token(visitor, csrf)
+    return visitor
+
+
+def _require_role(visitor: Visitor, role: Role) -> None:
+    if not visitor.role.may(role):
+        raise HTTPException(403, f"this needs the role {role}; {visitor.name} is a {visitor.role}")
+
+
+def _require_token(visitor: Visitor, named: str) -> None:
+    if not hmac.compare_digest(named.encode(), visitor.csrf.encode()):
+        raise HTTPException(403, "this request does not come from the page; load it again")
 
 
 def require_same_origin(request: Request) -> None:

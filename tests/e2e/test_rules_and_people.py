@@ -44,6 +44,7 @@ def test_rules_are_tried_put_in_force_and_shown(place: Place, tmp_path: Path) ->
         "rules", "try", str(file)
     )
     assert place.run_json("rules", "show")["version"] is None
+    assert place.run_json("rules", "history") == []
     place.run("rules", "set", str(file), "--by", "Ada")
     assert place.run("rules", "show") == RULES
     # The file itself may be piped back, and says nothing new.
@@ -72,6 +73,18 @@ def test_a_verdict_is_taken_back(place: Place, tmp_path: Path) -> None:
     assert place.export() == before
     none, gone = place.run_json("review", "undo", "b", "zz", "--by", "Ann", expect=1)
     assert none["error"] == gone["error"] == "nobody decided on it"
+
+
+@pytest.mark.usefixtures("worked")
+def test_what_the_audit_says_is_shown(place: Place, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("audit_share: 1.0\n", encoding="utf-8")
+    place.run("rules", "set", str(rules), "--by", "Ada")
+    found = place.run_json("autopilot", "show", "default")
+    assert (found["autopilot"], found["estimate"]["verdicts"]) == ("provisional", 0)
+    assert found["estimate"]["by_week"] == []
+    assert "no verdict yet" in place.run("autopilot", "show", "default")
+    place.run("autopilot", "show", "nobody", expect=1)
 
 
 def test_accounts_are_made_and_kept_out(embedded: Place) -> None:

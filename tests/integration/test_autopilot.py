@@ -145,6 +145,22 @@ def test_a_person_turns_off_and_where_it_stands_so_nothing_happens(services: Ser
         turn(database, "default", on=True, by="\n", now=now)
 
 
+def test_why_a_person_turned_it_stands_on_record(services: Services) -> None:
+    now = services.clock.now()
+    turn(services.database, "default", on=False, by="Eve", now=now, why=" a strange\n week ")
+    with services.database.read() as session:
+        (standing,) = autopilots.standings(session)
+        (change,) = autopilots.changes(session, services.retailer_id, most=9)
+        assert autopilots.switched_off(session) == ["default"]
+    assert standing.reason == "turned off by a person: a strange week"
+    assert (change.model, change.state, change.changed_by) == ("shades:1", Autopilot.OFF, "Eve")
+    with pytest.raises(ReviewError, match="at most 500"):
+        turn(services.database, "default", on=True, by="Eve", now=now, why="x" * 501)
+    turn(services.database, "default", on=True, by="Eve", now=now)
+    with services.database.read() as session:
+        assert autopilots.switched_off(session) == []
+
+
 def test_a_database_of_the_version_before_goes_on(audited: Services, tmp_path: Path) -> None:
     schema.downgrade(audited.database, "0001")
     schema.upgrade(audited.database)

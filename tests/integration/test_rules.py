@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tagging.database import autopilots, rules, schema
 from tagging.database.tables import Base, Product
 from tagging.domain import Autopilot, ReviewReason, Status, Verdict
-from tagging.errors import NotFoundError, ReviewError, RulesError
+from tagging.errors import NotFoundError, ReviewError, RulesError, StaleRulesError
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.review import Recorded
 from tagging.rules import RetailerRules, parse_rules
@@ -144,6 +144,23 @@ def test_of_two_changes_at_once_both_are_versions(services: Services) -> None:
     assert {one.text for one in found} == set(texts)
 
 
+def test_rules_that_were_begun_on_others_than_those_in_force_are_refused(
+    services: Services,
+) -> None:
+    def put_instead_of(number: int, text: str) -> RetailerRules:
+        now = services.clock.now()
+        return change_rules(
+            services.database, "default", parse_rules(text), by="Ada", now=now, instead_of=number
+        )
+
+    put_instead_of(0, "accept_parent: true")
+    before = everything(services)
+    with pytest.raises(StaleRulesError, match="Ada put version 1 in force meanwhile"):
+        put_instead_of(0, "audit_share: 0.5")
+    assert everything(services) == before
+    put_instead_of(1, "audit_share: 0.5")
+
+
 class TestTrials:
     def test_the_newest_products_are_decided_again_and_nothing_is_written(
         self, services: Services, tmp_path: Path
@@ -160,6 +177,9 @@ class TestTrials:
         assert found.tried.by_reason == {"rule": 1, "low_confidence": 1}
         assert found.now.accepted_by_category == {"Light": 2, "Dark": 1, "Middle": 1}
         assert (found.tried.judged, found.tried.wrong) == (2, 1)
+        assert vars(found.changes) == {"to_people": 1, "to_model": 0, "recategorised": 0}
+        looser = tried(services, "categories: {Dark: {threshold: 0.1}, Middle: {threshold: 0.1}}")
+        assert (looser.changes.to_model, looser.changes.total) == (1, 1)
 
     def test_only_so_many_the_last_delivered_first(
         self, services: Services, tmp_path: Path
@@ -193,8 +213,10 @@ class TestTrials:
         assert (found.now.accepted, found.tried.accepted) == (4, 0)
 
     def test_names_are_checked(self, services: Services) -> None:
-        with pytest.raises(RulesError, match="Blue"):
-            tried(services, "always_review: [Blue]")
+        with pytest.raises(RulesError, match="Blue") as refused:
+            tried(services, "always_review: [Dark, Blue]\ncategories: {Red: {threshold: 1.0}}")
+        places = [one.place for one in refused.value.problems]
+        assert places == [("always_review", 1), ("categories", "Red")]
 
 
 def test_what_a_retailer_asked_before_there_were_rules_is_their_first_version(

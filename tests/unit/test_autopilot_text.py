@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.table import Table
 
+from tagging.audit_report import AuditReport, Part
 from tagging.database.autopilots import Standing
 from tagging.database.models import KnownModel
 from tagging.domain import Autopilot
+from tagging.estimate import estimate, tally
 from tagging.evidence import verdicts_to_certify, weigh
 from tagging.model_card import ModelCard, ParentAcceptance
 from tagging.rules import RetailerRules
 from tests.stand_in import stand_in_card
-from worker.autopilot_text import autopilot_json, autopilot_lines
+from worker.autopilot_text import autopilot_json, autopilot_lines, report_json, report_lines
 
 USUAL = RetailerRules()
 
@@ -116,6 +119,40 @@ def test_a_model_that_accepted_nothing_states_nothing() -> None:
     assert "nothing was accepted of the bundle's own hold-out" in text(
         standing(Autopilot.PROVISIONAL, card=bare)
     )
+
+
+def test_the_estimate_is_told_part_by_part() -> None:
+    many = estimate(tally([(0.1, False)] * 396 + [(0.1, True)] * 4), 0.99)
+    mixed = estimate(tally([(0.1, False)] * 300 + [(1.0, True)] * 10), 0.99)
+    report = AuditReport(
+        standing=standing(Autopilot.PROVISIONAL),
+        since=None,
+        pooled=mixed,
+        waiting=3,
+        by_category=[
+            Part(name="Cat [red]", estimate=many, waiting=3),
+            Part(name="Dog", estimate=estimate([], 0.99), waiting=0),
+        ],
+        by_week=[Part(name="2026-W01", estimate=mixed, waiting=0)],
+        shares=[0.1, 1.0],
+        unknown_shares=2,
+    )
+    *texts, table, promise = report_lines(report)
+    said = "\n".join(str(line) for line in (*texts, promise))
+    assert "different chances (10.0%, 100.0%)" in said
+    assert "0.33% (" in said  # ten of 3,010 tags, not ten of 310 verdicts
+    assert "of 2 older verdicts" in said
+    assert "what waits may be wrong more often" in said
+    assert "each end of each row by itself with 95% confidence" in said
+    assert isinstance(table, Table)
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == [r"Cat \[red]", "Dog", "2026-W01"]
+    assert cells[1:3] == [["400", "0", "310"], ["4", "0", "10"]]
+    assert str(cells[3][0]).startswith("1.00% (")
+    assert cells[3][1] == "too few to state (under 100)"
+    found = report_json(report)["estimate"]
+    assert (found["error"], found["weighted"], found["waiting"]) == (mixed.error, True, 3)
+    assert [part["stated"] for part in found["by_category"]] == [True, False]
 
 
 @pytest.mark.parametrize(("verdicts", "more"), [(355, "2 more verdicts"), (356, "1 more verdict ")])

@@ -26,6 +26,7 @@ from tagging.rules import (
     Flagged,
     RetailerRules,
     check_names,
+    lines_of,
     parse_rules,
     snapshot,
     told_apart,
@@ -279,3 +280,42 @@ def test_a_few_lines_name_no_more_than_they_say() -> None:
 def test_a_share_is_a_number(text: str) -> None:
     with pytest.raises(RulesError):
         parse_rules(text)
+
+
+FILE = """# what Maison asks
+target_precision: 0.98
+categories:
+  Shirt:
+    threshold: 2
+  Coat: {threshold: 0.9, treshold: 1}
+always_review: [Bag, 7]
+"""
+
+
+def test_each_problem_has_its_place_and_line() -> None:
+    with pytest.raises(RulesError) as refused:
+        parse_rules(FILE)
+    found = {one.place: one.line for one in refused.value.problems}
+    assert found == {
+        ("always_review", 1): 7,
+        ("categories", "Shirt", "threshold"): 5,
+        ("categories", "Coat", "treshold"): 6,
+    }
+    with pytest.raises(RulesError) as refused:
+        parse_rules("accept_parent: true\naudit_share: [0.5")
+    assert [one.line for one in refused.value.problems] == [2]
+    with pytest.raises(RulesError) as refused:
+        parse_rules("- Shirt")
+    assert [(one.place, one.line) for one in refused.value.problems] == [((), None)]
+
+
+def test_a_place_that_is_not_there_is_the_nearest_one_around_it() -> None:
+    places = [("categories", "Coat", "threshold"), ("categories", "Skirt"), ("always_review", 9)]
+    assert lines_of(FILE, [*places, ()]) == [6, 3, 7, 1]
+    assert lines_of("", [("categories",)]) == [1]
+
+
+def test_of_very_many_problems_the_first_are_told() -> None:
+    with pytest.raises(RulesError, match="and 49,980 more") as refused:
+        parse_rules(f"always_review: [{', '.join(['1'] * 50_000)}]")
+    assert len(refused.value.problems) == 20

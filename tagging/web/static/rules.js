@@ -1,0 +1,22 @@
+// Trying rules takes seconds: say so, and send once. Without this script the forms work all the same.
+
+for (const form of document.querySelectorAll("form")) {
+  form.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (!button?.dataset.busy) return;
+    if (form.getAttribute("aria-busy") === "true") {
+      event.preventDefault();
+      return;
+    }
+    form.setAttribute("aria-busy", "true");
+    button.textContent = button.dataset.busy;
+  });
+}
+
+// Who comes back by the browser's button finds the form as it was left.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
+const found = document.querySelector("#tried") ?? document.querySelector("[aria-invalid]");
+found?.focus();
