@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults lint types check report simulate-autopilot review-cost messages lock clean
+.PHONY: help demo test faults lint types check report simulate-autopilot review-cost messages \
+	review-latency review-load lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +22,8 @@ help:
 	@echo "make report   measure the shipped models anew, as pages in reports/"
 	@echo "make simulate-autopilot   what the audit costs and what it catches"
 	@echo "make review-cost   what a catalogue costs in verdicts (twenty minutes)"
+	@echo "make review-latency   how long a reviewer waits, at a million products"
+	@echo "make review-load   twenty reviewers and an upload at once: is anything lost?"
 	@echo "make messages bring what the pages say into the catalogues of translations"
 	@echo "make lock     resolve the dependencies of pyproject.toml anew"
 	@echo "make clean    remove the environment and the demo's data"
@@ -99,6 +102,15 @@ lock: $(VENV)/runtime.stamp
 		--universal --python-version 3.11 --generate-hashes --no-header -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu -c requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-header -o requirements-gpu.lock
+
+# How long a reviewer waits at a million products: PostgreSQL, `atelier web`, a headless Chromium.
+review-latency: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.benchmarks.review_latency
+
+# Twenty reviewers and a running upload at once: is anything lost, doubled or shown to two people?
+MINUTES ?= 2
+review-load: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.benchmarks.review_load --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) demo-data

@@ -81,3 +81,13 @@ def execute(url: str, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(sa.text(statement))
     engine.dispose()
+
+
+def has_database(server_url: str, name: str) -> bool:
+    """Whether a server has a database of this name."""
+    engine = sa.create_engine(server_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        query = sa.text("SELECT count(*) FROM pg_database WHERE datname = :name")
+        found = connection.execute(query, {"name": name}).scalar_one()
+    engine.dispose()
+    return bool(found)

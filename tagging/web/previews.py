@@ -24,6 +24,8 @@ white, as most product photos are shot.
 """
 
 QUALITY: Final = 85
+EFFORT: Final = 0
+"""Of the WebP encoder, 0 to 6: at 1280 pixels 0 takes 50 ms, 4 (the usual) 230 for 10 % less."""
 
 
 class Decoders(Protocol):
@@ -68,7 +70,7 @@ class Previews:
         if decoded.pixels is None:
             raise PreviewFailed(decoded.detail or "it cannot be read")
         stream = io.BytesIO()
-        Image.fromarray(decoded.pixels).save(stream, "WEBP", quality=QUALITY)
+        Image.fromarray(decoded.pixels).save(stream, "WEBP", quality=QUALITY, method=EFFORT)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Renamed, so that nobody reads half of it; not flushed, for it can be made again.
         partial = path.with_name(f"{uuid.uuid4().hex}.partial")

@@ -1,11 +1,12 @@
 """A catalogue of a million products in PostgreSQL, with photos that exist when they are asked for.
 
-Rows are written as a worker and people would have left them (15 % wait, 10 % are reviewed, of the
-accepted ones 5 % are audited), in bulk: a delivery of a million photos would take hours. Each
-product has one photo of its own. A few hundred JPEGs of 800x1000 pixels are drawn; the photo of a
-product is one of them with the product's number behind its end, so that every product's photo has
-bytes, a sha256, and in browsers an address of its own. Files are put into the store for those
-products only that will be shown.
+Rows are written in bulk, as a worker and people would have left them, for a delivery of a million
+photos takes hours: 15 % wait; 10 % were decided on; of the accepted ones 5 % are audited, and the
+older half of those was decided on, as the audit sample comes in the order of delivery. Each product
+has one photo of its own: a few hundred JPEGs of 800x1000 pixels are drawn, and the photo of a
+product is one of them with the product's number behind its end, so that every photo has bytes, a
+sha256 and, in browsers, an address of its own. Files are put into the store for those products only
+that will be shown.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from worker.bootstrap import DEFAULT_BUNDLE, utc_now
 SHOP_SIZE: Final = (800, 1000)
 DRAWN: Final = 300
 BATCH: Final = 256
-AUDITED_BEFORE: Final = 2000
 SAMPLE: Final = Path(__file__).parents[2] / "sample_catalog" / "images"
 
 
@@ -107,7 +107,6 @@ def fill(database: Database, photos: Photos, count: int) -> None:
                 "model": model_id,
                 "preprocessing": PREPROCESSING_VERSION,
                 "batch": BATCH,
-                "audited": AUDITED_BEFORE,
             }
             connection.execute(statement, values)
         connection.execute("VACUUM ANALYZE")
@@ -132,8 +131,10 @@ _STATEMENTS: Final = (
     """
     CREATE TEMP TABLE facts AS
     SELECT id, sha256, image_set, u,
-           CASE WHEN u < 0.15 THEN 'needs_review' WHEN u < 0.25 THEN 'reviewed' ELSE 'tagged' END
-               AS status,
+           CASE WHEN u < 0.15 THEN 'needs_review' WHEN u < 0.25 THEN 'reviewed'
+                WHEN u < 0.2875 AND 2 * id < (SELECT max(id) FROM photos) THEN 'reviewed'
+                ELSE 'tagged' END AS status,
+           u BETWEEN 0.25 AND 0.2875 AS audit,
            CASE WHEN u < 0.25 THEN 0.35 + 0.6 * v ELSE 0.97 + 0.03 * v END AS confidence,
            names[1 + mod(floor(10 * w * w)::int, 10)] AS first,
            names[1 + mod(floor(10 * w * w)::int + 1, 10)] AS second,
@@ -187,25 +188,29 @@ _STATEMENTS: Final = (
            jsonb_build_object('colour', 'navy', 'brand', 'Petit Port', 'price', mod(id, 300)),
            image_set, 'million', status,
            CASE WHEN u < 0.15 THEN NULL ELSE first END,
-           CASE WHEN u < 0.15 THEN NULL WHEN u < 0.25 THEN 'person' ELSE 'model' END,
+           CASE status WHEN 'reviewed' THEN 'person' WHEN 'tagged' THEN 'model' END,
            first, confidence, confidence - (1 - confidence) / 2,
            CASE WHEN u < 0.12 THEN 'low_confidence' WHEN u < 0.15 THEN 'out_of_distribution' END,
-           id, u >= 0.25 AND u < 0.25 + 0.75 * 0.05, at, at, at
+           id, audit, at, at, at
     FROM facts
     """,
     """
     INSERT INTO reviews (product_id, image_set, prediction_id, reviewer, verdict, category, action,
                          before, created_at)
     SELECT id, image_set, id, 'Person ' || mod(id, 20), 'confirmed', first, gen_random_uuid(),
-           jsonb_build_object('status', 'needs_review', 'category', NULL, 'decided_by', NULL,
-                              'review_reason', 'low_confidence'), at
+           CASE WHEN audit
+                THEN jsonb_build_object('status', 'tagged', 'category', first,
+                                        'decided_by', 'model', 'review_reason', NULL)
+                ELSE jsonb_build_object('status', 'needs_review', 'category', NULL,
+                                        'decided_by', NULL, 'review_reason', 'low_confidence')
+                END, at
     FROM facts WHERE status = 'reviewed' ORDER BY id
     """,
-    # Verdicts of the audit sample: some of those that people decided on.
+    # The audit's verdicts: one wrong in 300.
     """
     INSERT INTO audit_verdicts (review_id, retailer_id, model_id, accepted, wrong)
-    SELECT id, %(retailer)s, %(model)s, category, mod(id, 300) = 0
-    FROM reviews ORDER BY id LIMIT %(audited)s
+    SELECT reviews.id, %(retailer)s, %(model)s, category, mod(reviews.id, 300) = 0
+    FROM reviews JOIN facts ON facts.id = product_id AND audit
     """,
     "SELECT setval(pg_get_serial_sequence('products', 'id'), (SELECT max(id) FROM products))",
     "SELECT setval(pg_get_serial_sequence('predictions', 'id'), (SELECT max(id) FROM predictions))",
