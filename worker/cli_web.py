@@ -39,6 +39,7 @@ def web(
     """
     import uvicorn
 
+    from tagging.waiting_counts import WaitingCounts
     from tagging.web.app import create_app
     from tagging.web.previews import Previews
     from tagging.web.site import Site
@@ -57,6 +58,7 @@ def web(
             )
         site = Site(
             database=runtime.database,
+            counts=WaitingCounts(runtime.database),
             previews=Previews(
                 store=runtime.store, decoders=decoders, folder=settings.home / "previews"
             ),

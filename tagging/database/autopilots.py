@@ -16,6 +16,7 @@ from tagging.autopilot import Next, next_state
 from tagging.database import rules, uploads
 from tagging.database.models import KnownModel, find_model, get_model
 from tagging.database.tables import (
+    NOT_TO_DECIDE,
     AuditKey,
     AuditVerdict,
     AutopilotChange,
@@ -28,7 +29,7 @@ from tagging.database.tables import (
     Review,
     UtcDateTime,
 )
-from tagging.domain import Autopilot, Status
+from tagging.domain import Autopilot
 from tagging.errors import NotFoundError
 from tagging.evidence import Evidence, verdicts_to_certify, weigh
 from tagging.rules import RetailerRules
@@ -349,18 +350,22 @@ def _standing(session: Session, retailer: str, row: AutopilotState) -> Standing:
 def awaited(session: Session, retailer_id: int, model_id: int) -> sa.ColumnElement[bool]:
     """Which products are of the audit sample, undecided, and bring a verdict that would count.
 
-    By the partial index on the audit sample.
+    By the partial index on what of the audit sample waits, which alone tells all but the model;
+    that is looked up by primary key for each. (As a join it would be one with all predictions
+    where many are counted.)
     """
-    by_model = sa.exists().where(
-        Prediction.id == Product.prediction_id, Prediction.model_id == model_id
+    by_model = (
+        sa.select(Prediction.model_id)
+        .where(Prediction.id == Product.prediction_id)
+        .scalar_subquery()
     )
     since = stretch(session, retailer_id, model_id).since
     return sa.and_(
         Product.retailer_id == retailer_id,
         Product.audit,
-        # Asked this way round: SQLite would take the index on the status for an IN.
-        Product.status.not_in((Status.QUEUED, Status.FAILED, Status.REVIEWED)),
-        by_model,
+        # Written out: a partial index is used only where the text itself implies it.
+        Product.status.not_in([sa.literal_column(f"'{status}'") for status in NOT_TO_DECIDE]),
+        by_model == model_id,
         sa.true() if since is None else Product.tagged_at > since,
     )
 

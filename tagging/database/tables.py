@@ -278,6 +278,10 @@ WAITING_ORDERS = (
     ("retailer_id", "margin", "id"),
 )
 
+NOT_TO_DECIDE = (Status.QUEUED, Status.FAILED, Status.REVIEWED)
+"""Where nobody is asked. This way round: SQLite would take the index on the status for an IN."""
+_TO_DECIDE = f"status NOT IN ({', '.join(repr(status.value) for status in NOT_TO_DECIDE)})"
+
 
 class Product(Base):
     __tablename__ = "products"
@@ -307,13 +311,25 @@ class Product(Base):
             )
             for columns in WAITING_ORDERS
         ),
-        # The audit sample is a small part, and its waiting products are listed and counted.
+        # How many wait, and why, is counted from this alone.
         sa.Index(
-            "ix_products_audit_retailer_id_id",
+            "ix_products_waiting_retailer_id_review_reason_suggestion",
+            "retailer_id",
+            "review_reason",
+            "suggestion",
+            sqlite_where=sa.text("status = 'needs_review'"),
+            postgresql_where=sa.text("status = 'needs_review'"),
+        ),
+        # What of the audit sample waits for a verdict is listed and counted. Not what was decided:
+        # it is taken in the order of delivery, so all of that would stand before it.
+        sa.Index(
+            "ix_products_audit_retailer_id_id_prediction_id_tagged_at",
             "retailer_id",
             "id",
-            sqlite_where=sa.text("audit = 1"),
-            postgresql_where=sa.text("audit"),
+            "prediction_id",
+            "tagged_at",
+            sqlite_where=sa.text(f"audit = 1 AND {_TO_DECIDE}"),
+            postgresql_where=sa.text(f"audit AND {_TO_DECIDE}"),
         ),
         {"comment": "One row per (retailer, sku): the tagged catalogue."},
     )

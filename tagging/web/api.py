@@ -139,7 +139,7 @@ def card(request: Request, visitor: Reviewer, retailer: str, product: int) -> di
 def counts(request: Request, retailer: str) -> dict[str, Any]:
     """How many products wait, and why."""
     site = site_of(request)
-    return desk.counts(site.database, _retailer(site, retailer))
+    return site.counts.of(_retailer(site, retailer))
 
 
 @router.get("/api/{retailer}/categories", dependencies=VIEWERS)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tagging.database.session import Database
+from tagging.waiting_counts import WaitingCounts
 from tagging.web.previews import Previews
 
 
@@ -15,6 +16,7 @@ class Site:
     """`secure`: whether browsers reach it over TLS, so that cookies are for TLS only."""
 
     database: Database
+    counts: WaitingCounts
     previews: Previews
     now: Callable[[], dt.datetime]
     preprocessing_version: str

@@ -176,8 +176,9 @@ _STATEMENTS: Final = (
     """,
     """
     INSERT INTO image_predictions (sha256, model_id, preprocessing_version, logits, ood_score,
-                                   created_at)
-    SELECT sha256, %(model)s, %(preprocessing)s, decode(repeat(left(sha256, 8), 10), 'hex'), -1, at
+                                   features, created_at)
+    SELECT sha256, %(model)s, %(preprocessing)s, decode(repeat(left(sha256, 8), 10), 'hex'), -1,
+           decode(sha256 || image_set, 'hex'), at
     FROM facts
     """,
     """

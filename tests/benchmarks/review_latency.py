@@ -134,6 +134,7 @@ def scene(folder: Path | None, products: int, console: Console) -> Iterator[Scen
             fill(fresh, photos, products)
             fresh.close()
             servers.execute(server, f"ALTER DATABASE {name}_new RENAME TO {name}")
+        schema.upgrade(database)
         home = root / "home"
         port = servers.free_port()
         place = Place(
