@@ -67,6 +67,12 @@ class Reviewer:
         found: list[Card] = self._get(kind, path, {**wish, "have": list(have)}).json()["cards"]
         return found
 
+    def grid(self, have: Collection[int] = (), **wish: Any) -> list[Card]:
+        """Products that look alike, reserved for this person now."""
+        path = f"/api/{self._retailer}/grid"
+        found: list[Card] = self._get("grid", path, {**wish, "have": list(have)}).json()["cards"]
+        return found
+
     def counts(self) -> dict[str, Any]:
         found: dict[str, Any] = self._get("counts", f"/api/{self._retailer}/counts").json()
         return found

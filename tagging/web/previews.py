@@ -47,22 +47,25 @@ class Previews:
     decoders: Decoders
     folder: Path
 
-    def file(self, sha256: str, size: str) -> Path:
-        """A WebP of a stored image, made at first use.
+    def made(self, sha256: str, size: str) -> bytes | None:
+        """The WebP of an image, if it was made before.
 
         Args:
-            sha256: of a stored image, 64 hex digits.
+            sha256: 64 hex digits.
             size: a name in `EDGES`.
+        """
+        try:
+            return self._path(sha256, size).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def make(self, sha256: str, size: str) -> bytes:
+        """A WebP of a stored image, made now and kept; arguments as of `made`.
 
         Raises:
             PreviewFailed: the image is gone, damaged, or refused by a bound.
         """
-        path = self.folder / size / sha256[:2] / f"{sha256}.webp"
-        if not path.exists():
-            self._make(sha256, EDGES[size], path)
-        return path
-
-    def _make(self, sha256: str, edge: int, path: Path) -> None:
+        edge = EDGES[size]
         spec = WireSpec(kind="photo", height=edge, width=edge, channels=3)
         (decoded,) = self.decoders.decode(
             [DecodeRequest(sha256=sha256, path=self.store.path(sha256))], spec
@@ -71,8 +74,13 @@ class Previews:
             raise PreviewFailed(decoded.detail or "it cannot be read")
         stream = io.BytesIO()
         Image.fromarray(decoded.pixels).save(stream, "WEBP", quality=QUALITY, method=EFFORT)
+        path = self._path(sha256, size)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Renamed, so that nobody reads half of it; not flushed, for it can be made again.
         partial = path.with_name(f"{uuid.uuid4().hex}.partial")
         partial.write_bytes(stream.getvalue())
         partial.replace(path)
+        return stream.getvalue()
+
+    def _path(self, sha256: str, size: str) -> Path:
+        return self.folder / size / sha256[:2] / f"{sha256}.webp"

@@ -112,11 +112,17 @@ def fill(database: Database, photos: Photos, count: int) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
-def first_in(database: Database, order: str, count: int) -> list[int]:
+def first_in(
+    database: Database, order: str, count: int, *, suggestion: str | None = None
+) -> list[int]:
     """Keys of the waiting products that come first in an order (SQL)."""
-    query = f"SELECT id FROM products WHERE status = 'needs_review' ORDER BY {order} LIMIT {count}"
+    only = "" if suggestion is None else "AND suggestion = :suggestion"
+    query = sa.text(
+        f"SELECT id FROM products WHERE status = 'needs_review' {only} "
+        f"ORDER BY {order} LIMIT {count}"
+    )
     with database.read() as session:
-        return list(session.execute(sa.text(query)).scalars())
+        return list(session.execute(query, {"suggestion": suggestion} if only else {}).scalars())
 
 
 def _copy_photos(connection: psycopg.Connection, photos: Photos, count: int) -> None:

@@ -4,7 +4,8 @@
 
 A real PostgreSQL, a real `atelier web` process and a headless Chromium that is worked by keys at a
 person's pace. A key's time runs from the event to the frame with the next photo decoded in it, by
-the browser's own clock. Goals: 95 % of the keys within 50 ms, of the grids within 300 ms. With
+the browser's own clock; a grid's, from the opening of the page or from the key, to the frame with
+all of its photos. Goals: 95 % of the keys within 50 ms, of the grids within 300 ms. With
 `--folder` the catalogue is kept there and found again. See tests/benchmarks/million.py for what is
 in it.
 """
@@ -29,8 +30,9 @@ from rich.console import Console
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from tagging import desk
 from tagging.database import schema
 from tagging.database.session import Database
 from tagging.images.store import FolderImageStore
@@ -40,9 +42,12 @@ from tests.benchmarks.million import Photos, draw, fill, first_in
 from tests.processes import Place
 from tests.reviewers import PASSWORD, Reviewer, add_people, answer, wait_for_server
 
-GOAL_KEY_MS: Final = 50
-GOAL_GRID_MS: Final = 300
 GRID: Final = 48
+KEY: Final = "key to next photo"
+OPENED: Final = f"grid of {GRID}: page opened, previews made before"
+COLD: Final = f"grid of {GRID}: page opened, no preview made yet"
+NEXT: Final = f"grid of {GRID}: key to next grid"
+GOALS: Final = {KEY: 50, OPENED: 300, NEXT: 300}
 ORDERS: Final = ("cheapest", "uncertain", "valuable", "oldest")
 FIRST: Final = {
     "cheapest": "confidence DESC, id DESC",
@@ -59,6 +64,21 @@ window.painted = () => new Promise((done) => requestAnimationFrame(() => {
   channel.port2.postMessage(0);
 }));
 """
+GRID_SHOWN: Final = (
+    PAINTED
+    + """
+const [before, byKey, count, told] = arguments;
+const photos = () => [...document.querySelectorAll("#tiles li img")];
+(async () => {
+  while (photos().length < count || photos()[0].src === before) {
+    await new Promise(requestAnimationFrame);
+  }
+  await Promise.all(photos().map((one) => one.decode()));
+  await window.painted();
+  told(performance.now() - (byKey ? window.began : 0));
+})().catch((error) => told(String(error)));
+"""
+)
 MEASURE_KEYS: Final = (
     PAINTED
     + """
@@ -91,6 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--products", type=int, default=1_000_000)
     parser.add_argument("--keys", type=int, default=400)
+    parser.add_argument("--grids", type=int, default=30)
     parser.add_argument("--requests", type=int, default=100)
     parser.add_argument("--folder", type=Path)
     wanted = parser.parse_args()
@@ -107,9 +128,14 @@ def main() -> int:
         browser = Timings()
         with chromium() as driver:
             work_keys(found, driver, wanted.keys, browser)
+            open_grids(found, driver, wanted.grids, browser)
+            work_grids(found, driver, wanted.grids, browser)
         console.print(browser.table("In the browser"))
-    missed = browser.percentile("key to next photo", 95) > GOAL_KEY_MS
-    console.print(f"goal: p95 of key to next photo <= {GOAL_KEY_MS} ms: {_told(not missed)}")
+    missed = False
+    for kind, goal in GOALS.items():
+        reached = browser.percentile(kind, 95) <= goal
+        console.print(f"goal: p95 of {kind} <= {goal} ms: {'reached' if reached else 'MISSED'}")
+        missed |= not reached
     return int(missed)
 
 
@@ -181,7 +207,7 @@ def ask(scene: Scene, count: int, timings: Timings) -> None:
             person.say([answer(card)], action)
             person.undo(action)
         for _ in range(max(1, count // 10)):
-            many = person.cards(count=GRID, kind=f"cards, {GRID} at once")
+            many = person.grid(count=GRID)
             person.keep([card["product"] for card in many])
             scene.photos.put(scene.store, [card["product"] for card in many])
             for size, card in itertools.product(("thumb", "large"), many[:10]):
@@ -209,7 +235,67 @@ def work_keys(scene: Scene, driver: webdriver.Chrome, keys: int, timings: Timing
         lambda d: d.execute_script("return window.measured.length") >= keys
     )
     for milliseconds in driver.execute_script("return window.measured"):
-        timings.add("key to next photo", milliseconds / 1000)
+        timings.add(KEY, milliseconds / 1000)
+
+
+def open_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timings) -> None:
+    """The page of grids, opened in an empty browser: with no preview made yet, and with all."""
+    name = _newcomer(scene)
+    with Reviewer(scene.url, name) as person:
+        shown = person.grid(count=GRID)
+        after = person.grid(count=GRID, have=[card["product"] for card in shown])
+    scene.photos.put(scene.store, [card["product"] for card in shown + after])
+    log_in(driver, scene.url, name)
+    for _ in range(grids):
+        shutil.rmtree(scene.place.home / "previews", ignore_errors=True)
+        for kind in (COLD, OPENED):
+            # The same products again: they are this person's, and nothing was said of them.
+            driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+            driver.get(f"{scene.url}/grid/default")
+            timings.add(kind, _shown(driver, "", by_key=False))
+            time.sleep(1.5)  # the page asks for the next grid now
+            desk.leave(scene.database, name)
+
+
+def work_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timings) -> None:
+    """One grid of a category after the other: each is confirmed as a whole by a key."""
+    category = "Sandal"
+    first = first_in(scene.database, FIRST["cheapest"], 50 * grids + 600, suggestion=category)
+    scene.photos.put(scene.store, first)
+    name = _newcomer(scene)
+    with Reviewer(scene.url, name) as person:  # what the page shows until a category is chosen
+        scene.photos.put(scene.store, [card["product"] for card in person.grid(count=GRID)])
+    log_in(driver, scene.url, name)
+    driver.get(f"{scene.url}/grid/default")
+    _shown(driver, "", by_key=False)
+    before = _first_photo(driver)
+    choice = Select(driver.find_element(By.ID, "suggestion"))
+    WebDriverWait(driver, 30).until(lambda _: len(choice.options) > 1)
+    choice.select_by_value(category)
+    _shown(driver, before, by_key=False)
+    driver.execute_script(
+        "addEventListener('keydown', (event) => { window.began = event.timeStamp; }, true);"
+    )
+    body = driver.find_element(By.TAG_NAME, "body")
+    rng = random.Random(2)
+    for _ in range(grids):
+        time.sleep(rng.uniform(2, 4))  # nobody looks 48 photos over faster
+        before = _first_photo(driver)
+        body.send_keys(Keys.ENTER)
+        timings.add(NEXT, _shown(driver, before, by_key=True))
+
+
+def _first_photo(driver: webdriver.Chrome) -> str:
+    found: str = driver.execute_script("return document.querySelector('#tiles img').src")
+    return found
+
+
+def _shown(driver: webdriver.Chrome, before: str, *, by_key: bool) -> float:
+    """Seconds until a grid is there whose first photo is not `before`, all of it."""
+    took = driver.execute_async_script(GRID_SHOWN, before, by_key, GRID)
+    if not isinstance(took, float | int):
+        raise RuntimeError(f"the grid was not shown: {took}")
+    return took / 1000
 
 
 @contextmanager
@@ -224,6 +310,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
         raise SystemExit("this needs Chromium: apt-get install chromium chromium-driver")
     options.binary_location = binary
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    driver.set_script_timeout(60)
     try:
         yield driver
     finally:
@@ -242,10 +329,6 @@ def _newcomer(scene: Scene) -> str:
     name = f"Person {uuid.uuid4().hex[:6]}"
     add_people(scene.database, [name])
     return name
-
-
-def _told(reached: bool) -> str:
-    return "reached" if reached else "MISSED"
 
 
 if __name__ == "__main__":
