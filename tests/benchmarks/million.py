@@ -37,10 +37,10 @@ BATCH: Final = 256
 SAMPLE: Final = Path(__file__).parents[2] / "sample_catalog" / "images"
 
 
-def draw(count: int = DRAWN, seed: int = 5) -> list[bytes]:
-    """JPEGs of `SHOP_SIZE`: the sample catalogue's drawings turned, tinted and cut at random."""
+def draw(count: int = DRAWN, *, seed: int = 5, size: tuple[int, int] = SHOP_SIZE) -> list[bytes]:
+    """JPEGs of this width and height: the sample catalogue's drawings, turned and tinted."""
     rng = np.random.default_rng(seed)
-    # The three sorts that open as they are; one file is broken on purpose.
+    # One file is broken on purpose.
     sources = [path for path in sorted(SAMPLE.iterdir()) if path.stem != "AT-1042"]
     made = []
     for number in range(count):
@@ -49,9 +49,9 @@ def draw(count: int = DRAWN, seed: int = 5) -> list[bytes]:
         if rng.random() < 0.5:
             picture = ImageOps.mirror(picture)
         picture = picture.rotate(float(rng.uniform(-8, 8)), fillcolor="white", expand=True)
-        picture = ImageOps.pad(picture, SHOP_SIZE, color="white")
+        picture = ImageOps.pad(picture, size, color="white")
         tint = rng.uniform(0.75, 1.0, 3)
-        grain = rng.normal(0, 3, (SHOP_SIZE[1], SHOP_SIZE[0], 1))
+        grain = rng.normal(0, 3, (size[1], size[0], 1))
         pixels = np.clip(np.asarray(picture) * tint + grain, 0, 255).astype(np.uint8)
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=88)
