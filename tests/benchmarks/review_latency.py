@@ -84,9 +84,9 @@ MEASURE_KEYS: Final = (
     + """
 const photo = () => document.querySelector("#photo");
 document.addEventListener("keydown", async (event) => {
-  const before = photo().src;
+  const before = photo()?.src ?? "";
   await new Promise((done) => setTimeout(done, 0)); // until the page's own listeners have run
-  while (photo().src === before) await new Promise(requestAnimationFrame);
+  while ((photo()?.src ?? before) === before) await new Promise(requestAnimationFrame);
   await photo().decode();
   await window.painted();
   window.measured.push(performance.now() - event.timeStamp);
