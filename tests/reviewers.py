@@ -74,6 +74,13 @@ class Reviewer:
         found: list[Card] = self._get("grid", path, {**wish, "have": list(have)}).json()["cards"]
         return found
 
+    def neighbours(self, product: int) -> list[dict[str, Any]]:
+        """Accepted products to compare this one with."""
+        path = f"/api/{self._retailer}/neighbours"
+        answered = self._get("neighbours", path, {"product": product}).json()
+        found: list[dict[str, Any]] = answered["neighbours"]
+        return found
+
     def counts(self) -> dict[str, Any]:
         found: dict[str, Any] = self._get("counts", f"/api/{self._retailer}/counts").json()
         return found

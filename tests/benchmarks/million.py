@@ -125,6 +125,17 @@ def first_in(
         return list(session.execute(query, {"suggestion": suggestion} if only else {}).scalars())
 
 
+def newest_accepted(database: Database, count: int) -> list[int]:
+    """Keys of the newest products in force of every category, `count` of each."""
+    query = sa.text(
+        "SELECT id FROM categories, LATERAL (SELECT id FROM products WHERE retailer_id = "
+        "categories.retailer_id AND category = categories.name AND status IN ('tagged', 'reviewed')"
+        f" ORDER BY id DESC LIMIT {count}) newest"
+    )
+    with database.read() as session:
+        return list(session.execute(query).scalars())
+
+
 def _copy_photos(connection: psycopg.Connection, photos: Photos, count: int) -> None:
     connection.execute("CREATE TEMP TABLE photos (id bigint, sha256 text, image_set text)")
     with connection.cursor().copy("COPY photos FROM STDIN") as copy:

@@ -38,7 +38,7 @@ from tagging.database.session import Database
 from tagging.images.store import FolderImageStore
 from tests import servers
 from tests.benchmarks.figures import Timings, machine, server_facts
-from tests.benchmarks.million import Photos, draw, fill, first_in
+from tests.benchmarks.million import Photos, draw, fill, first_in, newest_accepted
 from tests.processes import Place
 from tests.reviewers import PASSWORD, Reviewer, add_people, answer, wait_for_server
 
@@ -204,6 +204,7 @@ def ask(scene: Scene, count: int, timings: Timings) -> None:
             person.counts()
             action = str(uuid.uuid4())
             (card,) = person.cards(count=1)
+            person.neighbours(card["product"])
             person.say([answer(card)], action)
             person.undo(action)
         for _ in range(max(1, count // 10)):
@@ -220,6 +221,8 @@ def work_keys(scene: Scene, driver: webdriver.Chrome, keys: int, timings: Timing
     """One product at a time, in the usual order, a key every 400 to 600 ms."""
     # More than are shown: other people may have some before them.
     scene.photos.put(scene.store, first_in(scene.database, FIRST["cheapest"], keys + 300))
+    # What the page shows beside it: of each category the newest ones in force.
+    scene.photos.put(scene.store, newest_accepted(scene.database, desk.NEIGHBOURS_AMONG))
     log_in(driver, scene.url, _newcomer(scene))
     driver.get(f"{scene.url}/review/default")
     ready = "const p = document.querySelector('#photo'); return p.complete && p.naturalWidth > 0"
