@@ -39,7 +39,6 @@ def web(
     """
     import uvicorn
 
-    from tagging.waiting_counts import WaitingCounts
     from tagging.web.app import create_app
     from tagging.web.previews import Previews
     from tagging.web.site import Site
@@ -58,7 +57,6 @@ def web(
             )
         site = Site(
             database=runtime.database,
-            counts=WaitingCounts(runtime.database),
             previews=Previews(
                 store=runtime.store, decoders=decoders, folder=settings.home / "previews"
             ),

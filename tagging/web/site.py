@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,8 +17,12 @@ class Site:
     """`secure`: whether browsers reach it over TLS, so that cookies are for TLS only."""
 
     database: Database
-    counts: WaitingCounts
     previews: Previews
     now: Callable[[], dt.datetime]
     preprocessing_version: str
     secure: bool = False
+
+    @functools.cached_property
+    def counts(self) -> WaitingCounts:
+        """How many products wait."""
+        return WaitingCounts(self.database)

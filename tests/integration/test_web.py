@@ -17,7 +17,6 @@ from PIL import Image
 from tagging import accounts
 from tagging.domain import Role, Status
 from tagging.images.model_input import PREPROCESSING_VERSION
-from tagging.waiting_counts import WaitingCounts
 from tagging.web.app import create_app
 from tagging.web.previews import Previews
 from tagging.web.site import Site
@@ -35,7 +34,6 @@ def client(services: Services, tmp_path: Path) -> Client:
     """Makes a browser that is logged in as somebody of this role, or as nobody."""
     site = Site(
         database=services.database,
-        counts=WaitingCounts(services.database),
         previews=Previews(
             store=services.store, decoders=services.decoders, folder=tmp_path / "previews"
         ),
