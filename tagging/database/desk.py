@@ -295,7 +295,7 @@ def waits(session: Session, retailer_id: int, product_id: int) -> bool:
 def counts(session: Session, retailer_id: int) -> dict[str, Any]:
     """How many products wait for a person, and why; how many audited tags wait for a verdict.
 
-    Reads the partial indexes on what waits and nothing else, but all of them: 0.1 s where 150,000
+    Reads all of the partial indexes on what waits: 0.1 s on PostgreSQL where 150,000
     products wait.
     """
     rows = session.execute(

@@ -349,3 +349,26 @@ def test_people_who_take_and_leave_in_all_orders_never_wait_for_each_other(
 
     acts = [partial(work, f"P{n}", order) for n, order in enumerate(list(Order) * 2)]
     assert at_once(acts) == [25] * 8
+
+
+def test_what_waits_is_counted_by_its_indexes(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
+    schema.upgrade(database)
+    services = make_services(database, tmp_path)
+    asked: list[tuple[str, Any]] = []
+
+    @sa.event.listens_for(database.engine, "before_cursor_execute")
+    def listen(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    with database.read() as session:
+        queries.counts(session, services.retailer_id)
+        counting = [one for one in asked if "count(" in one[0]]
+        plans = [
+            str(session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given).all())
+            for text, given in counting
+        ]
+    assert len(plans) == 2
+    assert "ix_products_waiting_retailer_id_review_reason_suggestion" in plans[0]
+    assert "ix_products_audit_retailer_id_id_prediction_id_tagged_at" in plans[1]
+    database.close()
