@@ -67,10 +67,10 @@ window.painted = () => new Promise((done) => requestAnimationFrame(() => {
 GRID_SHOWN: Final = (
     PAINTED
     + """
-const [before, byKey, count, told] = arguments;
+const [byKey, count, told] = arguments;
 const photos = () => [...document.querySelectorAll("#tiles li img")];
 (async () => {
-  while (photos().length < count || photos()[0].src === before) {
+  while (photos().length < count || window.old?.isConnected) {
     await new Promise(requestAnimationFrame);
   }
   await Promise.all(photos().map((one) => one.decode()));
@@ -255,7 +255,7 @@ def open_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timi
             # The same products again: they are this person's, and nothing was said of them.
             driver.execute_cdp_cmd("Network.clearBrowserCache", {})
             driver.get(f"{scene.url}/grid/default")
-            timings.add(kind, _shown(driver, "", by_key=False))
+            timings.add(kind, _shown(driver, by_key=False))
             time.sleep(1.5)  # the page asks for the next grid now
             desk.leave(scene.database, name)
 
@@ -270,12 +270,12 @@ def work_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timi
         scene.photos.put(scene.store, [card["product"] for card in person.grid(count=GRID)])
     log_in(driver, scene.url, name)
     driver.get(f"{scene.url}/grid/default")
-    _shown(driver, "", by_key=False)
-    before = _first_photo(driver)
+    _shown(driver, by_key=False)
+    _remember_grid(driver)
     choice = Select(driver.find_element(By.ID, "suggestion"))
     WebDriverWait(driver, 30).until(lambda _: len(choice.options) > 1)
     choice.select_by_value(category)
-    _shown(driver, before, by_key=False)
+    _shown(driver, by_key=False)
     driver.execute_script(
         "addEventListener('keydown', (event) => { window.began = event.timeStamp; }, true);"
     )
@@ -283,19 +283,21 @@ def work_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timi
     rng = random.Random(2)
     for _ in range(grids):
         time.sleep(rng.uniform(2, 4))  # nobody looks 48 photos over faster
-        before = _first_photo(driver)
+        _remember_grid(driver)
         body.send_keys(Keys.ENTER)
-        timings.add(NEXT, _shown(driver, before, by_key=True))
+        timings.add(NEXT, _shown(driver, by_key=True))
 
 
-def _first_photo(driver: webdriver.Chrome) -> str:
-    found: str = driver.execute_script("return document.querySelector('#tiles img').src")
-    return found
+def _remember_grid(driver: webdriver.Chrome) -> None:
+    """The grid that is shown is over when its first tile is gone; the next may begin with the same
+    photo.
+    """
+    driver.execute_script("window.old = document.querySelector('#tiles li')")
 
 
-def _shown(driver: webdriver.Chrome, before: str, *, by_key: bool) -> float:
-    """Seconds until a grid is there whose first photo is not `before`, all of it."""
-    took = driver.execute_async_script(GRID_SHOWN, before, by_key, GRID)
+def _shown(driver: webdriver.Chrome, *, by_key: bool) -> float:
+    """Seconds until a grid is there that is not the remembered one, all of it."""
+    took = driver.execute_async_script(GRID_SHOWN, by_key, GRID)
     if not isinstance(took, float | int):
         raise RuntimeError(f"the grid was not shown: {took}")
     return took / 1000
