@@ -1,20 +1,39 @@
-// One product at a time, by keys. The next photos are loaded already.
+// One product at a time, by keys. The next photos are loaded and decoded already.
 
+import { attributeItems, choiceItems, choices, neighbourItems, reason, thumbItems } from "./card.js";
+import { Messages } from "./messages.js";
 import { Outbox } from "./outbox.js";
-import { ask, photo, post } from "./server.js";
+import { Photos } from "./photos.js";
+import { Picker } from "./picker.js";
+import { ask, post } from "./server.js";
+import { number, percent, t, tn } from "./text.js";
+import { Zoom } from "./zoom.js";
 
 const root = document.querySelector("#review");
 const retailer = encodeURIComponent(root.dataset.retailer);
 const AHEAD = 6;
 const UNDOABLE = 50;
 const MOST_KNOWN = 90;
+const KEEP_MS = 60000;
+const COUNT_MS = 10000;
+const PATIENCE_MS = 700; // what is unsent for less is no news
+const LETTERS = "atelier-letters";
 
 const $ = (id) => document.getElementById(id);
 const deck = []; // cards to come, the first is shown
 const done = []; // { card, action }, the newest last
-let categories = [];
+const neighbours = new Map(); // product -> a promise of accepted products like it
+const photos = new Photos();
+const messages = new Messages($("error"));
+const zoom = new Zoom($("zoom"), photos);
+let shown = null; // the card that is on the screen
+let at = 0; // which of its photos
 let fetching = null;
-let unreachable = false;
+let dry = false; // the server had fewer than were wished
+let asleep = false; // what is in the deck may be another's by now
+let reservedMs = 120000;
+let counted = 0;
+let slow = null;
 
 const outbox = new Outbox({
   reviewer: root.dataset.reviewer,
@@ -22,250 +41,420 @@ const outbox = new Outbox({
   heard(act, outcomes) {
     const wrong = outcomes.find(({ error }) => error);
     if (wrong) refuse(act, wrong.error);
+    if (dry) refill();
     count();
   },
   refused: refuse,
-  changed(unsent, failing) {
-    $("unsent").textContent = unsent && failing ? `${unsent} not saved yet; trying again` : "";
-  },
+  changed: tellUnsent,
+});
+
+const picker = new Picker({
+  dialog: $("picker"),
+  memory: `atelier-recent/${root.dataset.reviewer}/${root.dataset.retailer}`,
+  categories: () => ask(`/api/${retailer}/categories`).then((found) => found.categories),
+  chosen: choose,
 });
 
 // --- what is to come -----------------------------------------------------------------------------
 
-function refill() {
-  if (fetching || deck.length >= AHEAD) return fetching;
-  const chosen = $("order").value;
-  const wish = new URLSearchParams({ count: AHEAD });
-  if (chosen === "audit") wish.set("audit", "true");
-  else wish.set("order", chosen);
+function wish() {
+  const asked = new URLSearchParams({ count: AHEAD });
+  if ($("order").value === "audit") asked.set("audit", "true");
+  else asked.set("order", $("order").value);
+  if ($("suggestion").value) asked.set("suggestion", $("suggestion").value);
   // What was just said may not have reached the server, and what this person was unsure of waits on.
-  const seen = [...deck, ...done.map(({ card }) => card)].map((card) => card.product);
+  const seen = [...done.map(({ card }) => card), ...deck].map(({ product }) => product);
   const known = new Set([...seen, ...outbox.products]);
-  for (const product of [...known].slice(-MOST_KNOWN)) wish.append("have", product);
-  fetching = ask(`/api/${retailer}/cards?${wish}`)
-    .then(({ cards }) => {
-      for (const card of cards) {
-        // Something may have been said or undone while this answer was on its way.
-        const here = [...deck, ...done.map((one) => one.card)];
-        if (here.some((one) => one.product === card.product)) continue;
-        deck.push(card);
-        for (const sha256 of card.images.slice(0, 1)) new Image().src = photo(sha256, "large");
-      }
-      if (unreachable) say("");
-      unreachable = false;
-    })
-    .catch((error) => {
-      unreachable = true;
-      say(error.message);
-    })
-    .finally(() => {
-      fetching = null;
-      show();
-    });
-  return fetching;
+  for (const product of [...known].slice(-MOST_KNOWN)) asked.append("have", product);
+  return asked;
 }
+
+async function refill() {
+  if (fetching || deck.length >= AHEAD) return;
+  const asked = wish();
+  fetching = asked;
+  try {
+    const { cards, reserved_s } = await ask(`/api/${retailer}/cards?${asked}`);
+    reservedMs = reserved_s * 1000;
+    if (fetching !== asked) return; // another order was chosen meanwhile
+    dry = cards.length < AHEAD;
+    for (const card of cards) {
+      // Something may have been said or undone while this answer was on its way.
+      const here = [...deck, ...done.map((one) => one.card)];
+      if (!here.some(({ product }) => product === card.product)) deck.push(held(card));
+    }
+    messages.settle("away");
+  } catch (error) {
+    if (fetching === asked) complain(error);
+  } finally {
+    if (fetching === asked) fetching = null;
+    show();
+  }
+}
+
+function held(card) {
+  photos.prepare(card.images[0]);
+  card.heldAt = Date.now();
+  return card;
+}
+
+function restart() {
+  const left = deck.splice(0).map(({ product }) => product);
+  if (left.length) post("/api/leave", { products: left }).catch(() => undefined);
+  fetching = null;
+  remember();
+  refill();
+  show();
+}
+
+// What is before this person stays theirs; what ran out while nobody looked, and is another's now,
+// is not shown.
+async function hold() {
+  const mine = deck.map(({ product }) => product);
+  if (!mine.length) return;
+  asleep = deck.some(({ heldAt }) => Date.now() - heldAt > reservedMs);
+  if (asleep) show();
+  try {
+    const kept = new Set((await post("/api/keep", { products: mine })).products);
+    for (const product of mine) {
+      const index = deck.findIndex((card) => card.product === product);
+      if (index < 0) continue;
+      if (kept.has(product)) deck[index].heldAt = Date.now();
+      else lose(index);
+    }
+  } catch (error) {
+    // A verdict counts without a reservation, unless somebody else gave one.
+    complain(error);
+  }
+  asleep = false;
+  show();
+  refill();
+}
+
+function lose(index) {
+  const [card] = deck.splice(index, 1);
+  if (card === shown) messages.say(t("Somebody else has it before them now."), { title: name(card) });
+}
+
+// --- what is shown -------------------------------------------------------------------------------
+
+const name = (card) => card.title ?? card.sku;
 
 function show() {
-  const card = deck[0];
+  const card = asleep ? null : (deck[0] ?? null);
   $("product").hidden = !card;
-  $("empty").hidden = Boolean(card) || Boolean(fetching);
+  $("empty").hidden = Boolean(card) || Boolean(fetching) || asleep;
   $("undo").disabled = done.length === 0;
-  if (!card) return;
-  $("photo").src = photo(card.images[0], "large");
-  $("photo").alt = card.title ?? card.sku;
-  $("title").textContent = card.title ?? card.sku;
-  $("sku").textContent = card.sku;
+  $("undo-last").disabled = done.length === 0;
+  if (card === shown) return;
+  shown = card;
+  if (card) draw(card);
+  if (deck[1]) for (const sha256 of deck[1].images.slice(0, 4)) photos.prepare(sha256);
+}
+
+function draw(card) {
+  const within = $("product").contains(document.activeElement);
+  look(0);
+  $("title").textContent = name(card);
+  $("sku").textContent = card.title ? card.sku : "";
   $("reason").textContent = reason(card);
-  $("thumbs").replaceChildren(
-    ...(card.images.length > 1 ? card.images : []).map((sha256, index) => {
-      const button = document.createElement("button");
-      const image = document.createElement("img");
-      image.src = photo(sha256, "thumb");
-      image.alt = `Photo ${index + 1}`;
-      button.append(image);
-      button.addEventListener("click", () => {
-        $("photo").src = photo(sha256, "large");
+  $("reason").classList.toggle("fresh", Boolean(card.fresh));
+  $("thumbs").replaceChildren(...thumbItems(card, look));
+  $("thumbs").hidden = card.images.length < 2;
+  $("choices").replaceChildren(...choiceItems(card, choose));
+  $("confirm").disabled = !card.suggestion;
+  $("attributes").replaceChildren(...attributeItems(card));
+  $("neighbours").hidden = true;
+  mark();
+  window.scrollTo(0, 0);
+  // The button that was pressed may be gone; the keyboard goes on from here.
+  if (within && document.activeElement === document.body) $("title").focus({ preventScroll: true });
+  const best = card.suggestion ? `${card.suggestion} ${card.confidence === null ? "" : percent(card.confidence)}` : "";
+  $("spoken").textContent = [name(card), reason(card), best].filter(Boolean).join(" ");
+  compare(card);
+}
+
+function look(index) {
+  const card = shown;
+  at = (index + card.images.length) % card.images.length;
+  const image = photos.get(card.images[at]);
+  $("photo")?.removeAttribute("id");
+  image.id = "photo";
+  image.alt = name(card);
+  $("frame").replaceChildren(image);
+  mark();
+  if (zoom.open) zoom.show(card.images[at], name(card));
+}
+
+function mark() {
+  [...$("thumbs").children].forEach(({ firstChild }, index) => {
+    firstChild.setAttribute("aria-pressed", String(index === at));
+  });
+}
+
+function closer() {
+  if (shown) zoom.show(shown.images[at], name(shown));
+}
+
+// Accepted products of the suggested category: after the photo, never in its way.
+async function compare(card) {
+  if (!card.suggestion) return;
+  await $("photo").decode().catch(() => undefined);
+  if (shown !== card) return;
+  for (const sha256 of card.images.slice(1)) photos.prepare(sha256);
+  picker.prepare().catch(() => undefined); // it is asked for again when it is opened
+  const found = await like(card);
+  if (shown !== card) return;
+  $("neighbours").hidden = found.length === 0;
+  $("neighbours-title").textContent = t("Accepted as “%(category)s”", { category: card.suggestion });
+  $("neighbours").querySelector("ul").replaceChildren(
+    ...neighbourItems(found, (one) => zoom.show(one.image, one.title ?? one.sku)),
+  );
+  if (deck[1]?.suggestion) like(deck[1]);
+}
+
+function like(card) {
+  if (!neighbours.has(card.product)) {
+    const asked = ask(`/api/${retailer}/neighbours?product=${card.product}`)
+      .then((found) => found.neighbours)
+      .catch(() => {
+        neighbours.delete(card.product);
+        return [];
       });
-      return button;
-    }),
-  );
-  $("choices").replaceChildren(
-    ...choices(card).map(({ category, confidence }, index) => {
-      const item = document.createElement("li");
-      const button = document.createElement("button");
-      const key = document.createElement("kbd");
-      key.textContent = index + 1;
-      const name = document.createElement("span");
-      name.textContent = category;
-      const bar = document.createElement("meter");
-      bar.value = confidence ?? 0;
-      bar.setAttribute("aria-hidden", "true");
-      const sure = document.createElement("span");
-      sure.className = "sure";
-      sure.textContent = confidence === null ? "" : `${(100 * confidence).toFixed(1)} %`;
-      button.append(key, name, bar, sure);
-      button.classList.toggle("suggested", category === card.suggestion);
-      button.addEventListener("click", () => choose(category));
-      item.append(button);
-      return item;
-    }),
-  );
-  $("attributes").replaceChildren(
-    ...Object.entries(card.attributes).flatMap(([name, value]) => {
-      const term = document.createElement("dt");
-      const text = document.createElement("dd");
-      term.textContent = name;
-      text.textContent = typeof value === "string" ? value : JSON.stringify(value);
-      return [term, text];
-    }),
-  );
-}
-
-function choices(card) {
-  const found = card.top_k.map((one) => ({ ...one }));
-  // Where only the parent is sure enough, it is what is suggested, and stands first.
-  if (card.suggestion && !found.some((one) => one.category === card.suggestion)) {
-    found.unshift({ category: card.suggestion, confidence: card.confidence });
+    neighbours.set(card.product, asked);
   }
-  return found.slice(0, 9);
-}
-
-function reason(card) {
-  if (card.audit && card.status === "tagged") return "Audit: is this tag right?";
-  return {
-    low_confidence: "The model is not sure enough.",
-    out_of_distribution: "The photo looks like nothing the model knows.",
-    images_disagree: `The photos point to different categories: ${card.disagreeing.join(", ")}.`,
-    photo_changed: `The photo changed since it was decided to be ${card.category ?? "no product"}.`,
-    autopilot_off: "The autopilot is off.",
-    rule: "A rule asks for a person.",
-    requested: "Somebody asked for a review.",
-  }[card.reason] ?? "";
+  return neighbours.get(card.product);
 }
 
 // --- what is said --------------------------------------------------------------------------------
 
 function decide(verdict, category = null) {
+  if (!shown || (verdict === "confirmed" && !shown.suggestion)) return;
   const card = deck.shift();
-  if (!card) return;
-  say("");
-  const { product, sku, image_set, prediction } = card;
-  const action = outbox.say([product], [{ sku, image_set, prediction, verdict, category }]);
+  const { product, sku, image_set, prediction, purpose } = card;
+  const answer = { sku, image_set, prediction, verdict, category, ...(purpose ? { purpose } : {}) };
+  const action = outbox.say([product], [answer]);
   done.push({ card, action });
   if (done.length > UNDOABLE) done.shift();
+  neighbours.delete(product);
   show();
   refill();
 }
 
 function choose(category) {
-  if (category === deck[0]?.suggestion) decide("confirmed");
+  if (category === shown?.suggestion) decide("confirmed");
   else decide("corrected", category);
 }
 
 function undo() {
   const last = done.pop();
   if (!last) return;
-  deck.unshift(last.card);
+  const there = deck.findIndex(({ product }) => product === last.card.product);
+  if (there >= 0) deck.splice(there, 1);
+  deck.unshift(held(last.card));
   outbox.undo([last.card.product], last.action);
   show();
 }
 
-// What was said does not stand: it is told why, and the product comes again as it is now.
+// What was said does not stand. It is told why, and the product is asked again as it is now.
 function refuse(act, why) {
-  const at = done.findIndex(({ action }) => action === act.body.action);
-  if (at >= 0) done.splice(at, 1);
-  say(why);
+  const [product] = act.products;
+  const index = done.findIndex(({ action }) => action === act.body.action);
+  const [said] = index >= 0 ? done.splice(index, 1) : [];
+  const card = said?.card ?? deck.find((one) => one.product === product);
+  messages.say(why, { title: card ? name(card) : (act.body.answers?.[0]?.sku ?? ""), foreign: true });
+  show();
+  if (product !== undefined) again(product, card);
+}
+
+async function again(product, before) {
+  try {
+    const { card } = await ask(`/api/${retailer}/cards/${product}`);
+    const index = deck.findIndex((one) => one.product === product);
+    if (index >= 0) deck.splice(index, 1);
+    if (card) {
+      card.fresh = Boolean(before) && card.image_set !== before.image_set;
+      // Next, not now: a key that is already on its way is about what is on the screen.
+      const place = index >= 0 ? index : Math.min(1, deck.length);
+      deck.splice(place, 0, held(card));
+    }
+  } catch (error) {
+    complain(error);
+  }
+  show();
+  refill();
+}
+
+// --- what is told --------------------------------------------------------------------------------
+
+function complain(error) {
+  // What the server refused is in its own words; all else is that it was not reached.
+  if (error.refused) messages.say(error.message, { named: "away", foreign: true });
+  else messages.say(t("The server cannot be reached. It is tried again."), { named: "away" });
+}
+
+function tellUnsent(unsent, failing) {
+  clearTimeout(slow);
+  const line = failing
+    ? t("%(count)s not saved yet; trying again", { count: unsent })
+    : t("%(count)s not saved yet", { count: unsent });
+  const tell = () => {
+    $("unsent").textContent = unsent ? line : "";
+  };
+  if (unsent && !failing && !$("unsent").textContent) slow = setTimeout(tell, PATIENCE_MS);
+  else tell();
 }
 
 async function count() {
+  if (Date.now() - counted < COUNT_MS) return;
+  counted = Date.now();
   try {
     const found = await ask(`/api/${retailer}/counts`);
-    $("waiting").textContent = `${found.waiting.toLocaleString()} wait, ${found.audit.toLocaleString()} to audit`;
+    $("waiting").textContent = [
+      tn("%(count)s waits", "%(count)s wait", found.waiting),
+      tn("%(count)s to audit", "%(count)s to audit", found.audit),
+    ].join(" · ");
+    const ranked = $("order").querySelector('[value="priority"]');
+    ranked.hidden = ranked.disabled = found.priority !== true;
+    fill(found.by_suggestion);
   } catch {
-    $("waiting").textContent = "";
+    $("waiting").textContent = ""; // Old figures would be wrong ones.
   }
 }
 
-function say(text) {
-  $("error").textContent = text;
-  $("error").hidden = !text;
-}
-
-// --- another category ----------------------------------------------------------------------------
-
-async function search() {
-  if (!categories.length) categories = (await ask(`/api/${retailer}/categories`)).categories;
-  $("query").value = "";
-  offer();
-  $("picker").showModal();
-}
-
-function offer() {
-  const wanted = $("query").value.trim().toLowerCase();
-  const found = categories.filter(({ name, parent }) =>
-    `${name} ${parent ?? ""}`.toLowerCase().includes(wanted),
+function fill(bySuggestion) {
+  const select = $("suggestion");
+  if (select === document.activeElement) return; // it may be open
+  const chosen = select.value;
+  const named = Object.entries(bySuggestion).filter(([category]) => category);
+  if (chosen && bySuggestion[chosen] === undefined) named.push([chosen, 0]);
+  select.replaceChildren(
+    select.options[0],
+    ...named.map(([category, waiting]) => new Option(`${category} (${number(waiting)})`, category)),
   );
-  $("found").replaceChildren(
-    ...found.slice(0, 12).map(({ name, parent }) => {
-      const item = document.createElement("li");
-      const button = document.createElement("button");
-      button.textContent = parent ? `${name} (${parent})` : name;
-      button.addEventListener("click", () => {
-        $("picker").close();
-        choose(name);
-      });
-      item.append(button);
-      return item;
-    }),
-  );
+  select.value = chosen;
 }
 
-$("query").addEventListener("input", offer);
-$("query").addEventListener("keydown", (event) => {
-  if (event.key === "Enter") {
-    event.preventDefault();
-    $("found").querySelector("button")?.click();
+// Order and category stand in the address, so that they survive a reload and go along to the grid.
+function remember() {
+  const chosen = new URLSearchParams();
+  if ($("suggestion").value) chosen.set("suggestion", $("suggestion").value);
+  if ($("order").value !== "cheapest") chosen.set("order", $("order").value);
+  const query = chosen.size ? `?${chosen}` : "";
+  history.replaceState(null, "", `${location.pathname}${query}`);
+  $("to-grid").search = query;
+  const back = document.querySelector('form[action="/language"] [name="back"]');
+  if (back) back.value = `${location.pathname}${query}`;
+}
+
+async function recall() {
+  const chosen = new URLSearchParams(location.search);
+  const suggestion = chosen.get("suggestion");
+  if (suggestion) {
+    $("suggestion").add(new Option(suggestion, suggestion));
+    $("suggestion").value = suggestion;
   }
-});
+  const wanted = chosen.get("order");
+  if (wanted === "priority") await count(); // only where the retailer has priorities
+  if ([...$("order").options].some(({ value, disabled }) => value === wanted && !disabled)) $("order").value = wanted;
+  remember();
+}
 
 // --- keys ----------------------------------------------------------------------------------------
 
+// By what is written on it; where digits need Shift, as on French keyboards, by its place.
+function digit(event) {
+  if (/^[1-9]$/.test(event.key)) return Number(event.key);
+  const place = event.shiftKey ? null : /^Digit([1-9])$/.exec(event.code);
+  return place ? Number(place[1]) : null;
+}
+
+function letter(event) {
+  const key = event.key.toLowerCase();
+  const chosen = digit(event);
+  if (chosen && key !== "/") {
+    const one = choices(shown)[chosen - 1];
+    if (one) choose(one.category);
+  } else if (key === "/") picker.open().catch(complain);
+  else if (key === "u") decide("unsure");
+  else if (key === "x") decide("not_a_product");
+  else if (key === "+" || key === " ") closer();
+  else return false;
+  return true;
+}
+
 document.addEventListener("keydown", (event) => {
-  if ($("picker").open || event.altKey || event.target.matches("select, input")) return;
-  if (event.key === "z" || ((event.ctrlKey || event.metaKey) && event.key === "z")) {
+  if (event.altKey || event.isComposing || event.target.matches("select, input")) return;
+  const ctrl = event.ctrlKey || event.metaKey;
+  const letters = $("letters").checked;
+  const on = event.target.matches("button, a");
+  if ($("picker").open || $("help").open) return;
+  if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+    if (ctrl || !shown || shown.images.length < 2) return;
     event.preventDefault();
-    undo();
+    look(at + (event.key === "ArrowLeft" ? -1 : 1));
     return;
   }
-  if (event.ctrlKey || event.metaKey || !deck.length) return;
-  const card = deck[0];
-  if (/^[1-9]$/.test(event.key)) {
-    const chosen = choices(card)[Number(event.key) - 1];
-    if (chosen) choose(chosen.category);
-  } else if (event.key === "Enter" && !event.target.matches("button, a")) {
+  if (zoom.open) {
+    if (!ctrl) zoom.key(event);
+    return;
+  }
+  if (event.key.toLowerCase() === "z" && !event.shiftKey && (ctrl || letters)) {
     event.preventDefault();
-    if (card.suggestion) decide("confirmed");
-  } else if (event.key === "/") {
+    if (!event.repeat) undo();
+    return;
+  }
+  if (ctrl) return;
+  if (event.key === "?" && letters) $("help").showModal();
+  else if (!shown || event.repeat) {
+    // A key that is held down would answer what nobody has seen.
+    if (event.key === "Enter" && !on) event.preventDefault();
+  } else if (event.key === "Enter" && !on) {
     event.preventDefault();
-    search();
-  } else if (event.key === "u") decide("unsure");
-  else if (event.key === "x") decide("not_a_product");
+    decide("confirmed");
+  } else if (letters && !(on && event.key === " ") && letter(event)) event.preventDefault();
 });
 
+// A button that a pointer pressed must not take the next Enter; nor may a dialog that it opened give
+// the focus back to it, hence before anybody else hears of the click.
+document.addEventListener(
+  "click",
+  (event) => {
+    if (event.detail > 0) event.target.closest?.("#product button")?.blur();
+  },
+  { capture: true },
+);
+
 $("confirm").addEventListener("click", () => decide("confirmed"));
-$("search").addEventListener("click", search);
+$("search").addEventListener("click", () => picker.open().catch(complain));
 $("unsure").addEventListener("click", () => decide("unsure"));
 $("none").addEventListener("click", () => decide("not_a_product"));
 $("undo").addEventListener("click", undo);
-$("order").addEventListener("change", () => {
-  const left = deck.splice(0).map((card) => card.product);
-  post("/api/leave", { products: left }).catch(() => undefined);
-  refill();
-});
-setInterval(() => {
-  if (deck.length) post("/api/keep", { products: deck.map((card) => card.product) }).catch(() => undefined);
-}, 60000);
+$("undo-last").addEventListener("click", undo);
+$("show-help").addEventListener("click", () => $("help").showModal());
+$("frame").addEventListener("click", closer);
+$("title").tabIndex = -1;
+for (const id of ["order", "suggestion"]) $(id).addEventListener("change", restart);
 
+$("letters").checked = localStorage.getItem(LETTERS) !== "off";
+$("letters").addEventListener("change", () => {
+  localStorage.setItem(LETTERS, $("letters").checked ? "on" : "off");
+});
+
+setInterval(hold, KEEP_MS);
+setInterval(() => {
+  // Others' uploads bring new work, and a server that was away is back.
+  if (!document.hidden && deck.length < AHEAD) refill();
+  count();
+}, COUNT_MS);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) hold();
+});
+window.addEventListener("beforeunload", (event) => {
+  if (outbox.products.length) event.preventDefault();
+});
+
+await recall();
 outbox.send();
 refill();
 count();
