@@ -23,7 +23,6 @@ def test_a_server_that_is_killed_in_the_middle_of_posts_loses_nothing(
         # The last of these are under way when the server dies.
         said += [ann.decide("Enter") for _ in range(4)]
         site.kill()
-        expect(ann.unsent).to_be_empty()
         said += [ann.decide("2")]
         expect(ann.unsent).not_to_be_empty()
         assert ann.kept()
@@ -150,7 +149,7 @@ def test_a_session_that_ran_out_loses_nothing(site: Installation, person: Person
 def test_who_logs_in_next_does_not_say_what_another_said(
     site: Installation, person: Person
 ) -> None:
-    site.waits(6)
+    site.waits(12)
     ann = person(site)
     site.person("Bob")
     site.end_sessions()
