@@ -6,6 +6,7 @@ import { ask, photo, post } from "./server.js";
 const root = document.querySelector("#review");
 const retailer = encodeURIComponent(root.dataset.retailer);
 const AHEAD = 6;
+const AGAIN_MS = 2000;
 const UNDOABLE = 50;
 const MOST_KNOWN = 90;
 
@@ -22,6 +23,8 @@ const outbox = new Outbox({
   heard(act, outcomes) {
     const wrong = outcomes.find(({ error }) => error);
     if (wrong) refuse(act, wrong.error);
+    // The server is there: what could not be asked for, or comes again, can be now.
+    refill();
     count();
   },
   refused: refuse,
@@ -57,6 +60,7 @@ function refill() {
     .catch((error) => {
       unreachable = true;
       say(error.message);
+      if (!error.refused) setTimeout(refill, AGAIN_MS);
     })
     .finally(() => {
       fetching = null;
@@ -68,7 +72,7 @@ function refill() {
 function show() {
   const card = deck[0];
   $("product").hidden = !card;
-  $("empty").hidden = Boolean(card) || Boolean(fetching);
+  $("empty").hidden = Boolean(card) || Boolean(fetching) || unreachable;
   $("undo").disabled = done.length === 0;
   if (!card) return;
   $("photo").src = photo(card.images[0], "large");
@@ -175,6 +179,7 @@ function refuse(act, why) {
   const at = done.findIndex(({ action }) => action === act.body.action);
   if (at >= 0) done.splice(at, 1);
   say(why);
+  refill();
 }
 
 async function count() {
