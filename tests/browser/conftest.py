@@ -12,6 +12,7 @@ from tagging.database import schema
 from tagging.database.session import Database
 from tests.browser import chromium
 from tests.browser.installation import Installation, installed
+from tests.browser.pages import Theme
 from tests.browser.review_page import ReviewPage
 
 Person = Callable[..., ReviewPage]
@@ -71,8 +72,16 @@ def person(browser: Browser) -> Iterator[Person]:
     """Opens a browser of their own for somebody, logged in and at the review page."""
     contexts = []
 
-    def come(site: Installation, name: str = "Ann") -> ReviewPage:
-        context = browser.new_context(viewport={"width": 1280, "height": 800})
+    def come(
+        site: Installation,
+        name: str = "Ann",
+        theme: Theme = "light",
+        window: tuple[int, int] = (1280, 800),
+    ) -> ReviewPage:
+        width, height = window
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=theme
+        )
         contexts.append(context)
         found = ReviewPage(context.new_page(), site)
         found.enter(site.person(name))

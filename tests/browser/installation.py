@@ -166,7 +166,9 @@ class Installation:
 
 
 @contextmanager
-def installed(database: Database, folder: Path, environment: dict[str, str]) -> Iterator[Installation]:
+def installed(
+    database: Database, folder: Path, environment: dict[str, str]
+) -> Iterator[Installation]:
     """An installation over `database`, whose server runs while the block does."""
     home = folder / "home"
     home.mkdir(exist_ok=True)

@@ -7,6 +7,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Person
 from tests.browser.installation import Installation
+from tests.browser.pages import THEMES, Theme
+from tests.browser.review_page import sideways
 
 
 def test_each_key_says_what_it_stands_for(site: Installation, person: Person) -> None:
@@ -55,9 +57,7 @@ def test_the_keyboard_alone_reviews_on_postgresql(
 
 
 @pytest.mark.parametrize("key", ["z", "Control+z"])
-def test_undo_takes_back_one_after_the_other(
-    site: Installation, person: Person, key: str
-) -> None:
+def test_undo_takes_back_one_after_the_other(site: Installation, person: Person, key: str) -> None:
     site.waits(10)
     before = site.standing()
     ann = person(site)
@@ -99,24 +99,33 @@ def test_the_search_finds_by_typing_and_closes_without_saying_anything(
     ann.search("nothing is called so")
     expect(ann.found).to_have_count(0)
     ann.press("Enter")
+    ann.press("Escape")  # takes back what was typed, then closes
     ann.press("Escape")
     expect(ann.picker).to_be_hidden()
     # Keys that are typed into the search decide nothing.
     ann.search("x1u")
     ann.press("Escape")
+    ann.press("Escape")
+    expect(ann.picker).to_be_hidden()
     assert ann.sku == sku
+    # Three categories and what they belong to, which is searched too.
     ann.search("")
-    expect(ann.found).to_have_count(3)
+    expect(ann.found).to_have_count(4)
     ann.query.fill("SHADES")
-    expect(ann.found).to_have_count(3)
-    ann.found.nth(1).click()
+    expect(ann.found).to_have_count(4)
+    ann.query.fill("MIDD")
+    ann.found.click()
     ann.saved()
     assert site.said() == [(sku, "corrected", "Middle", "Ann")]
 
 
-def test_buttons_do_what_the_keys_do(site: Installation, person: Person) -> None:
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("window", [(360, 740), (1280, 800)], ids=["telephone", "desk"])
+def test_buttons_do_what_the_keys_do(
+    site: Installation, person: Person, theme: Theme, window: tuple[int, int]
+) -> None:
     site.waits(3)
-    ann = person(site)
+    ann = person(site, theme=theme, window=window)
     sku = ann.sku
     ann.choices.nth(1).click()
     expect(ann.title).not_to_have_text(f"Jacket {sku}")
@@ -126,11 +135,21 @@ def test_buttons_do_what_the_keys_do(site: Installation, person: Person) -> None
     expect(ann.title).to_have_text(f"Jacket {sku}")
     ann.saved()
     assert site.said() == []
+    assert [ann.decide(key) for key in ("Enter", "x")][0] == sku
+    ann.search("dark")
+    assert sideways(ann.page) is None
+    ann.found.click()
+    expect(ann.empty).to_be_visible()
+    ann.saved()
+    assert [verdict for _, verdict, *_ in site.said()] == [
+        "confirmed",
+        "not_a_product",
+        "confirmed",
+    ]
+    assert sideways(ann.page) is None
 
 
-def test_who_logs_in_by_a_password_comes_to_the_page(
-    site: Installation, person: Person
-) -> None:
+def test_who_logs_in_by_a_password_comes_to_the_page(site: Installation, person: Person) -> None:
     site.waits(1)
     ann = person(site)
     ann.page.locator("header form button").click()

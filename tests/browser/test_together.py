@@ -34,9 +34,7 @@ def test_two_people_never_see_the_same_product(shared: Installation, person: Per
     assert {row["status"] for row in shared.standing().values()} == {"reviewed"}
 
 
-def test_a_late_verdict_counts_if_nobody_else_gave_one(
-    site: Installation, person: Person
-) -> None:
+def test_a_late_verdict_counts_if_nobody_else_gave_one(site: Installation, person: Person) -> None:
     site.waits(3)
     ann = person(site, "Ann")
     held = ann.sku

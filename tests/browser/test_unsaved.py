@@ -33,9 +33,7 @@ def test_a_server_that_is_killed_in_the_middle_of_posts_loses_nothing(
     assert sorted(sku for sku, *_ in site.said()) == sorted(set(said)) == sorted(said)
 
 
-def test_an_answer_that_is_lost_on_the_way_counts_once(
-    site: Installation, person: Person
-) -> None:
+def test_an_answer_that_is_lost_on_the_way_counts_once(site: Installation, person: Person) -> None:
     site.waits(4)
     ann = person(site)
 
@@ -73,6 +71,26 @@ def test_an_undo_while_the_server_is_away_holds(site: Installation, person: Pers
     ann.saved()
     assert site.said() == []
     assert site.standing() == before
+
+
+def test_who_has_nothing_left_is_shown_more_when_the_server_is_back(
+    site: Installation, person: Person
+) -> None:
+    site.waits(3)
+    ann = person(site)
+    for _ in range(3):
+        ann.decide("Enter")
+    expect(ann.empty).to_be_visible()
+    ann.saved()
+    site.kill()
+    site.deliver({"AT-900": 40})
+    ann.page.locator("#order").select_option("oldest")
+    expect(ann.error).to_be_visible()
+    # That nothing waits cannot be known now.
+    expect(ann.empty).to_be_hidden()
+    site.start()
+    expect(ann.title).to_have_text("Jacket AT-900")
+    expect(ann.error).to_be_hidden()
 
 
 def test_a_browser_that_is_offline_keeps_what_is_said(site: Installation, person: Person) -> None:
