@@ -21,7 +21,7 @@ def violations(page: Page) -> list[str]:
     # A page on which nothing was checked would pass.
     assert found["passes"], found
     return [
-        f"{one['id']} ({one['impact']}): {one['help']}: {node['html']}\n    {node['failureSummary']}"
+        f"{one['id']} ({one['impact']}): {one['help']}: {node['html']}\n{node['failureSummary']}"
         for one in found["violations"]
         for node in one["nodes"]
     ]

@@ -135,7 +135,8 @@ def test_buttons_do_what_the_keys_do(
     expect(ann.title).to_have_text(f"Jacket {sku}")
     ann.saved()
     assert site.said() == []
-    assert [ann.decide(key) for key in ("Enter", "x")][0] == sku
+    assert ann.decide("Enter") == sku
+    ann.decide("x")
     ann.search("dark")
     assert sideways(ann.page) is None
     ann.found.click()
