@@ -44,19 +44,16 @@ STANDING = (
 
 
 @dataclass(kw_only=True)
-class Installation:
-    """A database with the stand-in model's products, and `atelier web` over it."""
+class Site:
+    """`atelier web` over a database, and the people who may come in."""
 
-    services: Services
+    database: Database
     server: Running
     port: int
-    folder: Path
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    # --- the server ---
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -82,6 +79,23 @@ class Installation:
         except (URLError, ConnectionError, TimeoutError):
             return False
 
+    def person(self, name: str, role: Role = Role.REVIEWER) -> str:
+        """Make an account with `PASSWORD`; returns its name."""
+        accounts.add(self.database, name, role, PASSWORD, now=_now())
+        return name
+
+    def link(self, name: str) -> str:
+        """A page that lets its visitor in as this person, once."""
+        return f"{self.url}/enter/{accounts.make_link(self.database, name, now=_now())}"
+
+
+@dataclass(kw_only=True)
+class Installation(Site):
+    """One with the stand-in model's products, whose database tells what came of it all."""
+
+    services: Services
+    folder: Path
+
     # --- what is there to review ---
 
     def waits(self, count: int) -> None:
@@ -103,16 +117,7 @@ class Installation:
         self.services.clock.seconds += 1
         self.services.tag_all()
 
-    # --- people ---
-
-    def person(self, name: str, role: Role = Role.REVIEWER) -> str:
-        """Make an account with `PASSWORD`; returns its name."""
-        accounts.add(self.services.database, name, role, PASSWORD, now=_now())
-        return name
-
-    def link(self, name: str) -> str:
-        """A page that lets its visitor in as this person, once."""
-        return f"{self.url}/enter/{accounts.make_link(self.services.database, name, now=_now())}"
+    # --- time passes ---
 
     def end_sessions(self) -> None:
         """As if twelve hours had passed: everybody must log in again."""
@@ -126,7 +131,7 @@ class Installation:
 
     def standing(self) -> dict[str, dict[str, Any]]:
         """Every product by sku, all of it but when it last changed."""
-        with self.services.database.read() as session:
+        with self.database.read() as session:
             return {
                 product.sku: {name: getattr(product, name) for name in STANDING}
                 for product in session.scalars(sa.select(Product))
@@ -145,7 +150,7 @@ class Installation:
             .where(Review.undoes_id.is_(None), Review.id.not_in(taken_back))
             .order_by(Review.id)
         )
-        with self.services.database.read() as session:
+        with self.database.read() as session:
             return [
                 (sku, str(verdict), category, reviewer)
                 for sku, verdict, category, reviewer in session.execute(wanted)
@@ -160,7 +165,7 @@ class Installation:
             time.sleep(0.05)
 
     def _execute(self, statement: Any) -> None:
-        with self.services.database.write() as session:
+        with self.database.write() as session:
             session.execute(statement)
             session.commit()
 
@@ -172,17 +177,41 @@ def installed(
     """An installation over `database`, whose server runs while the block does."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    place = Place(home=home, environment=environment)
-    port = _free_port()
-    server = Running(place, ("web", "--port", str(port)))
+    server, port = _server(Place(home=home, environment=environment))
+    services = make_services(database, home)
     found = Installation(
-        services=make_services(database, home), server=server, port=port, folder=folder
+        database=database, server=server, port=port, services=services, folder=folder
     )
-    try:
-        found.start()
+    with _running(found):
         yield found
+
+
+@contextmanager
+def served(place: Place) -> Iterator[Site]:
+    """The pages of an installation that is there, while the block runs."""
+    server, port = _server(place)
+    database = Database(place.database_url)
+    try:
+        found = Site(database=database, server=server, port=port)
+        with _running(found):
+            yield found
     finally:
-        found.kill()
+        database.close()
+
+
+@contextmanager
+def _running(site: Site) -> Iterator[None]:
+    try:
+        site.start()
+        yield
+    finally:
+        site.kill()
+
+
+def _server(place: Place) -> tuple[Running, int]:
+    """A server that is not started yet, and its port: the same however often it is started."""
+    port = _free_port()
+    return Running(place, ("web", "--port", str(port))), port
 
 
 def _free_port() -> int:

@@ -23,6 +23,7 @@ class Shown:
     `until`: a selector of what is visible once all of it is there. `keys`: pressed then, one after
     the other; `then`: what is visible after them. `stranger`: for who is not logged in.
     `complaints`: how the lines begin that the console shows rightly, as for a refused request.
+    `picture`: whether `make screenshots` takes one.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Shown:
     stranger: bool = False
     prepare: Callable[[Page], None] | None = None
     complaints: Sequence[str] = ()
+    picture: bool = True
 
 
 def _wrong_password(page: Page) -> None:
@@ -50,16 +52,17 @@ PAGES: Final = (
         "main form",
         stranger=True,
         prepare=_wrong_password,
+        picture=False,
         complaints=["Failed to load resource: the server responded with a status of 403"],
     ),
-    Shown("enter", "/enter/a-link", "main form", stranger=True),
+    Shown("enter", "/enter/a-link", "main form", stranger=True, picture=False),
     Shown("home", "/", "main a"),
     Shown("review", "/review/{retailer}", "#product:not([hidden])"),
     Shown("review-search", "/review/{retailer}", "#product:not([hidden])", ("/",), "#found button"),
-    Shown("review-nothing", "/review/{empty}", "#empty:not([hidden])"),
+    Shown("review-nothing", "/review/{empty}", "#empty:not([hidden])", picture=False),
     Shown("grid", "/grid/{retailer}", "#tiles li"),
     Shown("grid-keys", "/grid/{retailer}", "#tiles li", ("?",), "#keys[open]"),
-    Shown("grid-nothing", "/grid/{empty}", "#empty:not([hidden])"),
+    Shown("grid-nothing", "/grid/{empty}", "#empty:not([hidden])", picture=False),
 )
 
 

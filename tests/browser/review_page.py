@@ -7,7 +7,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.chromium import PATIENCE_MS
-from tests.browser.installation import PASSWORD, Installation
+from tests.browser.installation import PASSWORD, Site
 
 OUTBOX = "atelier-unsent"
 """How the keys in localStorage begin under which the page keeps what is not safe yet."""
@@ -16,7 +16,7 @@ OUTBOX = "atelier-unsent"
 class ReviewPage:
     """One tab of somebody's browser."""
 
-    def __init__(self, page: Page, site: Installation) -> None:
+    def __init__(self, page: Page, site: Site) -> None:
         self.page = page
         self.site = site
         page.set_default_timeout(PATIENCE_MS)
