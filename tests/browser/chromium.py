@@ -18,19 +18,24 @@ PATIENCE_MS = 30_000
 """How long the page may take for what it must do: the machine may be busy. Nothing is measured."""
 
 
-def executable() -> Path:
-    """The installed Chromium.
+MISSING = "Chromium is not here; on Debian: apt-get install chromium"
 
-    Where there is none, a test is skipped; with ATELIER_REQUIRE_BROWSER=1 it fails. Playwright's
-    own build is not looked for: it would have to be downloaded.
+
+def executable() -> Path | None:
+    """The installed Chromium, if there is one.
+
+    Playwright's own build is not looked for: it would have to be downloaded.
     """
-    for name in ("chromium", "chromium-browser"):
-        if found := shutil.which(name):
-            return Path(found)
-    message = "Chromium is not here; on Debian: apt-get install chromium"
-    if os.environ.get("ATELIER_REQUIRE_BROWSER") == "1":
-        pytest.fail(message)
-    pytest.skip(message)
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    return None if found is None else Path(found)
+
+
+def require() -> None:
+    """Skip a test where there is no Chromium; with ATELIER_REQUIRE_BROWSER=1 it fails."""
+    if executable() is None:
+        if os.environ.get("ATELIER_REQUIRE_BROWSER") == "1":
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
 
 
 @contextmanager
@@ -46,7 +51,7 @@ def driver() -> Iterator[Playwright]:
 def started(playwright: Playwright) -> Iterator[Browser]:
     """A browser without any past."""
     with none_left() as look:
-        browser = playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=_installed(), args=ARGUMENTS)
         try:
             yield browser
         finally:
@@ -59,10 +64,17 @@ def with_profile(playwright: Playwright, folder: Path) -> Iterator[BrowserContex
     """A browser whose past is kept in `folder`."""
     with none_left() as look:
         context = playwright.chromium.launch_persistent_context(
-            folder, executable_path=executable(), args=ARGUMENTS
+            folder, executable_path=_installed(), args=ARGUMENTS
         )
         try:
             yield context
         finally:
             look()
             context.close()
+
+
+def _installed() -> Path:
+    found = executable()
+    if found is None:
+        raise FileNotFoundError(MISSING)
+    return found

@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     """What drives browsers; looked for first is whether there is one to drive."""
-    chromium.executable()
+    chromium.require()
     with chromium.driver() as found:
         yield found
 
