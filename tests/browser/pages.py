@@ -76,5 +76,10 @@ def show(page: Page, shown: Shown, url: str, *, retailer: str, empty: str) -> No
         page.keyboard.press(key)
     if shown.then is not None:
         expect(page.locator(shown.then).first).to_be_visible()
+    settled(page)
+
+
+def settled(page: Page) -> None:
+    """Until nothing is on its way any more, and every photo is drawn."""
     page.wait_for_load_state("networkidle")
     page.wait_for_function("() => [...document.images].every((one) => one.complete)")

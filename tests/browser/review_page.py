@@ -128,6 +128,14 @@ class ReviewPage:
         expect(self.picker).to_be_visible()
         self.query.press_sequentially(wanted)
 
+    def close_search(self) -> None:
+        """Close it by keys, without a choice."""
+        self.press("Escape")  # takes back what was typed
+        self.press("Escape")
+        expect(self.picker).to_be_hidden()
+        # The field keeps the focus, and takes keys, until the browser draws again.
+        expect(self.query).not_to_be_focused()
+
     def saved(self) -> None:
         """Until the server has everything, and the page says nothing of it any more."""
         self.page.wait_for_function(

@@ -99,14 +99,10 @@ def test_the_search_finds_by_typing_and_closes_without_saying_anything(
     ann.search("nothing is called so")
     expect(ann.found).to_have_count(0)
     ann.press("Enter")
-    ann.press("Escape")  # takes back what was typed, then closes
-    ann.press("Escape")
-    expect(ann.picker).to_be_hidden()
+    ann.close_search()
     # Keys that are typed into the search decide nothing.
     ann.search("x1u")
-    ann.press("Escape")
-    ann.press("Escape")
-    expect(ann.picker).to_be_hidden()
+    ann.close_search()
     assert ann.sku == sku
     # Three categories and what they belong to, which is searched too.
     ann.search("")
