@@ -136,10 +136,14 @@ class ReviewPage:
         # The field keeps the focus, and takes keys, until the browser draws again.
         expect(self.query).not_to_be_focused()
 
-    def saved(self) -> None:
-        """Until the server has everything, and the page says nothing of it any more."""
+    def saved(self, who: str = "") -> None:
+        """Until the server has everything, and the page says nothing of it any more.
+
+        `who`: only what this person said; others may have used this browser, too.
+        """
         self.page.wait_for_function(
-            "begin => !Object.keys(localStorage).some((key) => key.startsWith(begin))", arg=OUTBOX
+            "begin => !Object.keys(localStorage).some((key) => key.startsWith(begin))",
+            arg=f"{OUTBOX}/{who}/" if who else OUTBOX,
         )
         expect(self.unsent).to_be_empty()
 

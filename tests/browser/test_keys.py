@@ -149,7 +149,7 @@ def test_buttons_do_what_the_keys_do(
 def test_who_logs_in_by_a_password_comes_to_the_page(site: Installation, person: Person) -> None:
     site.waits(1)
     ann = person(site)
-    ann.page.locator("header form button").click()
+    ann.page.locator("form[action='/logout'] button").click()
     ann.page.wait_for_url("**/login")
     ann.log_in("Ann")
     ann.page.locator("main a").first.click()

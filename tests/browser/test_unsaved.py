@@ -177,7 +177,7 @@ def test_who_logs_in_next_does_not_say_what_another_said(
     ann.log_in("Bob")
     ann.open()
     bobs = ann.decide("Enter")
-    site.wait_for_reviews(1)
+    ann.saved("Bob")
     assert [(sku, who) for sku, _, _, who in site.said()] == [(bobs, "Bob")]
     ann.page.context.clear_cookies()
     ann.log_in("Ann")

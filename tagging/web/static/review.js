@@ -179,7 +179,8 @@ function refuse(act, why) {
   const at = done.findIndex(({ action }) => action === act.body.action);
   if (at >= 0) done.splice(at, 1);
   say(why);
-  refill();
+  // What is being fetched was asked for when this product was taken for decided.
+  Promise.resolve(fetching).then(refill);
 }
 
 async function count() {
