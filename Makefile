@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults lint types check report simulate-autopilot review-cost messages \
-	review-latency review-load lock clean
+.PHONY: help demo test faults lint types check report screenshots simulate-autopilot review-cost \
+	messages review-latency review-load lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make types    mypy, strict"
 	@echo "make check    lint, types and test"
 	@echo "make report   measure the shipped models anew, as pages in reports/"
+	@echo "make screenshots   every page as a picture, in docs/img/ (needs Chromium)"
 	@echo "make simulate-autopilot   what the audit costs and what it catches"
 	@echo "make review-cost   what a catalogue costs in verdicts (twenty minutes)"
 	@echo "make review-latency   how long a reviewer waits, at a million products"
@@ -72,6 +73,10 @@ report: $(VENV)/dev.stamp
 		$(BIN)/python -m worker report "$$bundle" --out "reports/$$(basename "$$bundle")" \
 			$(SHOP_PHOTOS) || exit; \
 	done
+
+# Every page in both themes, on a desktop and on a phone, over the sample catalogue.
+screenshots: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.browser.screenshots docs/img
 
 # What the audit costs and what it catches; less than a minute.
 simulate-autopilot: $(VENV)/dev.stamp

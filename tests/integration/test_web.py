@@ -235,7 +235,7 @@ class TestLanguages:
             assert json.loads(block)["language"] == "fr"
         assert "Enseignes" in ann.get("/").text
         review = ann.get("/review/default?order=oldest").text
-        for french in ("Confirmer", "Autre catégorie", "les plus sûrs d’abord", "Vérification"):
+        for french in ("Confirmer", "Autre catégorie", "Ordre", "Vérification"):
             assert french in review
         assert 'name="back" value="/review/default?order=oldest"' in review
         assert json.loads(block)["messages"]["Dismiss"] == "Masquer"

@@ -41,7 +41,8 @@ const outbox = new Outbox({
   heard(act, outcomes) {
     const wrong = outcomes.find(({ error }) => error);
     if (wrong) refuse(act, wrong.error);
-    if (dry) refill();
+    // The server is there: what could not be asked for, or comes again, can be now.
+    refill();
     count();
   },
   refused: refuse,

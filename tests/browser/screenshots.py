@@ -1,0 +1,150 @@
+"""`make screenshots`: every page in both themes and two windows, as it looks at work.
+
+    python -m tests.browser.screenshots docs/img
+
+The products are those of the sample catalogue, each in several colours, tagged by the shipped model
+under rules strict enough that there is something to review. All pictures are this project's own
+drawings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from playwright.sync_api import Browser
+
+from tagging.domain import Role
+from tagging.settings import Settings
+from tests.browser import chromium
+from tests.browser.installation import Site, served
+from tests.browser.pages import PAGES, THEMES, Theme, settled, show
+from tests.browser.review_page import ReviewPage
+from tests.processes import Place
+from worker.bootstrap import open_runtime
+
+SAMPLE = Path(__file__).parents[2] / "sample_catalog" / "products.csv"
+RETAILER, QUIET = "sample", "empty"
+RULES = """\
+always_review: [T-shirt/top, Shirt, Pullover, Coat]
+audit_share: 0.3
+"""
+COLOURWAYS = ((0, 1.0), (40, 0.8), (90, 1.2), (140, 0.9), (190, 1.35))
+"""How far the hue is turned (of 256), and the exponent of the brightness; white stays white."""
+WINDOWS = {"desktop": (1280, 800), "phone": (390, 844)}
+MOST_BYTES = 120_000
+
+
+def main() -> None:
+    """Write the pictures into the folder that is named."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="Where the pictures go.")
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="atelier-") as home,
+        _sample(Path(home)) as site,
+        chromium.driver() as playwright,
+        chromium.started(playwright) as browser,
+    ):
+        site.person("Ann", Role.ADMIN)
+        for theme in THEMES:
+            for window in WINDOWS:
+                _photograph(browser, site, theme, window, folder)
+
+
+@contextmanager
+def _sample(folder: Path) -> Iterator[Site]:
+    """The sample catalogue, tagged, and the pages over it."""
+    place = Place(home=folder / "home")
+    with open_runtime(
+        Settings(home=place.home, database_url=None, broker_url=None, images_dir=None)
+    ) as runtime:
+        runtime.retailer(RETAILER)
+        runtime.retailer(QUIET)
+    about = ("--retailer", RETAILER)
+    place.run("rules", "set", "-", "--by", "Ann", *about, stdin=RULES.encode())
+    place.run("tag", str(_catalogue(folder / "in")), *about)
+    with served(place) as site:
+        yield site
+
+
+def _catalogue(folder: Path) -> Path:
+    """The manifest of the sample's products in all colours, but without the answers."""
+    folder.mkdir()
+    manifest = folder / "products.csv"
+    with (
+        SAMPLE.open(encoding="utf-8", newline="") as source,
+        manifest.open("w", encoding="utf-8", newline="") as target,
+    ):
+        writer = csv.writer(target)
+        writer.writerow(["sku", "image", "title", "colour"])
+        for row in csv.DictReader(source):
+            if not row["expected_category"]:
+                continue
+            for number, (hue, exponent) in enumerate(COLOURWAYS, start=1):
+                names = []
+                for image in row["image"].split("|"):
+                    names.append(f"{Path(image).stem}-{number}.png")
+                    _coloured(SAMPLE.parent / image, hue, exponent).save(folder / names[-1])
+                colour = row["colour"] if hue == 0 else f"colourway {number}"
+                writer.writerow([f"{row['sku']}-{number}", "|".join(names), row["title"], colour])
+    return manifest
+
+
+def _coloured(path: Path, hue: int, exponent: float) -> Image.Image:
+    """The picture, upright and on white, in another colour."""
+    drawn = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("HSV")
+    tone, saturation, value = flat.split()
+    turned = tone.point(lambda level: (level + hue) % 256)
+    lit = value.point(lambda level: round(255 * (level / 255) ** exponent))
+    return Image.merge("HSV", (turned, saturation, lit)).convert("RGB")
+
+
+def _photograph(browser: Browser, site: Site, theme: Theme, window: str, folder: Path) -> None:
+    width, height = WINDOWS[window]
+    for shown in PAGES:
+        if not shown.picture:
+            continue
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"
+        )
+        page = context.new_page()
+        if not shown.stranger:
+            ReviewPage(page, site).enter("Ann")
+        show(page, shown, site.url, retailer=RETAILER, empty=QUIET)
+        if shown.name == "review":
+            # What is sure looks as if nobody were needed.
+            page.locator("#order").select_option("uncertain")
+            settled(page)
+        path = folder / f"{shown.name}-{theme}-{window}.png"
+        path.write_bytes(_small(page.screenshot()))
+        sys.stdout.write(f"{path}: {path.stat().st_size:,} bytes\n")
+        context.close()
+
+
+def _small(png: bytes) -> bytes:
+    """The same with as many colours as fit into `MOST_BYTES`."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    for colours in (256, 128, 64, 32):
+        stream = io.BytesIO()
+        # This method keeps the colours that few pixels have, such as those of a bar.
+        few = picture.quantize(colours, Image.Quantize.MAXCOVERAGE)
+        few.save(stream, "PNG", optimize=True)
+        if stream.tell() <= MOST_BYTES:
+            return stream.getvalue()
+    raise SystemExit(
+        f"a picture of {picture.size} has more than {MOST_BYTES:,} bytes in 32 colours"
+    )
+
+
+if __name__ == "__main__":
+    main()
