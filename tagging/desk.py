@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tagging import likeness
+from tagging.answers import person
 from tagging.database import desk, products
 from tagging.database.desk import Neighbour, Order, Waiting
 from tagging.database.session import Database
 from tagging.likeness import laid_out, most_alike
-from tagging.review import person
 
 RESERVED_S: Final = 120.0
 """How long a product that was shown to one person is shown to nobody else."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+from tagging.answers import person
 from tagging.autopilot import Next
 from tagging.database import autopilots, models, reviews
 from tagging.database import rules as versions
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.domain import Autopilot
-from tagging.review import person
 from tagging.rules import RetailerRules, check_names, snapshot, told_apart, written
 
 

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from tagging.answers import Recorded
 from tagging.database import autopilots, models, reviews
 from tagging.errors import NotFoundError
-from tagging.review import Recorded, take_back
 from tagging.review_file import Imported, import_reviews, write_queue
 from tagging.steering import turn
+from tagging.undo import take_back
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import open_runtime, utc_now

@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagging import desk
 from tagging.accounts import Visitor
+from tagging.answers import Answer, Recorded
 from tagging.database import models, products, reviews
 from tagging.database.desk import Order, Waiting
 from tagging.desk import MOST_CARDS, Wish
 from tagging.domain import Role, Verdict
 from tagging.errors import AtelierError, NotFoundError
-from tagging.review import Answer, Recorded, record_reviews, take_back
+from tagging.review import record_reviews
+from tagging.undo import take_back
 from tagging.web.previews import EDGES, PreviewFailed
 from tagging.web.security import at_least, site_of
 from tagging.web.site import Site
