@@ -26,7 +26,7 @@ from tagging.answers import (
     tried,
 )
 from tagging.autopilot import Next
-from tagging.database import autopilots, desk, models, reviews
+from tagging.database import autopilots, desk, models, priorities, reviews
 from tagging.database.session import Database
 from tagging.database.tables import AutopilotState, Product, Review
 from tagging.domain import ReviewReason, Status, Verdict
@@ -143,7 +143,7 @@ def record(
         action=action,
         now=now,
     )
-    _move(product, answer.verdict, category, now=now)
+    _move(session, product, answer.verdict, category, now=now)
     desk.release(session, reviewer, [product.id])
     moved = None
     if state is not None and accepted is not None:
@@ -211,7 +211,14 @@ def _audited_by(session: Session, product: Product, verdict: Verdict) -> Autopil
     return row
 
 
-def _move(product: Product, verdict: Verdict, category: str | None, *, now: dt.datetime) -> None:
+def _move(
+    session: Session,
+    product: Product,
+    verdict: Verdict,
+    category: str | None,
+    *,
+    now: dt.datetime,
+) -> None:
     product.updated_at = now
     if verdict is not Verdict.UNSURE:
         product.status, product.category = Status.REVIEWED, category
@@ -220,6 +227,7 @@ def _move(product: Product, verdict: Verdict, category: str | None, *, now: dt.d
         # Nobody stands behind the tag any more, so it is not published.
         product.status, product.review_reason = Status.NEEDS_REVIEW, ReviewReason.REQUESTED
         product.category = product.decided_by = None
+        priorities.renew(session, product)
 
 
 def _count(

@@ -9,7 +9,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from tagging.answers import Recorded, person, repeated, require_action, tried
-from tagging.database import autopilots, reviews
+from tagging.database import autopilots, priorities, reviews
 from tagging.database.session import Database
 from tagging.database.tables import Product, Review
 from tagging.domain import ReviewReason, Status
@@ -137,6 +137,7 @@ def undo(
     reason = before["review_reason"]
     product.review_reason = None if reason is None else ReviewReason(reason)
     product.updated_at = now
+    priorities.renew(session, product)
     session.flush()
     return Recorded(
         review_id=undoing.id,

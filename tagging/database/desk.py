@@ -78,6 +78,8 @@ class Order(enum.StrEnum):
     """What the next model learns most of: where two categories are nearly as likely."""
     OLDEST = "oldest"
     """As it was first delivered."""
+    PRIORITY = "priority"
+    """What the retailer's own column puts first; what has no number there comes last."""
 
 
 _ORDERS: Final = {
@@ -85,6 +87,7 @@ _ORDERS: Final = {
     Order.UNCERTAIN: (Product.confidence, Product.id),
     Order.VALUABLE: (Product.margin, Product.id),
     Order.OLDEST: (Product.id,),
+    Order.PRIORITY: (Product.priority.desc().nulls_last(), Product.id),
 }
 
 

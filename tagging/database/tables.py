@@ -349,6 +349,9 @@ class Product(Base):
     margin: Mapped[float | None] = mapped_column(
         sa.Double, comment="Confidence of the model's best category less its second best's."
     )
+    priority: Mapped[float | None] = mapped_column(
+        sa.Double, comment="The higher the sooner; NULL where the retailer gave no number."
+    )
     review_reason: Mapped[ReviewReason | None] = mapped_column(
         _enum(ReviewReason, "review_reason"), comment="Why a person must look."
     )
@@ -370,6 +373,17 @@ class Product(Base):
     )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it was first delivered.")
     updated_at: Mapped[dt.datetime] = mapped_column(comment="When anything of it last changed.")
+
+
+# One more order of what waits, with a direction of its own for each column.
+sa.Index(
+    "ix_products_waiting_retailer_id_priority_id",
+    Product.retailer_id,
+    Product.priority.desc().nulls_last(),
+    Product.id,
+    sqlite_where=sa.text("status = 'needs_review'"),
+    postgresql_where=sa.text("status = 'needs_review'"),
+)
 
 
 class UploadItem(Base):
