@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.orm import Session
 
 from tagging.autopilot import Next
 from tagging.database import reviews
 from tagging.database.tables import Product, Review
-from tagging.domain import Status, Verdict
+from tagging.domain import Purpose, Status, Verdict
 from tagging.errors import AtelierError, ReviewError
 
 NAME_CHARS: Final = 100
+
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Answer:
     """What a person says of a product, and what they saw when they said it.
 
     `category`: the right one, with `corrected` only. `image_set` and `prediction_id`: of the
-    photos and the prediction that they looked at.
+    photos and the prediction that they looked at. `purpose`: as their card said.
     """
 
     retailer_id: int
@@ -33,6 +35,7 @@ class Answer:
     verdict: Verdict
     reviewer: str
     category: str | None = None
+    purpose: Purpose = Purpose.DECIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,20 @@ class Recorded:
     category: str | None
     repeated: bool = False
     autopilot: Next | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opined:
+    """What became of an opinion. `repeated`: the same person had said the same already.
+
+    `status`, `category`: what a decision of the same words would have brought, for who gives an
+    opinion is not told that somebody decided already. The product stays as it is.
+    """
+
+    opinion_id: int
+    status: Status
+    category: str | None
+    repeated: bool = False
 
 
 def person(name: str) -> str:
@@ -69,7 +86,7 @@ def require_action(action: str) -> None:
         raise ReviewError(f"{action!r} names no act; give a UUID, a new one for each act")
 
 
-def tried(session: Session, act: Callable[[], Recorded]) -> Recorded | AtelierError:
+def tried(session: Session, act: Callable[[], Done]) -> Done | AtelierError:
     """One answer of several: what is wrong with it leaves no trace and stops no other."""
     try:
         with session.begin_nested():

@@ -1,7 +1,8 @@
 """record_review: what a person says of a product, and what follows from it.
 
 One short transaction appends the review, moves the product, and, where the product is of the audit
-sample, counts the verdict as evidence and moves the autopilot. The products' rows are locked first,
+sample, counts the verdict as evidence and moves the autopilot. An opinion (`tagging.opinions`) is
+recorded beside what is in force, and moves nothing. The products' rows are locked first,
 in the order of their keys, then the autopilot's; so do all who lock both. `tagging.undo` takes
 reviews back.
 """
@@ -14,8 +15,10 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from tagging import opinions
 from tagging.answers import (
     Answer,
+    Opined,
     Recorded,
     category_of,
     person,
@@ -27,9 +30,10 @@ from tagging.answers import (
 )
 from tagging.autopilot import Next
 from tagging.database import autopilots, desk, models, priorities, reviews
+from tagging.database import opinions as opinion_rows
 from tagging.database.session import Database
 from tagging.database.tables import AutopilotState, Product, Review
-from tagging.domain import ReviewReason, Status, Verdict
+from tagging.domain import Purpose, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 
 
@@ -51,7 +55,7 @@ def record_review(database: Database, answer: Answer, *, now: dt.datetime) -> Re
 
 def record_reviews(
     database: Database, answers: Sequence[Answer], *, action: str, now: dt.datetime
-) -> list[Recorded | AtelierError]:
+) -> list[Recorded | Opined | AtelierError]:
     """Record what one person said of several products of one retailer in one act.
 
     One transaction: what can be recorded is, and each answer that cannot has its reason in its
@@ -91,7 +95,8 @@ def record_reviews(
             session, {(retailer_id, model) for model in reviews.models_of(session, audited)}
         )
         known = reviews.of_action(session, action)
-        done: dict[str, Recorded | AtelierError] = {}
+        known_opinions = opinion_rows.of_action(session, action)
+        done: dict[str, Recorded | Opined | AtelierError] = {}
         # In the order of their delivery, whatever the page's was: audit verdicts are weighed in the
         # order of their rows, which must have nothing to do with the tags.
         for answer in sorted(answers, key=lambda one: _delivered(found.get(one.sku))):
@@ -99,16 +104,38 @@ def record_reviews(
             if product is not None and product.id in known:
                 done[answer.sku] = repeated(product, known[product.id])
                 continue
-            done[answer.sku] = tried(
-                session,
-                partial(record, session, product, answer, reviewer, action=action, now=now),
-            )
+            if product is not None and product.id in known_opinions:
+                done[answer.sku] = opinions.repeated(known_opinions[product.id])
+                continue
+            saying = partial(_said, session, product, answer, reviewer, action=action, now=now)
+            done[answer.sku] = tried(session, saying)
         session.commit()
         return [done[answer.sku] for answer in answers]
 
 
 def _delivered(product: Product | None) -> int:
     return 0 if product is None else product.id
+
+
+def _said(
+    session: Session,
+    product: Product | None,
+    answer: Answer,
+    reviewer: str,
+    *,
+    action: str,
+    now: dt.datetime,
+) -> Recorded | Opined:
+    """Record an answer for what it is."""
+    if answer.purpose is Purpose.OPINION and product is not None:
+        about = opinions.about(session, product, reviewer)
+        if about is not None:
+            return opinions.record(
+                session, product, about, answer, reviewer, action=action, now=now
+            )
+        # Who was asked for an opinion looked at the same as who decides, so where nothing is
+        # decided any more, it is as good a decision as any.
+    return record(session, product, answer, reviewer, action=action, now=now)
 
 
 def record(
@@ -119,8 +146,9 @@ def record(
     *,
     action: str | None,
     now: dt.datetime,
+    ask: bool = True,
 ) -> Recorded:
-    """What `record_review` does with a locked product."""
+    """What `record_review` does with a locked product. `ask`: a second opinion, if drawn."""
     if product is None:
         raise NotFoundError(
             f"this retailer has no product {answer.sku!r}; `atelier products list` shows them"
@@ -145,6 +173,8 @@ def record(
     )
     _move(session, product, answer.verdict, category, now=now)
     desk.release(session, reviewer, [product.id])
+    if ask:
+        opinions.draw(session, product, review, now=now)
     moved = None
     if state is not None and accepted is not None:
         moved = _count(session, state, review, accepted, now=now)

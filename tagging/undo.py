@@ -8,10 +8,12 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from tagging.answers import Recorded, person, repeated, require_action, tried
+from tagging import opinions
+from tagging.answers import Opined, Recorded, person, repeated, require_action, tried
 from tagging.database import autopilots, priorities, reviews
+from tagging.database import opinions as opinion_rows
 from tagging.database.session import Database
-from tagging.database.tables import Product, Review
+from tagging.database.tables import Opinion, Product, Review
 from tagging.domain import ReviewReason, Status
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.review import reconsidered
@@ -25,7 +27,8 @@ def take_back(
     action: str,
     now: dt.datetime,
     of_others: bool = False,
-) -> list[Recorded | AtelierError]:
+    opinion_ids: Sequence[int] = (),
+) -> list[Recorded | Opined | AtelierError]:
     """Undo reviews: each product stands exactly as it did before, and a further row says so.
 
     One transaction, as in `record_reviews`. A verdict of the audit sample that is taken back is no
@@ -37,10 +40,12 @@ def take_back(
         action: the act's name, made by who sends it.
         now: when.
         of_others: whether `by` may undo what other people said.
+        opinion_ids: which opinions besides; they moved nothing, and are asked for again.
 
     Returns:
-        For each review, in their order, where its product stands now or why it was not undone: it
-        is not theirs, it was undone before, or something newer happened to the product.
+        For each review and then each opinion, in their order, where its product stands now or why
+        it was not undone: it is not theirs, it was undone before, or something newer happened to
+        the product.
 
     Raises:
         ReviewError: `by` or `action` is no name.
@@ -48,54 +53,95 @@ def take_back(
     require_action(action)
     who = person(by)
     with database.write() as session:
-        rows = {row[0].id: row for row in reviews.with_skus(session, review_ids)}
-        products: dict[int, Product] = {}
-        for retailer_id in sorted({retailer_id for _, retailer_id, _ in rows.values()}):
-            skus = {sku for _, owner, sku in rows.values() if owner == retailer_id}
-            locked = reviews.lock_products(session, retailer_id, skus).values()
-            products |= {product.id: product for product in locked}
+        rows: dict[int, tuple[Review | Opinion, int, str]] = {
+            row[0].id: row for row in reviews.with_skus(session, review_ids)
+        }
+        opined: dict[int, tuple[Review | Opinion, int, str]] = {
+            row[0].id: row for row in opinion_rows.with_skus(session, opinion_ids)
+        }
+        products = _locked(session, [*rows.values(), *opined.values()])
         judged = {autopilots.audited(session, review_id) for review_id in rows}
         autopilots.lock_in_order(session, {one for one in judged if one is not None})
         known = reviews.of_action(session, action)
+        known_opinions = opinion_rows.of_action(session, action)
         moved: set[int] = set()
-        done: list[Recorded | AtelierError] = []
-        for review_id in review_ids:
-            if review_id not in rows:
-                done.append(NotFoundError(f"there is no review {review_id}"))
+        done: list[Recorded | Opined | AtelierError] = []
+        named = [("review", rows.get(one), one) for one in review_ids]
+        named += [("opinion", opined.get(one), one) for one in opinion_ids]
+        for what, row, key in named:
+            if row is None:
+                done.append(NotFoundError(f"there is no {what} {key}"))
                 continue
-            review = rows[review_id][0]
-            product = products[review.product_id]
+            said, product = row[0], products[row[0].product_id]
             if product.id in known:
                 done.append(repeated(product, known[product.id]))
-                continue
-            if not of_others and review.reviewer != who:
+            elif product.id in known_opinions:
+                done.append(opinions.repeated(known_opinions[product.id]))
+            elif not of_others and said.reviewer != who:
                 done.append(
                     ReviewError(
-                        f"{review.reviewer} decided on {product.sku!r}; ask them, or an "
+                        f"{said.reviewer} decided on {product.sku!r}; ask them, or an "
                         "administrator, to take it back"
                     )
                 )
-                continue
-            if product.id in moved:
+            elif product.id in moved:
                 done.append(
                     ReviewError(
                         f"a newer review of {product.sku!r} was undone in this act; undo the older "
                         "one in another"
                     )
                 )
-                continue
-            outcome = tried(session, partial(undo, session, product, review, who, action, now=now))
-            if isinstance(outcome, Recorded):
-                moved.add(product.id)
-            done.append(outcome)
+            else:
+                undoing = partial(_undo, session, product, said, who, action, now=now)
+                outcome = tried(session, undoing)
+                if not isinstance(outcome, AtelierError):
+                    moved.add(product.id)
+                done.append(outcome)
         session.commit()
         return done
 
 
+def _undo(
+    session: Session,
+    product: Product,
+    said: Review | Opinion,
+    who: str,
+    action: str,
+    *,
+    now: dt.datetime,
+) -> Recorded | Opined:
+    if isinstance(said, Opinion):
+        return opinions.undo(session, product, said, who, action, now=now)
+    return undo(session, product, said, who, action, now=now)
+
+
+def _locked(
+    session: Session, rows: Sequence[tuple[Review | Opinion, int, str]]
+) -> dict[int, Product]:
+    """The products of reviews and opinions, locked, by their keys."""
+    products: dict[int, Product] = {}
+    for retailer_id in sorted({retailer_id for _, retailer_id, _ in rows}):
+        skus = {sku for _, owner, sku in rows if owner == retailer_id}
+        locked = reviews.lock_products(session, retailer_id, skus).values()
+        products |= {product.id: product for product in locked}
+    return products
+
+
 def undo(
-    session: Session, product: Product, review: Review, who: str, action: str, *, now: dt.datetime
+    session: Session,
+    product: Product,
+    review: Review,
+    who: str,
+    action: str | None,
+    *,
+    now: dt.datetime,
+    weigh: bool = True,
 ) -> Recorded:
-    """Put a locked product back to where it stood before `review`."""
+    """Put a locked product back to where it stood before `review`.
+
+    `weigh`: the evidence that is left, at once; not where a further verdict follows in the same
+    transaction.
+    """
     newest = reviews.standing(session, product.id)
     if newest is None or newest.id != review.id:
         later = (
@@ -138,10 +184,11 @@ def undo(
     product.review_reason = None if reason is None else ReviewReason(reason)
     product.updated_at = now
     priorities.renew(session, product)
+    opinion_rows.unwant(session, review.id)
     session.flush()
     return Recorded(
         review_id=undoing.id,
         status=product.status,
         category=product.category,
-        autopilot=None if state is None else reconsidered(session, state, now=now),
+        autopilot=reconsidered(session, state, now=now) if weigh and state is not None else None,
     )
