@@ -9,6 +9,7 @@ what they said, and is told neither which of the two it is nor that they were no
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import hmac
@@ -25,9 +26,6 @@ from tagging.database.opinions import Asked
 from tagging.database.tables import Opinion, Product, Review
 from tagging.domain import OpinionKind, Status, Verdict
 from tagging.errors import ReviewError
-
-MOST_MIXED: Final = 0.5
-"""At most so many opinions for each decision that a person is asked for, while enough wait."""
 
 FASTER: Final = 2.0
 """Second opinions are asked so many times as fast as they arise: what arose while nobody else was
@@ -82,9 +80,9 @@ def mix_in(
 ) -> list[tuple[int, int | None]]:
     """Products for a person's cards: those that they decide on, and opinions in between.
 
-    Behind which card one comes is drawn by the key, so the same cards taken again bring no more.
-    Where fewer decisions wait than are wished, second opinions fill the hand-out; known answers
-    come with decisions only.
+    Behind which card one comes is drawn by the key, so the same cards taken again bring no more;
+    behind each comes at most one second opinion and one known answer. Where fewer decisions wait
+    than are wished, second opinions fill the hand-out; known answers come with decisions only.
 
     Args:
         decisions: keys of the products that were handed out to them.
@@ -107,8 +105,8 @@ def mix_in(
             if drawn(key, "opinion card", kind.value, retailer_id, reviewer, product_id) < share
         ]
         for kind, share in (
-            (OpinionKind.SECOND, min(FASTER * second, MOST_MIXED)),
-            (OpinionKind.KNOWN, min(known, MOST_MIXED)),
+            (OpinionKind.SECOND, FASTER * second),
+            (OpinionKind.KNOWN, known),
         )
     }
     room = most - len(decisions)
@@ -183,7 +181,7 @@ def record(
                 f"you answered for {product.sku!r} at {mine.created_at:%Y-%m-%d %H:%M} UTC; take "
                 "that back first"
             )
-        return repeated(mine)
+        return repeated(session, mine)
     row = rows.add(
         session,
         about,
@@ -197,7 +195,7 @@ def record(
     if row.verdict is not Verdict.UNSURE:
         rows.unwant(session, about.id)
     desk.release(session, reviewer, [product.id])
-    return _told(row)
+    return _told(session, row)
 
 
 def undo(
@@ -229,23 +227,20 @@ def undo(
     left = [one for one in rows.standing(session, review.id) if one.verdict is not Verdict.UNSURE]
     if opinion.kind is OpinionKind.SECOND and not left:
         rows.want(session, review, product.retailer_id)
-    before = {} if review.before is None else review.before
-    return Opined(
-        opinion_id=row.id,
-        status=Status(before.get("status", Status.NEEDS_REVIEW)),
-        category=before.get("category"),
-    )
+    return _told(session, row)
 
 
-def repeated(opinion: Opinion) -> Opined:
+def repeated(session: Session, opinion: Opinion) -> Opined:
     """What was recorded before is told again."""
-    told = _told(opinion)
-    return Opined(
-        opinion_id=told.opinion_id, status=told.status, category=told.category, repeated=True
-    )
+    return dataclasses.replace(_told(session, opinion), repeated=True)
 
 
-def _told(opinion: Opinion) -> Opined:
+def _told(session: Session, opinion: Opinion) -> Opined:
+    """What a decision of the same words, or taking it back, would have brought."""
+    if opinion.undoes_id is not None:
+        before = session.get_one(Review, opinion.about_review_id).before or {}
+        status = Status(before.get("status", Status.NEEDS_REVIEW))
+        return Opined(opinion_id=opinion.id, status=status, category=before.get("category"))
     unsure = opinion.verdict is Verdict.UNSURE
     return Opined(
         opinion_id=opinion.id,

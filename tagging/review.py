@@ -105,7 +105,7 @@ def record_reviews(
                 done[answer.sku] = repeated(product, known[product.id])
                 continue
             if product is not None and product.id in known_opinions:
-                done[answer.sku] = opinions.repeated(known_opinions[product.id])
+                done[answer.sku] = opinions.repeated(session, known_opinions[product.id])
                 continue
             saying = partial(_said, session, product, answer, reviewer, action=action, now=now)
             done[answer.sku] = tried(session, saying)

@@ -76,7 +76,7 @@ def take_back(
             if product.id in known:
                 done.append(repeated(product, known[product.id]))
             elif product.id in known_opinions:
-                done.append(opinions.repeated(known_opinions[product.id]))
+                done.append(opinions.repeated(session, known_opinions[product.id]))
             elif not of_others and said.reviewer != who:
                 done.append(
                     ReviewError(

@@ -15,7 +15,7 @@ from tagging.errors import NotFoundError
 from tagging.review_file import Imported, import_reviews, write_queue
 from tagging.steering import turn
 from tagging.undo import take_back
-from worker import console
+from worker import cli_people, console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import open_runtime, utc_now
 from worker.cli_catalog import LIST_LIMIT, reader_may_leave, writing
@@ -32,6 +32,7 @@ Whose = Annotated[str, typer.Argument(metavar="RETAILER", help="Whose autopilot.
 
 def add_to(app: typer.Typer) -> None:
     """Hang these commands onto the main one."""
+    cli_people.add_to(review_app)
     app.add_typer(review_app, name="review")
     app.add_typer(autopilot_app, name="autopilot")
 

@@ -69,7 +69,7 @@ def speak(
 @router.get("/login")
 def login(request: Request) -> HTMLResponse:
     """The form."""
-    return _page(request, "login.html", None)
+    return render(request, "login.html", None)
 
 
 @router.post("/login")
@@ -84,14 +84,14 @@ def enter(
     try:
         token = accounts.enter_by_password(site.database, name, password, now=site.now())
     except LoginError as error:
-        return _page(request, "login.html", None, status=403, error=str(error), name=name)
+        return render(request, "login.html", None, status=403, error=str(error), name=name)
     return _entered(request, token)
 
 
 @router.get("/enter/{token}")
 def offer(request: Request, token: str) -> HTMLResponse:
     """Where a one-time link leads: a button, so that who only looks at links does not use it up."""
-    return _page(request, "enter.html", None, token=token)
+    return render(request, "enter.html", None, token=token)
 
 
 @router.post("/enter/{token}")
@@ -102,7 +102,7 @@ def follow(request: Request, token: str) -> Response:
     try:
         opened = accounts.enter_by_link(site.database, token, now=site.now())
     except LoginError as error:
-        return _page(request, "login.html", None, status=403, error=str(error))
+        return render(request, "login.html", None, status=403, error=str(error))
     return _entered(request, opened)
 
 
@@ -122,40 +122,41 @@ def leave(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") -> 
 @router.get("/")
 def home(request: Request) -> Response:
     """The retailers, each with what waits."""
-    visitor = _visitor_or_none(request)
+    visitor = visitor_or_none(request)
     if visitor is None:
         return RedirectResponse("/login", status_code=303)
     site = site_of(request)
     with site.database.read() as session:
         names = [line.name for line in models.retailers(session)]
-    return _page(request, "home.html", visitor, retailers=names)
+    return render(request, "home.html", visitor, retailers=names)
 
 
 @router.get("/review/{retailer}")
 def review(request: Request, retailer: str) -> Response:
     """One product at a time."""
-    if _visitor_or_none(request) is None:
+    if visitor_or_none(request) is None:
         return RedirectResponse("/login", status_code=303)
     visitor = at_least(Role.REVIEWER)(request)
     site = site_of(request)
     with site.database.read() as session:
         models.retailer_id(session, retailer)
-    return _page(request, "review.html", visitor, retailer=retailer)
+    return render(request, "review.html", visitor, retailer=retailer)
 
 
 @router.get("/grid/{retailer}")
 def grid(request: Request, retailer: str) -> Response:
     """Many products at once, of one suggestion."""
-    if _visitor_or_none(request) is None:
+    if visitor_or_none(request) is None:
         return RedirectResponse("/login", status_code=303)
     visitor = at_least(Role.REVIEWER)(request)
     site = site_of(request)
     with site.database.read() as session:
         models.retailer_id(session, retailer)
-    return _page(request, "grid.html", visitor, retailer=retailer)
+    return render(request, "grid.html", visitor, retailer=retailer)
 
 
-def _visitor_or_none(request: Request) -> Visitor | None:
+def visitor_or_none(request: Request) -> Visitor | None:
+    """Who asks, for pages that send nobody to the log-in."""
     try:
         return visitor_of(request)
     except HTTPException:
@@ -171,7 +172,7 @@ def _here(path: str) -> str:
     return path
 
 
-def _page(
+def render(
     request: Request, template: str, visitor: Visitor | None, *, status: int = 200, **values: Any
 ) -> HTMLResponse:
     return templates.TemplateResponse(
