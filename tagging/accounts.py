@@ -20,12 +20,12 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy.orm import Session
 
+from tagging.answers import person
 from tagging.database import users
 from tagging.database.session import Database
 from tagging.database.tables import LoginLink, User, WebSession
 from tagging.domain import Role
 from tagging.errors import LoginError, NotFoundError
-from tagging.review import person
 
 PASSWORD_CHARS: Final = (12, 1000)
 SESSION: Final = dt.timedelta(hours=12)

@@ -13,12 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tagging import likeness
+from tagging import likeness, opinions
+from tagging.answers import person
 from tagging.database import desk, products
+from tagging.database import opinions as opinion_rows
 from tagging.database.desk import Neighbour, Order, Waiting
 from tagging.database.session import Database
 from tagging.likeness import laid_out, most_alike
-from tagging.review import person
 
 RESERVED_S: Final = 120.0
 """How long a product that was shown to one person is shown to nobody else."""
@@ -38,6 +39,7 @@ class Wish:
 
     `audit`: accepted tags of the audit sample instead of what waits. `suggestion`: only what the
     model takes for this category. `but`: keys of products that they have before them already.
+    `opinions`: whether cards may come in between on which others decided (`tagging.opinions`).
     """
 
     count: int
@@ -45,6 +47,7 @@ class Wish:
     audit: bool = False
     suggestion: str | None = None
     but: Collection[int] = ()
+    opinions: bool = True
 
 
 def take(
@@ -52,12 +55,16 @@ def take(
 ) -> list[Waiting]:
     """Reserve the next products for a person; fewer than wished if no more wait.
 
+    Where the retailer's rules ask for opinions, cards for these come in between, over and above
+    what is wished (`tagging.opinions`).
+
     Raises:
         ReviewError: `reviewer` is no name.
         ValueError: fewer than 1 or more than `MOST_CARDS` are wished.
     """
     who = person(reviewer)
     _require_count(wish.count)
+    until = now + dt.timedelta(seconds=RESERVED_S)
     with database.write() as session:
         taken = desk.hand_out(
             session,
@@ -66,14 +73,33 @@ def take(
             count=wish.count,
             order=wish.order,
             now=now,
-            until=now + dt.timedelta(seconds=RESERVED_S),
+            until=until,
             audit=wish.audit,
             suggestion=wish.suggestion,
             but=wish.but,
         )
+        mixed: list[tuple[int, int | None]] = [(product, None) for product in taken]
+        if wish.opinions:
+            mixed = opinions.mix_in(
+                session,
+                retailer_id,
+                who,
+                taken,
+                count=wish.count,
+                most=MOST_CARDS,
+                audit=wish.audit,
+                suggestion=wish.suggestion,
+                but=wish.but,
+                now=now,
+                until=until,
+            )
         session.commit()
     with database.read() as session:
-        return desk.waiting(session, taken)
+        found = desk.waiting(session, taken)
+        about = [(product, review) for product, review in mixed if review is not None]
+        found += opinion_rows.cards(session, about)
+    place = {product: number for number, (product, _) in enumerate(mixed)}
+    return sorted(found, key=lambda one: place[one.product_id])
 
 
 def take_alike(
@@ -92,6 +118,8 @@ def take_alike(
         ValueError: fewer than 1 or more than `MOST_CARDS` are wished.
     """
     if wish.audit:
+        # A grid asks one question, and its answers are decisions.
+        wish = dataclasses.replace(wish, opinions=False)
         found = take(database, retailer_id, reviewer, wish, now=now)
         with database.read() as session:
             return _by_category(

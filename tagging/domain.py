@@ -97,6 +97,24 @@ class Verdict(enum.StrEnum):
     NOT_A_PRODUCT = "not_a_product"
 
 
+class Purpose(enum.StrEnum):
+    """What an answer is for, as far as who gives it may know."""
+
+    DECIDE = "decide"
+    """It moves the product."""
+    OPINION = "opinion"
+    """Somebody decided already; it is compared with what is known."""
+
+
+class OpinionKind(enum.StrEnum):
+    """What an opinion is compared with. Who gives it is not told."""
+
+    SECOND = "second"
+    """With what another person decided."""
+    KNOWN = "known"
+    """With the answer that an administrator marked as known."""
+
+
 class Role(enum.StrEnum):
     """What a person who logs in may do; each may do what the one before may."""
 

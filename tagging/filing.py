@@ -15,9 +15,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tagging.database import batches, uploads
+from tagging.database import batches, rules, uploads
 from tagging.database.tables import Product, UploadItem
 from tagging.domain import FailureCode, ItemOutcome, ReviewReason, Status
+from tagging.priority import priority_of
 
 FILE_LINES: Final = 2000
 """Ledger lines looked at per transaction."""
@@ -43,12 +44,14 @@ class Page:
         self.batch_ids: list[int] = []
         self._settled: list[dict[str, Any]] = []
         self._queued: list[tuple[int, str, int]] = []
+        self._priority: str | None = None
 
     def file(self, session: Session) -> bool:
         """File the first pending products; True when none was left behind."""
         groups, last = self._groups(session)
         if not groups:
             return True
+        self._priority = rules.in_force(session, self.retailer_id).priority
         known = uploads.existing_products(session, self.retailer_id, list(groups))
         wanted = {sku: _merge(lines) for sku, lines in groups.items()}
         uploads.add_image_sets(
@@ -115,6 +118,7 @@ class Page:
             "sku": sku,
             "title": merged.title,
             "attributes": merged.attributes,
+            "priority": priority_of(merged.attributes, self._priority),
             "image_set": merged.image_set,
             "upload_id": self.upload_id,
             "status": Status.QUEUED,
@@ -131,6 +135,7 @@ class Page:
             product.title = merged.title or product.title
             product.attributes = merged.attributes or product.attributes
             product.updated_at = self.now
+        product.priority = priority_of(product.attributes, self._priority)
         if product.delisted_at is not None:
             product.delisted_at, product.updated_at = None, self.now
             described = False

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TextIO
 
+from tagging.answers import Answer, person
 from tagging.autopilot import Next
 from tagging.catalog.delivery import DeliveryLimits, shown
 from tagging.catalog.encoding import scan, text_of
@@ -27,7 +28,7 @@ from tagging.database.reviews import QueueLine
 from tagging.database.session import Database
 from tagging.domain import Verdict
 from tagging.errors import AtelierError, DeliveryError, ReviewError
-from tagging.review import Answer, person, record_review
+from tagging.review import record_review
 
 COLUMNS: Final = (
     "sku",

@@ -12,9 +12,12 @@ A rule file is YAML or JSON:
       Shirt: {target_precision: 0.995}
       Coat: {threshold: 0.97}   # from this confidence on
     audit_share: 0.05           # of what is accepted, so much is checked by people
+    second_opinion_share: 0     # of what people decide, so much is asked of another person, too
+    known_answer_share: 0       # so many cards more have answers that are known, to score people
+    priority: margin            # a delivered column of numbers: what may be decided first
 
 Whatever is left out is as above, but for the target precision, which is then the model's own, and
-the audit's share, which is then the one of the installation.
+the audit's share, which is then the one of the installation, and the priority, which is then none.
 """
 
 from __future__ import annotations
@@ -74,6 +77,9 @@ class RetailerRules(BaseModel):
     always_review: list[str] = []
     categories: dict[str, CategoryRule] = {}
     audit_share: float | None = Field(default=None, ge=0, le=1)
+    second_opinion_share: float = Field(default=0.0, ge=0, le=1)
+    known_answer_share: float = Field(default=0.0, ge=0, le=1)
+    priority: str | None = Field(default=None, min_length=1, max_length=200)
 
     @property
     def accepts_as_measured(self) -> bool:
@@ -95,7 +101,7 @@ class RetailerRules(BaseModel):
 
     def accepts_like(self, other: RetailerRules) -> bool:
         """Whether verdicts on what `other` accepts are evidence on what these rules accept."""
-        aside = {"audit_share"}
+        aside = {"audit_share", "second_opinion_share", "known_answer_share", "priority"}
         return self.model_dump(exclude=aside) == other.model_dump(exclude=aside)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
+from tagging.answers import person
 from tagging.autopilot import Next
-from tagging.database import autopilots, models, reviews
+from tagging.database import autopilots, models, priorities, reviews
 from tagging.database import rules as versions
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.domain import Autopilot
 from tagging.errors import ReviewError, StaleRulesError
-from tagging.review import person
 from tagging.rules import RetailerRules, check_names, snapshot, told_apart, written
 
 WHY_CHARS: Final = 500
@@ -68,8 +68,8 @@ def change_rules(
 
     Verdicts on what was accepted by other rules are no evidence on what is accepted from now on:
     the autopilot is provisional again (unless it is off, which it stays), and its evidence starts
-    anew. Where only the audit's share changes, it goes on. Where nothing
-    changes, nothing happens.
+    anew. Where only the audit's share, the second opinions' or the like change, it goes on. Where
+    nothing changes, nothing happens, but that priorities whose renewal was cut off are renewed.
 
     Args:
         text: the rule file as a person wrote it, to be kept; made from `rules` where there is none.
@@ -83,6 +83,22 @@ def change_rules(
         ReviewError: `by` is no name.
     """
     who = person(by)
+    retailer_id, before = _put_in_force(database, retailer, rules, text, who, instead_of, now=now)
+    if rules.priority is not None or before.priority is not None:
+        _renew_priorities(database, retailer_id)
+    return before
+
+
+def _put_in_force(
+    database: Database,
+    retailer: str,
+    rules: RetailerRules,
+    text: str | None,
+    who: str,
+    instead_of: int | None,
+    *,
+    now: dt.datetime,
+) -> tuple[int, RetailerRules]:
     with database.write() as session:
         retailer_id = find_retailer(session, retailer)
         model = models.in_charge(session, retailer_id)
@@ -97,11 +113,23 @@ def change_rules(
             )
         before = RetailerRules() if standing is None else standing.rules
         if rules == before:
-            return before
+            return retailer_id, before
         number = versions.add(session, retailer_id, rules, text or written(rules), by=who, now=now)
         if row.state is not Autopilot.OFF and not rules.accepts_like(before):
             reason = f"rules {number}: {told_apart(before, rules)}"
             to = Next(state=Autopilot.PROVISIONAL, reason=reason)
             autopilots.move(session, row, to, changed_by=who, now=now)
         session.commit()
-        return before
+        return retailer_id, before
+
+
+def _renew_priorities(database: Database, retailer_id: int) -> None:
+    """In pages with a transaction each, so that no writer waits long."""
+    for status in priorities.AHEAD:
+        after: int | None = 0
+        while after is not None:
+            with database.write() as session:
+                after = priorities.renew_page(
+                    session, retailer_id, status, after=after, most=priorities.PAGE
+                )
+                session.commit()

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from tagging.answers import Answer, Recorded
 from tagging.database import autopilots, models
 from tagging.database.tables import AuditVerdict, Product, Review
 from tagging.domain import Autopilot, Verdict
 from tagging.errors import AtelierError
 from tagging.evidence import Evidence, weigh
-from tagging.review import Answer, Recorded, record_review, take_back
+from tagging.review import record_review
+from tagging.undo import take_back
 from tests.integration.test_ingest_and_tag import deliver, write_folder
 from tests.stand_in import Services
 

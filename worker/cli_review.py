@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from tagging.answers import Recorded
 from tagging.audit_report import audit_report
 from tagging.database import autopilots, models, reviews
 from tagging.errors import NotFoundError
-from tagging.review import Recorded, take_back
 from tagging.review_file import Imported, import_reviews, write_queue
 from tagging.steering import turn
-from worker import console
+from tagging.undo import take_back
+from worker import cli_people, console
 from worker.autopilot_text import autopilot_json, autopilot_lines, report_json, report_lines
 from worker.bootstrap import open_runtime, utc_now
 from worker.cli_catalog import LIST_LIMIT, reader_may_leave, writing
@@ -32,6 +33,7 @@ Whose = Annotated[str, typer.Argument(metavar="RETAILER", help="Whose autopilot.
 
 def add_to(app: typer.Typer) -> None:
     """Hang these commands onto the main one."""
+    cli_people.add_to(review_app)
     app.add_typer(review_app, name="review")
     app.add_typer(autopilot_app, name="autopilot")
 

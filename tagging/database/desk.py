@@ -23,7 +23,7 @@ from tagging.database.tables import (
     Product,
     Reservation,
 )
-from tagging.domain import ReviewReason, Status
+from tagging.domain import Purpose, ReviewReason, Status
 from tagging.errors import NotFoundError
 
 TRIES: Final = 20
@@ -36,7 +36,7 @@ class Waiting:
 
     `category`: in force, of one of the audit sample or whose photo changed. `images`: sha256s, the
     main photo first. `top_k`: best first, [{"category": ..., "confidence": ...}]. `disagreeing`:
-    categories that single images point to, if several.
+    categories that single images point to, if several. `purpose`: to be sent back with the answer.
     """
 
     product_id: int
@@ -54,6 +54,7 @@ class Waiting:
     prediction_id: int | None
     top_k: list[Any]
     disagreeing: list[Any]
+    purpose: Purpose = Purpose.DECIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,8 @@ class Order(enum.StrEnum):
     """What the next model learns most of: where two categories are nearly as likely."""
     OLDEST = "oldest"
     """As it was first delivered."""
+    PRIORITY = "priority"
+    """What the retailer's own column puts first; what has no number there comes last."""
 
 
 _ORDERS: Final = {
@@ -85,6 +88,7 @@ _ORDERS: Final = {
     Order.UNCERTAIN: (Product.confidence, Product.id),
     Order.VALUABLE: (Product.margin, Product.id),
     Order.OLDEST: (Product.id,),
+    Order.PRIORITY: (Product.priority.desc().nulls_last(), Product.id),
 }
 
 
@@ -260,23 +264,7 @@ def waiting(session: Session, product_ids: Sequence[int]) -> list[Waiting]:
     ).all()
     images = images_of(session, [product.image_set for product, _ in rows])
     found = {
-        product.id: Waiting(
-            product_id=product.id,
-            sku=product.sku,
-            title=product.title,
-            attributes=product.attributes,
-            status=product.status,
-            category=product.category,
-            suggestion=product.suggestion,
-            confidence=product.confidence,
-            reason=product.review_reason,
-            audit=product.audit,
-            images=images[product.image_set],
-            image_set=product.image_set,
-            prediction_id=product.prediction_id,
-            top_k=[] if prediction is None else prediction.top_k,
-            disagreeing=[] if prediction is None else prediction.disagreeing,
-        )
+        product.id: card(product, prediction, images[product.image_set])
         for product, prediction in rows
     }
     return [found[product_id] for product_id in product_ids if product_id in found]
@@ -290,6 +278,27 @@ def waits(session: Session, retailer_id: int, product_id: int) -> bool:
         )
     )
     return found.one_or_none() is not None
+
+
+def card(product: Product, prediction: Prediction | None, images: list[str]) -> Waiting:
+    """What a person sees of a product as it stands."""
+    return Waiting(
+        product_id=product.id,
+        sku=product.sku,
+        title=product.title,
+        attributes=product.attributes,
+        status=product.status,
+        category=product.category,
+        suggestion=product.suggestion,
+        confidence=product.confidence,
+        reason=product.review_reason,
+        audit=product.audit,
+        images=images,
+        image_set=product.image_set,
+        prediction_id=product.prediction_id,
+        top_k=[] if prediction is None else prediction.top_k,
+        disagreeing=[] if prediction is None else prediction.disagreeing,
+    )
 
 
 def counts(session: Session, retailer_id: int) -> dict[str, Any]:

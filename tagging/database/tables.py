@@ -13,7 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tagging.domain import Autopilot, FailureCode, ItemOutcome, ReviewReason, Role, Status, Verdict
+from tagging.domain import (
+    Autopilot,
+    FailureCode,
+    ItemOutcome,
+    OpinionKind,
+    ReviewReason,
+    Role,
+    Status,
+    Verdict,
+)
 
 
 class UtcDateTime(sa.types.TypeDecorator[dt.datetime]):
@@ -365,6 +374,9 @@ class Product(Base):
     margin: Mapped[float | None] = mapped_column(
         sa.Double, comment="Confidence of the model's best category less its second best's."
     )
+    priority: Mapped[float | None] = mapped_column(
+        sa.Double, comment="The higher the sooner; NULL where the retailer gave no number."
+    )
     review_reason: Mapped[ReviewReason | None] = mapped_column(
         _enum(ReviewReason, "review_reason"), comment="Why a person must look."
     )
@@ -390,6 +402,17 @@ class Product(Base):
     )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it was first delivered.")
     updated_at: Mapped[dt.datetime] = mapped_column(comment="When anything of it last changed.")
+
+
+# One more order of what waits, with a direction of its own for each column.
+sa.Index(
+    "ix_products_waiting_retailer_id_priority_id",
+    Product.retailer_id,
+    Product.priority.desc().nulls_last(),
+    Product.id,
+    sqlite_where=sa.text("status = 'needs_review'"),
+    postgresql_where=sa.text("status = 'needs_review'"),
+)
 
 
 class UploadItem(Base):
@@ -568,6 +591,90 @@ class Review(Base):
         comment="status, category, decided_by and review_reason until then; NULL in old rows.",
     )
     created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class Opinion(Base):
+    __tablename__ = "opinions"
+    __table_args__ = (
+        sa.Index("ix_opinions_about_review_id_reviewer", "about_review_id", "reviewer"),
+        sa.Index("ix_opinions_undoes_id", "undoes_id"),
+        sa.Index("ix_opinions_action_product_id", "action", "product_id", unique=True),
+        {
+            "comment": "What people said of products that others had decided on, and which moved "
+            "nothing; only ever appended, undone by a further row."
+        },
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    product_id: Mapped[int] = mapped_column(sa.ForeignKey("products.id"), comment="The product.")
+    about_review_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("reviews.id"), comment="The decision that it is beside."
+    )
+    kind: Mapped[OpinionKind] = mapped_column(
+        _enum(OpinionKind, "opinion_kind"),
+        comment="second: compared with that decision; known: with the known answer.",
+    )
+    image_set: Mapped[str] = mapped_column(sa.String(64), comment="The photos they saw.")
+    reviewer: Mapped[str] = mapped_column(sa.String(100), comment="Who.")
+    verdict: Mapped[Verdict] = mapped_column(
+        _enum(Verdict, "verdict"), comment="confirmed, corrected, unsure or not_a_product."
+    )
+    category: Mapped[str | None] = mapped_column(sa.String(200), comment="What they said it is.")
+    undoes_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("opinions.id"), comment="The opinion that this row takes back."
+    )
+    action: Mapped[str] = mapped_column(
+        sa.String(36), comment="What was said in one act has one name, made by who sent it."
+    )
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+
+
+class WantedOpinion(Base):
+    __tablename__ = "wanted_opinions"
+    __table_args__ = (
+        sa.Index("ix_wanted_opinions_retailer_id_review_id", "retailer_id", "review_id"),
+        {"comment": "Decisions on which another person is still to be asked; a list of work."},
+    )
+
+    review_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("reviews.id"), primary_key=True, comment="The decision."
+    )
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    product_id: Mapped[int] = mapped_column(sa.ForeignKey("products.id"), comment="The product.")
+
+
+class KnownAnswer(Base):
+    __tablename__ = "known_answers"
+    __table_args__ = (
+        sa.Index(
+            "ix_known_answers_product_id",
+            "product_id",
+            unique=True,
+            sqlite_where=sa.text("withdrawn_at IS NULL"),
+            postgresql_where=sa.text("withdrawn_at IS NULL"),
+        ),
+        sa.Index("ix_known_answers_retailer_id_id", "retailer_id", "id"),
+        {"comment": "Products whose category an administrator vouches for, to score people."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
+    product_id: Mapped[int] = mapped_column(sa.ForeignKey("products.id"), comment="The product.")
+    review_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("reviews.id"), comment="The decision that is known to be right."
+    )
+    image_set: Mapped[str] = mapped_column(sa.String(64), comment="Of which photos it is known.")
+    category: Mapped[str | None] = mapped_column(
+        sa.String(200), comment="What it is; NULL where it is not a product."
+    )
+    added_by: Mapped[str] = mapped_column(sa.String(100), comment="Who vouches for it.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+    withdrawn_by: Mapped[str | None] = mapped_column(
+        sa.String(100), comment="Who withdrew it; NULL while it is known."
+    )
+    withdrawn_at: Mapped[dt.datetime | None] = mapped_column(
+        comment="When; answers to it then say nothing of people."
+    )
 
 
 class AuditVerdict(Base):

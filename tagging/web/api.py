@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tagging import desk
 from tagging.accounts import Visitor
-from tagging.database import models, products, reviews
+from tagging.answers import Answer, Opined, Recorded
+from tagging.database import models, opinions, products, reviews
 from tagging.database.desk import Order, Waiting
 from tagging.desk import MOST_CARDS, Wish
-from tagging.domain import Role, Verdict
+from tagging.domain import Purpose, Role, Verdict
 from tagging.errors import AtelierError, NotFoundError
-from tagging.review import Answer, Recorded, record_reviews, take_back
+from tagging.review import record_reviews
+from tagging.undo import take_back
 from tagging.web.previews import EDGES, PreviewFailed
 from tagging.web.security import at_least, site_of
 from tagging.web.site import Site
@@ -43,6 +45,7 @@ class Said(_Body):
     prediction: Key | None = None
     verdict: Verdict
     category: str | None = Field(default=None, max_length=200)
+    purpose: Purpose = Purpose.DECIDE
 
 
 class Act(_Body):
@@ -167,6 +170,7 @@ def review(request: Request, visitor: Reviewer, retailer: str, act: Act) -> dict
             prediction_id=said.prediction,
             verdict=said.verdict,
             category=said.category,
+            purpose=said.purpose,
             reviewer=visitor.name,
         )
         for said in act.answers
@@ -180,10 +184,11 @@ def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict
     """Take reviews back: one's own, or for an administrator anybody's."""
     site = site_of(request)
     retailer_id = _retailer(site, retailer)
-    taken_back = undo.reviews
+    taken_back, opined = undo.reviews, list[int]()
     if undo.of is not None:
         with site.database.read() as session:
             taken_back = [one.id for one in reviews.of_action(session, undo.of).values()]
+            opined = [one.id for one in opinions.of_action(session, undo.of).values()]
     outcomes = take_back(
         site.database,
         taken_back,
@@ -192,6 +197,7 @@ def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict
         now=site.now(),
         of_others=visitor.role.may(Role.ADMIN),
         retailer_id=retailer_id,
+        opinion_ids=opined,
     )
     return {"outcomes": [_outcome(one) for one in outcomes]}
 
@@ -254,13 +260,15 @@ def _card(one: Waiting) -> dict[str, Any]:
         "prediction": one.prediction_id,
         "top_k": one.top_k,
         "disagreeing": one.disagreeing,
+        "purpose": one.purpose,
     }
 
 
-def _outcome(one: Recorded | AtelierError) -> dict[str, Any]:
-    if isinstance(one, Recorded):
+def _outcome(one: Recorded | Opined | AtelierError) -> dict[str, Any]:
+    if isinstance(one, (Recorded, Opined)):
         return {
-            "review": one.review_id,
+            # An opinion is taken back by its act's name alone.
+            "review": one.review_id if isinstance(one, Recorded) else None,
             "status": one.status,
             "category": one.category,
             "repeated": one.repeated,

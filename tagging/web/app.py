@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from tagging.web import admin, api, health, languages, pages, refusals
+from tagging.web import admin, api, health, languages, pages, people, refusals
 from tagging.web.security import Guarded
 from tagging.web.site import Site
 
@@ -26,6 +26,7 @@ def create_app(site: Site) -> FastAPI:
     app.include_router(health.router)
     app.include_router(pages.router)
     app.include_router(admin.router)
+    app.include_router(people.router)
     app.mount("/static", StaticFiles(directory=pages.HERE / "static"), name="static")
     refusals.add_to(app)
     app.add_middleware(Guarded)

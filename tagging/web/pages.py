@@ -124,7 +124,7 @@ def leave(request: Request, csrf: Annotated[str, Form(max_length=200)] = "") -> 
 @router.get("/")
 def home(request: Request) -> Response:
     """The retailers, each with what waits."""
-    visitor = _visitor_or_none(request)
+    visitor = visitor_or_none(request)
     if visitor is None:
         return RedirectResponse("/login", status_code=303)
     with site_of(request).database.read() as session:
@@ -142,7 +142,7 @@ def _waiting(session: Session, line: RetailerLine) -> dict[str, Any]:
 @router.get("/review/{retailer}")
 def review(request: Request, retailer: str) -> Response:
     """One product at a time."""
-    if _visitor_or_none(request) is None:
+    if visitor_or_none(request) is None:
         return RedirectResponse("/login", status_code=303)
     visitor = at_least(Role.REVIEWER)(request)
     site = site_of(request)
@@ -154,7 +154,7 @@ def review(request: Request, retailer: str) -> Response:
 @router.get("/grid/{retailer}")
 def grid(request: Request, retailer: str) -> Response:
     """Many products at once, of one suggestion."""
-    if _visitor_or_none(request) is None:
+    if visitor_or_none(request) is None:
         return RedirectResponse("/login", status_code=303)
     visitor = at_least(Role.REVIEWER)(request)
     site = site_of(request)
@@ -163,7 +163,8 @@ def grid(request: Request, retailer: str) -> Response:
     return render(request, "grid.html", visitor, retailer=retailer)
 
 
-def _visitor_or_none(request: Request) -> Visitor | None:
+def visitor_or_none(request: Request) -> Visitor | None:
+    """Who asks, for pages that send nobody to the log-in."""
     try:
         return visitor_of(request)
     except HTTPException:

@@ -137,3 +137,21 @@ def test_the_pages_are_served_and_only_on_this_machine_a_link_is_printed(
         embedded.wait_until(healthy, timeout_s=120, what="the pages answer")
     assert ("/enter/" in web.log.read_text()) is not tls
     assert [one["name"] for one in embedded.run_json("users", "list")] == ["admin"][int(tls) :]
+
+
+@pytest.mark.usefixtures("worked")
+def test_known_answers_agreement_and_what_is_to_be_settled(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "said.csv"
+    file.write_text("sku,category\nw,Dark\n", encoding="utf-8")
+    place.run("review", "import", str(file), "--by", "Ann")
+    known, open_still = place.run_json("review", "known", "add", "w", "a", "--by", "Eve", expect=1)
+    assert (known["is"], "no person decided" in open_still["error"]) == ("known", True)
+    (line,) = place.run_json("review", "known", "list")
+    assert (line["sku"], line["category"], line["usable"]) == ("w", "Dark", True)
+    place.run("review", "known", "remove", "w", "--by", "Eve")
+    assert place.run_json("review", "known", "list") == []
+    report = place.run_json("review", "agreement")
+    assert report["overall"] == {"n": 0, "agreed": 0, "raw": None, "kappa": None}
+    assert place.run_json("review", "disagreements") == []
+    place.run("review", "settle", "w", "--by", "Eve", expect=2)
+    place.run("review", "settle", "w", "--category", "Dark", "--by", "Eve", expect=1)

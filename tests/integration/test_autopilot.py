@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from tagging.answers import Recorded
 from tagging.database import autopilots, rules, schema
 from tagging.database.tables import AuditVerdict, AutopilotChange, AutopilotState
 from tagging.domain import Autopilot, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, BundleError, NotFoundError, ReviewError
-from tagging.review import Recorded, record_review
+from tagging.review import record_review
 from tagging.rules import CategoryRule, RetailerRules
 from tagging.steering import change_rules, turn
 from tests.integration.test_ingest_and_tag import deliver, write_folder

@@ -14,6 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from tagging import desk
+from tagging.answers import Answer
 from tagging.database import desk as queries
 from tagging.database import schema
 from tagging.database.desk import Order, Waiting
@@ -22,7 +23,7 @@ from tagging.database.tables import Reservation
 from tagging.desk import Wish
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
-from tagging.review import Answer, record_review
+from tagging.review import record_review
 from tests.people import SURE, at_once, audit_all, say, tagged
 from tests.stand_in import Services, make_services
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tagging.answers import Answer, Recorded
 from tagging.database.tables import AuditVerdict, AutopilotChange, Base, Prediction, Review
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.images.decoders import DecodeRequest
-from tagging.review import Answer, Recorded, record_review
+from tagging.review import record_review
 from tagging.steering import turn
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.people import answer, at_once, audit_all, product, say, tagged, weighed

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tagging.answers import Recorded
 from tagging.database import autopilots, rules, schema
 from tagging.database.tables import Base, Product
 from tagging.domain import Autopilot, ReviewReason, Status, Verdict
 from tagging.errors import NotFoundError, ReviewError, RulesError, StaleRulesError
 from tagging.images.model_input import PREPROCESSING_VERSION
-from tagging.review import Recorded
 from tagging.rules import RetailerRules, parse_rules
 from tagging.rules_trial import Trial, try_rules
 from tagging.steering import change_rules, turn

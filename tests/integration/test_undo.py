@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tagging.answers import Answer, Recorded
 from tagging.database import models, training
 from tagging.database.tables import Product, Review
 from tagging.domain import Autopilot, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
-from tagging.review import Answer, Recorded, record_reviews, take_back
+from tagging.review import record_reviews
 from tagging.rules import RetailerRules
 from tagging.steering import change_rules
+from tagging.undo import take_back
 from tests.integration.test_ingest_and_tag import deliver, write_folder
 from tests.people import (
     SURE,

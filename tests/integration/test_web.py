@@ -14,12 +14,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tagging import accounts
+from tagging import accounts, known_answers
 from tagging.domain import Role, Status
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.web.app import create_app
 from tagging.web.previews import Previews
 from tagging.web.site import Site
+from tests.integration.test_rules import put
 from tests.people import SURE, audit_all, product, tagged
 from tests.stand_in import Services
 
@@ -385,3 +386,88 @@ def test_the_grid_page_is_for_reviewers(client: Client) -> None:
     assert client("Eve", Role.VIEWER).get("/grid/default").status_code == 403
     assert client(None).get("/grid/default").status_code == 303
     assert client("Bob").get("/grid/nobody").status_code == 404
+
+
+class TestOpinions:
+    @pytest.fixture
+    def cards(self, services: Services, client: Client, tmp_path: Path) -> dict[str, Any]:
+        """What Ann saw and said of q, and what Bob is shown of it."""
+        put(services, "second_opinion_share: 1.0")
+        tagged(services, tmp_path / "in", UNSURE)
+        ann, bob = client("Ann"), client("Bob")
+        (first, _) = ann.get("/api/default/cards").json()["cards"]
+        outcomes = ann.post("/api/default/reviews", json=act(said(first))).json()["outcomes"]
+        held = ann.get("/api/default/cards").json()["cards"]
+        ann.post("/api/leave", json={"products": [one["product"] for one in held]})
+        shown = {one["sku"]: one for one in bob.get("/api/default/cards").json()["cards"]}
+        return {"first": first, "outcome": outcomes[0], "card": shown["q"], "bob": bob}
+
+    def test_one_is_asked_said_and_taken_back(
+        self, services: Services, cards: dict[str, Any]
+    ) -> None:
+        bob, card = cards["bob"], cards["card"]
+        assert card.pop("purpose") == "opinion"
+        assert cards["first"].pop("purpose") == "decide"
+        assert card == cards["first"]
+        sent = act(said(card, purpose="opinion"))
+        (outcome,) = bob.post("/api/default/reviews", json=sent).json()["outcomes"]
+        assert outcome.keys() == cards["outcome"].keys()
+        assert {**outcome, "review": 0} == {**cards["outcome"], "review": 0}
+        back = {"action": str(uuid.uuid4()), "of": sent["action"]}
+        for _ in range(2):
+            (undone,) = bob.post("/api/default/undo", json=back).json()["outcomes"]
+            assert undone["status"] == "needs_review"
+        again = {one["sku"]: one for one in bob.get("/api/default/cards").json()["cards"]}
+        assert again["q"]["purpose"] == "opinion"
+        assert product(services, "q").status is Status.REVIEWED
+
+    def test_administrators_see_and_settle_disagreements(
+        self, services: Services, client: Client, cards: dict[str, Any]
+    ) -> None:
+        bob, eve = cards["bob"], client("Eve", Role.ADMIN)
+        answer = said(cards["card"], "corrected", category="Light", purpose="opinion")
+        bob.post("/api/default/reviews", json=act(answer))
+        assert bob.get("/api/default/disagreements").status_code == 403
+        (found,) = eve.get("/api/default/disagreements").json()["disagreements"]
+        assert (found["sku"], found["images"]) == ("q", cards["card"]["images"])
+        assert found["first"] == {"reviewer": "Ann", "category": "Dark"}
+        assert found["second"] == {"reviewer": "Bob", "category": "Light"}
+        sent = {"action": str(uuid.uuid4()), "sku": "q", "category": None}
+        assert bob.post("/api/default/disagreements", json=sent).status_code == 403
+        for _ in range(2):
+            done = eve.post("/api/default/disagreements", json=sent)
+            assert (done.status_code, done.json()["status"]) == (200, "reviewed")
+        assert eve.get("/api/default/disagreements").json() == {"disagreements": []}
+        late = eve.post("/api/default/disagreements", json=sent | {"action": str(uuid.uuid4())})
+        assert (late.status_code, "settled already" in late.json()["detail"]) == (400, True)
+        assert product(services, "q").category is None
+
+    def test_the_page_of_people(
+        self, services: Services, client: Client, cards: dict[str, Any]
+    ) -> None:
+        bob, eve = cards["bob"], client("Eve", Role.ADMIN)
+        empty = eve.get("/people/default").text
+        assert "Nobody gave a second opinion yet" in empty
+        assert "Nobody was asked for a known answer yet" in empty
+        put(services, "second_opinion_share: 1.0\nknown_answer_share: 1.0")
+        answer = said(cards["card"], "corrected", category="Light", purpose="opinion")
+        bob.post("/api/default/reviews", json=act(answer))
+        page = eve.get("/people/default")
+        assert page.status_code == 200
+        for text in ("too few to state (under 30)", "0.0%", "Light", "Ann", "Bob"):
+            assert text in page.text, text
+        assert "style=" not in page.text
+        assert "<script>" not in page.text
+        assert eve.get("/people/nobody").status_code == 404
+        assert bob.get("/people/default").status_code == 403
+        assert client(None).get("/people/default").headers["location"] == "/login"
+
+    def test_a_score_on_the_page(
+        self, services: Services, client: Client, cards: dict[str, Any]
+    ) -> None:
+        known_answers.mark(
+            services.database, services.retailer_id, "q", by="Eve", now=services.clock.now()
+        )
+        bob, eve = cards["bob"], client("Eve", Role.ADMIN)
+        bob.post("/api/default/reviews", json=act(said(cards["card"], purpose="opinion")))
+        assert "20.7% to 100.0%" in eve.get("/people/default").text

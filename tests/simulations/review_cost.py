@@ -96,11 +96,10 @@ class Work:
         return self.audited + self.waited
 
     def needed(self, products: int) -> int | None:
-        """Verdicts until the error is at most `GOAL_ERROR` for good; None if it never is."""
-        over = [n for n, wrong in enumerate(self.errors) if wrong > GOAL_ERROR * products]
-        if not over:
-            return 0
-        return over[-1] + 1 if over[-1] + 1 < len(self.errors) else None
+        """Verdicts until the error is at most `GOAL_ERROR` for the first time; None: never."""
+        return next(
+            (n for n, wrong in enumerate(self.errors) if wrong <= GOAL_ERROR * products), None
+        )
 
 
 class Reviewer:

@@ -46,6 +46,9 @@ categories:
   Shirt: {target_precision: 0.99}
   Coat: {threshold: 0.97}
 audit_share: 0.1
+second_opinion_share: 0.05
+known_answer_share: 0.02
+priority: margin
 """
 
 
@@ -109,6 +112,9 @@ class TestReading:
                 "Coat": CategoryRule(threshold=0.97),
             },
             audit_share=0.1,
+            second_opinion_share=0.05,
+            known_answer_share=0.02,
+            priority="margin",
         )
         assert parse_rules(json.dumps(rules.model_dump(mode="json"), indent=1)) == rules
 
@@ -133,6 +139,10 @@ class TestReading:
             ("categories: {Bag: {threshold: 1.5}}", "less than or equal to 1"),
             ("out_of_distribution: ignore", "out_of_distribution: .*'review' or 'decide'"),
             ("audit_share: -0.1", "audit_share"),
+            ("second_opinion_share: 1.1", "second_opinion_share: .*less than or equal to 1"),
+            ("known_answer_share: some", "known_answer_share: .*number"),
+            ("priority: ''", "priority: .*at least 1 character"),
+            ("priority: 3", "priority: .*string"),
             ("target_precision: .nan", "target_precision"),
             ("- Bag", "rules are names with values"),
             ("Bag", "rules are names with values"),
@@ -174,6 +184,8 @@ class TestReading:
     def test_what_is_accepted_does_not_depend_on_the_audit(self) -> None:
         usual = RetailerRules()
         assert RetailerRules(audit_share=0.5).accepts_like(usual)
+        people = RetailerRules(second_opinion_share=0.1, known_answer_share=0.1, priority="margin")
+        assert people.accepts_like(usual)
         assert not RetailerRules(always_review=["Dark"]).accepts_like(usual)
 
 
