@@ -63,6 +63,16 @@ PAGES: Final = (
     Shown("grid", "/grid/{retailer}", "#tiles li"),
     Shown("grid-keys", "/grid/{retailer}", "#tiles li", ("?",), "#keys[open]"),
     Shown("grid-nothing", "/grid/{empty}", "#empty:not([hidden])", picture=False),
+    Shown("rules", "/rules/{retailer}", "main form"),
+    Shown("autopilot", "/autopilot/{retailer}", "main table"),
+    Shown("people", "/people/{retailer}", "main h1"),
+    Shown(
+        "error",
+        "/review/nobody-of-this-name",
+        "main h1",
+        picture=False,
+        complaints=["Failed to load resource: the server responded with a status of 404"],
+    ),
 )
 
 

@@ -19,7 +19,7 @@ let at = 0; // the tile that the keys are at
 let sweep = null; // what a held pointer does: mark (true) or take the mark away (false)
 let categories = [];
 let offered = []; // categories under the keys 1 to 9
-let loading = false;
+let loading = null; // the promise of what is to be shown
 
 const outbox = new Outbox({
   reviewer: root.dataset.reviewer,
@@ -27,6 +27,8 @@ const outbox = new Outbox({
   heard(act, outcomes) {
     const wrong = outcomes.filter(({ error }) => error);
     for (const { error } of wrong) say(error);
+    // What comes back by an undo is before this person again.
+    if (act.kind === "undo") hold();
     count();
   },
   refused(act, why) {
@@ -67,15 +69,20 @@ function fetchNext() {
 }
 
 async function load() {
-  if (loading) return;
-  loading = true;
-  cards = [];
-  show();
-  cards = await (next ?? fetchGrid([]).catch((error) => {
+  const asked = next ?? fetchGrid([]).catch((error) => {
     say(error.message);
     return [];
-  }));
-  loading = false;
+  });
+  loading = asked;
+  cards = [];
+  show();
+  const found = await asked;
+  if (loading !== asked) {
+    leave(found); // something else was chosen meanwhile
+    return;
+  }
+  loading = null;
+  cards = found;
   marks = new Map();
   at = 0;
   show();
@@ -84,8 +91,9 @@ async function load() {
 }
 
 function restart() {
+  remember();
   const waiting = next;
-  leave(cards);
+  if (cards.length) leave(cards);
   next = null;
   if (waiting) waiting.then(leave);
   load();
@@ -105,7 +113,7 @@ const tag = (card) => (card.status === "tagged" ? card.category : card.suggestio
 
 function show() {
   $("tiles").replaceChildren(...cards.map(tile));
-  $("empty").hidden = loading || cards.length > 0;
+  $("empty").hidden = Boolean(loading) || cards.length > 0;
   $("tiles").hidden = cards.length === 0;
   $("undo").disabled = done.length === 0;
   const names = [...new Set(cards.map(tag))];
@@ -282,6 +290,8 @@ function undo() {
   if (!last) return;
   outbox.undo(last.said.map(({ product }) => product), last.action);
   const [shown, waiting] = [cards, next];
+  if (loading) loading.then(leave);
+  loading = null;
   cards = last.cards;
   marks = last.marks;
   at = 0;
@@ -298,6 +308,8 @@ async function count() {
       waiting: found.waiting,
       audit: found.audit,
     });
+    const ranked = $("order").querySelector('[value="priority"]');
+    ranked.hidden = ranked.disabled = found.priority !== true;
     const chosen = $("suggestion").value;
     const [any] = $("suggestion").options;
     $("suggestion").replaceChildren(
@@ -353,6 +365,7 @@ function list() {
     button.textContent = parent ? `${name} (${parent})` : name;
     button.addEventListener("click", () => {
       $("picker").close();
+      $("query").blur(); // else it would swallow the next key, until the next frame
       assign(said);
     });
     item.append(button);
@@ -377,16 +390,25 @@ $("later").addEventListener("click", () => {
 
 // --- keys ----------------------------------------------------------------------------------------
 
+// By what is written on it; where digits need Shift, as on French keyboards, by its place.
+function digit(event) {
+  if (/^[1-9]$/.test(event.key)) return Number(event.key);
+  const place = event.shiftKey ? null : /^Digit([1-9])$/.exec(event.code);
+  return place ? Number(place[1]) : null;
+}
+
 document.addEventListener("keydown", (event) => {
   if ($("picker").open || $("keys").open || event.altKey || event.target.matches("select, input")) return;
-  if (event.key === "z") {
+  const letters = localStorage.getItem("atelier-letters") !== "off"; // as the other page's dialog says
+  const ctrl = event.ctrlKey || event.metaKey;
+  if (event.key.toLowerCase() === "z" && !event.shiftKey && (ctrl || letters)) {
     event.preventDefault();
-    undo();
+    if (!event.repeat) undo();
     return;
   }
-  if (event.ctrlKey || event.metaKey) return;
+  if (ctrl) return;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
-  if (event.key === "?") $("keys").showModal();
+  if (event.key === "?" && letters) $("keys").showModal();
   else if (!cards.length) return;
   else if (step) {
     event.preventDefault();
@@ -400,18 +422,19 @@ document.addEventListener("keydown", (event) => {
     mark(at, !marked(at));
   } else if (event.key === "Enter" && !event.target.matches("button, a")) {
     event.preventDefault();
-    save();
-  } else if (/^[1-9]$/.test(event.key)) {
-    const category = offered[Number(event.key) - 1];
+    if (!event.repeat) save(); // a key that is held down would answer what nobody has seen
+  } else if (!letters) return;
+  else if (digit(event)) {
+    const category = offered[digit(event) - 1];
     if (category) assign({ verdict: "corrected", category });
-  } else if (event.key === "a") {
+  } else if (event.key.toLowerCase() === "a") {
     const wrong = marks.size === 0;
     cards.forEach((_, index) => mark(index, wrong));
   } else if (event.key === "/") {
     event.preventDefault();
     pick();
-  } else if (event.key === "u") assign({ verdict: "unsure", category: null });
-  else if (event.key === "x") assign({ verdict: "not_a_product", category: null });
+  } else if (event.key.toLowerCase() === "u") assign({ verdict: "unsure", category: null });
+  else if (event.key.toLowerCase() === "x") assign({ verdict: "not_a_product", category: null });
 });
 
 $("confirm").addEventListener("click", () => save());
@@ -449,6 +472,30 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) hold();
 });
 
+// Order and category stand in the address, so that they survive a reload and go to the other page.
+function remember() {
+  const chosen = new URLSearchParams();
+  if ($("suggestion").value) chosen.set("suggestion", $("suggestion").value);
+  if ($("order").value !== "cheapest") chosen.set("order", $("order").value);
+  const query = chosen.size ? `?${chosen}` : "";
+  history.replaceState(null, "", `${location.pathname}${query}`);
+  $("to-review").search = query;
+}
+
+async function recall() {
+  const chosen = new URLSearchParams(location.search);
+  const suggestion = chosen.get("suggestion");
+  if (suggestion) {
+    $("suggestion").add(new Option(suggestion, suggestion));
+    $("suggestion").value = suggestion;
+  }
+  const wanted = chosen.get("order");
+  if (wanted === "priority") await count(); // only where the retailer has priorities
+  if ([...$("order").options].some(({ value, disabled }) => value === wanted && !disabled)) $("order").value = wanted;
+  remember();
+}
+
+await recall();
 outbox.send();
 count();
 load();

@@ -98,6 +98,7 @@ export class Picker {
     const last = [name, ...this.recent.filter((one) => one !== name)].slice(0, RECENT);
     localStorage.setItem(this.memory, JSON.stringify(last));
     this.dialog.close();
+    this.query.blur(); // else it would swallow the next key, until the next frame
     this.chosen(name);
   }
 }

@@ -12,6 +12,7 @@ import { Zoom } from "./zoom.js";
 const root = document.querySelector("#review");
 const retailer = encodeURIComponent(root.dataset.retailer);
 const AHEAD = 6;
+const AGAIN_MS = 2000;
 const UNDOABLE = 50;
 const MOST_KNOWN = 90;
 const KEEP_MS = 60000;
@@ -29,7 +30,7 @@ const zoom = new Zoom($("zoom"), photos);
 let shown = null; // the card that is on the screen
 let at = 0; // which of its photos
 let fetching = null;
-let dry = false; // the server had fewer than were wished
+let away = false; // the server could not be asked what waits
 let asleep = false; // what is in the deck may be another's by now
 let reservedMs = 120000;
 let counted = 0;
@@ -43,6 +44,8 @@ const outbox = new Outbox({
     if (wrong) refuse(act, wrong.error);
     // The server is there: what could not be asked for, or comes again, can be now.
     refill();
+    // What comes back by an undo is before this person again.
+    if (act.kind === "undo") hold();
     count();
   },
   refused: refuse,
@@ -78,15 +81,17 @@ async function refill() {
     const { cards, reserved_s } = await ask(`/api/${retailer}/cards?${asked}`);
     reservedMs = reserved_s * 1000;
     if (fetching !== asked) return; // another order was chosen meanwhile
-    dry = cards.length < AHEAD;
     for (const card of cards) {
       // Something may have been said or undone while this answer was on its way.
       const here = [...deck, ...done.map((one) => one.card)];
       if (!here.some(({ product }) => product === card.product)) deck.push(held(card));
     }
+    away = false;
     messages.settle("away");
   } catch (error) {
+    away = true;
     if (fetching === asked) complain(error);
+    if (!error.refused) setTimeout(refill, AGAIN_MS);
   } finally {
     if (fetching === asked) fetching = null;
     show();
@@ -144,7 +149,7 @@ const name = (card) => card.title ?? card.sku;
 function show() {
   const card = asleep ? null : (deck[0] ?? null);
   $("product").hidden = !card;
-  $("empty").hidden = Boolean(card) || Boolean(fetching) || asleep;
+  $("empty").hidden = Boolean(card) || Boolean(fetching) || asleep || away;
   $("undo").disabled = done.length === 0;
   $("undo-last").disabled = done.length === 0;
   if (card === shown) return;
