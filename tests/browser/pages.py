@@ -64,7 +64,7 @@ PAGES: Final = (
     Shown("grid-keys", "/grid/{retailer}", "#tiles li", ("?",), "#keys[open]"),
     Shown("grid-nothing", "/grid/{empty}", "#empty:not([hidden])", picture=False),
     Shown("rules", "/rules/{retailer}", "main form"),
-    Shown("autopilot", "/autopilot/{retailer}", "main table"),
+    Shown("autopilot", "/autopilot/{retailer}", "main section"),
     Shown("people", "/people/{retailer}", "main h1"),
     Shown(
         "error",

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, StorageState
 
 from tagging.database import models, schema
 from tagging.database.session import Database
+from tagging.domain import Role
 from tests.browser import axe
 from tests.browser.chromium import PATIENCE_MS
 from tests.browser.installation import Installation, installed
@@ -28,7 +29,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     schema.upgrade(database)
     with installed(database, folder, {}) as found:
         found.waits(60)
-        found.person("Ann")
+        found.person("Ann", Role.ADMIN)
         with database.write() as session:
             models.add_retailer(
                 session, "quiet", model_id=found.services.model_id, now=found.services.clock.now()

@@ -2,7 +2,7 @@
 // are marked, one key saves them all in one act, which is undone as one.
 
 import { Outbox } from "./outbox.js";
-import { ask, photo, post } from "./server.js";
+import { ask, leaving, photo, post } from "./server.js";
 import { number, percent, t, tn } from "./text.js";
 
 const root = document.querySelector("#grid");
@@ -494,6 +494,10 @@ async function recall() {
   if ([...$("order").options].some(({ value, disabled }) => value === wanted && !disabled)) $("order").value = wanted;
   remember();
 }
+
+window.addEventListener("beforeunload", (event) => {
+  if (outbox.products.length && !leaving.now) event.preventDefault();
+});
 
 await recall();
 outbox.send();

@@ -5,7 +5,7 @@ import { Messages } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { Photos } from "./photos.js";
 import { Picker } from "./picker.js";
-import { ask, post } from "./server.js";
+import { ask, leaving, post } from "./server.js";
 import { number, percent, t, tn } from "./text.js";
 import { Zoom } from "./zoom.js";
 
@@ -457,7 +457,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) hold();
 });
 window.addEventListener("beforeunload", (event) => {
-  if (outbox.products.length) event.preventDefault();
+  if (outbox.products.length && !leaving.now) event.preventDefault();
 });
 
 await recall();

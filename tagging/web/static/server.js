@@ -2,15 +2,23 @@
 
 const csrf = document.querySelector('meta[name="csrf"]')?.content ?? "";
 
+// Whether this page is being left for the log-in, as it must, and not because somebody closes it.
+export const leaving = { now: false };
+
+function leave(go) {
+  leaving.now = true;
+  go();
+}
+
 // Rejects with an Error; `refused` says that asking again would bring the same.
 export async function ask(path, options = {}) {
   const answer = await fetch(path, {
     ...options,
     headers: { "content-type": "application/json", "x-csrf-token": csrf },
   });
-  if (answer.status === 401) location.assign("/login");
+  if (answer.status === 401) leave(() => location.assign("/login"));
   // Somebody logged in anew in another tab, so this page's token is an old one; what was said is kept.
-  if (answer.status === 403 && options.method === "POST") location.reload();
+  if (answer.status === 403 && options.method === "POST") leave(() => location.reload());
   const body = await answer.json();
   if (!answer.ok) {
     const error = new Error(typeof body.detail === "string" ? body.detail : "this was not understood");
