@@ -7,8 +7,8 @@ A catalogue is delivered, tagged by a real worker, and worked through by the ver
 page makes: first the audit sample in grids, then what waits, one product at a time, least sure
 first. One verdict is counted per product, the grid's included. After each the error of the whole
 catalogue is known: of all products the share whose category is wrong, in force or, where nobody
-decided yet, suggested. A parent that holds the true category counts as right; how many products end
-with no more than a parent is printed beside it.
+decided yet, the model's most likely one. A parent in force that holds the true category counts as
+right; how many products end with no more than a parent is printed beside it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from model_training.own_data import own_data
 from model_training.shop_recipe import read_recipe
 from tagging import accounts
 from tagging.database.session import Database
-from tagging.database.tables import Product
+from tagging.database.tables import Prediction, Product
 from tagging.domain import Role
 from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
@@ -67,6 +67,7 @@ PASSWORD: Final = "only for this simulation"
 RULES: Final = {
     "flat 0.9": "out_of_distribution: decide\ncategories:\n",  # filled with the model's categories
     "as shipped": "",
+    "audit 1 %": "audit_share: 0.01\n",
     "parents too": "accept_parent: true\n",
 }
 """Rule files by their name in the table."""
@@ -125,7 +126,7 @@ class Reviewer:
         return False
 
     def work(self, in_force: dict[str, str | None]) -> Work:
-        """Answer all that is asked. `in_force`: sku -> category or suggestion; is kept up."""
+        """Answer all that is asked. `in_force`: as `_in_force` gives it; is kept up."""
         done = Work(errors=[self._wrong(in_force)])
         while cards := self._ask("grid", audit="true", count=GRID):
             self._say(cards, in_force, done)
@@ -185,10 +186,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.data_dir is None:
         raise SystemExit("set ATELIER_DATA_DIR to the folder with the data, see README.md")
-    console = Console(width=110)
+    console = Console(width=130)
     table = Table(title=f"verdicts per 1,000 products ({arguments.part} images; 1 per product)")
-    table.add_column("catalogue, model")
-    table.add_column("rules")
+    table.add_column("catalogue, model", no_wrap=True)
+    table.add_column("rules", no_wrap=True)
     for column in (
         "reviewer errs",
         "error before",
@@ -212,7 +213,7 @@ def _worked(
     catalogue: Catalogue, rules: str, folder: Path, console: Console
 ) -> Iterator[list[str]]:
     """Tag the catalogue by these rules; a row for each reviewer, who starts from the same state."""
-    home = folder / f"{catalogue.name}-{catalogue.bundle.name}-{rules.replace(' ', '-')}"
+    home = folder / f"{catalogue.name}-{catalogue.bundle.name}-{'-'.join(rules.split())}"
     console.print(f"{catalogue.name}, {catalogue.bundle.name}, {rules}: tagging", highlight=False)
     settings = Settings(
         home=home, model_bundle=catalogue.bundle, database_url=None, broker_url=None
@@ -283,10 +284,14 @@ def _reviewed(
 
 
 def _in_force(database: Database) -> dict[str, str | None]:
-    """sku -> its category, or where nobody decided yet what is suggested."""
+    """sku -> its category, or where nobody decided yet the model's most likely one."""
     with database.read() as session:
-        rows = session.execute(select(Product.sku, Product.category, Product.suggestion))
-        return {sku: category or suggestion for sku, category, suggestion in rows}
+        rows = session.execute(
+            select(Product.sku, Product.category, Prediction.top_k).join(
+                Prediction, Prediction.id == Product.prediction_id
+            )
+        )
+        return {sku: category or top_k[0]["category"] for sku, category, top_k in rows}
 
 
 def _rule_file(rules: str, bundle: Path) -> str:
