@@ -14,6 +14,7 @@ import csv
 import io
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,20 +22,27 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser
 
-from tagging.domain import Role
+from tagging import desk
+from tagging.answers import Answer
+from tagging.database import models
+from tagging.database.desk import Order, Waiting
+from tagging.desk import Wish
+from tagging.domain import Purpose, Role, Status, Verdict
+from tagging.review import record_reviews
 from tagging.settings import Settings
 from tests.browser import chromium
 from tests.browser.installation import Site, served
 from tests.browser.pages import PAGES, THEMES, Theme, settled, show
 from tests.browser.review_page import ReviewPage
 from tests.processes import Place
-from worker.bootstrap import open_runtime
+from worker.bootstrap import open_runtime, utc_now
 
 SAMPLE = Path(__file__).parents[2] / "sample_catalog" / "products.csv"
 RETAILER, QUIET = "sample", "empty"
 RULES = """\
 always_review: [T-shirt/top, Shirt, Pullover, Coat]
 audit_share: 0.3
+second_opinion_share: 1.0
 """
 COLOURWAYS = ((0, 1.0), (40, 0.8), (90, 1.2), (140, 0.9), (190, 1.35))
 """How far the hue is turned (of 256), and the exponent of the brightness; white stays white."""
@@ -73,7 +81,41 @@ def _sample(folder: Path) -> Iterator[Site]:
     place.run("rules", "set", "-", "--by", "Ann", *about, stdin=RULES.encode())
     place.run("tag", str(_catalogue(folder / "in")), *about)
     with served(place) as site:
+        _decide(site)
         yield site
+
+
+def _decide(site: Site) -> None:
+    """Some days of two people's work, so that the administrators' pages have something to say."""
+    with site.database.read() as session:
+        retailer_id = models.retailer_id(session, RETAILER)
+    for who, wish in (
+        ("Bea", Wish(count=96, audit=True)),
+        ("Bea", Wish(count=40, order=Order.OLDEST, opinions=False)),
+        ("Cyd", Wish(count=48)),
+    ):
+        cards = desk.take(site.database, retailer_id, who, wish, now=utc_now())
+        if who == "Cyd":
+            cards = [card for card in cards if card.purpose is Purpose.OPINION]
+        answers = [_said(retailer_id, who, card, number) for number, card in enumerate(cards)]
+        record_reviews(site.database, answers, action=str(uuid.uuid4()), now=utc_now())
+        desk.leave(site.database, who)
+
+
+def _said(retailer_id: int, who: str, card: Waiting, number: int) -> Answer:
+    """Yes, but for every ninth that waited, which is the second most likely category."""
+    doubted = card.status is not Status.TAGGED and number % 9 == 8
+    other = card.top_k[1]["category"] if doubted else None
+    return Answer(
+        retailer_id=retailer_id,
+        sku=card.sku,
+        image_set=card.image_set,
+        prediction_id=card.prediction_id,
+        verdict=Verdict.CONFIRMED if other is None else Verdict.CORRECTED,
+        category=other,
+        reviewer=who,
+        purpose=card.purpose,
+    )
 
 
 def _catalogue(folder: Path) -> Path:
@@ -123,7 +165,9 @@ def _photograph(browser: Browser, site: Site, theme: Theme, window: str, folder:
         show(page, shown, site.url, retailer=RETAILER, empty=QUIET)
         if shown.name == "review":
             # What is sure looks as if nobody were needed.
-            page.locator("#order").select_option("uncertain")
+            with page.expect_response("**/cards?**"):
+                page.locator("#order").select_option("uncertain")
+            page.locator(shown.until).wait_for()
             settled(page)
         path = folder / f"{shown.name}-{theme}-{window}.png"
         path.write_bytes(_small(page.screenshot()))

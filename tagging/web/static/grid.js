@@ -90,19 +90,19 @@ async function load() {
   else next = null;
 }
 
-function restart() {
+async function restart() {
   remember();
-  const waiting = next;
-  if (cards.length) leave(cards);
+  const left = [...cards, ...((await next) ?? [])];
   next = null;
-  if (waiting) waiting.then(leave);
+  // First, for what comes next may be among it.
+  await leave(left);
   load();
 }
 
-function leave(left) {
+async function leave(left) {
   const products = left.map(({ product }) => product);
   for (let start = 0; start < products.length; start += MOST) {
-    post("/api/leave", { products: products.slice(start, start + MOST) }).catch(() => undefined);
+    await post("/api/leave", { products: products.slice(start, start + MOST) }).catch(() => undefined);
   }
 }
 

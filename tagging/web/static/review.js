@@ -104,13 +104,17 @@ function held(card) {
   return card;
 }
 
-function restart() {
+async function restart() {
   const left = deck.splice(0).map(({ product }) => product);
-  if (left.length) post("/api/leave", { products: left }).catch(() => undefined);
-  fetching = null;
+  const asked = wish();
+  fetching = asked;
   remember();
-  refill();
   show();
+  // First, for what comes next may be among it.
+  if (left.length) await post("/api/leave", { products: left }).catch(() => undefined);
+  if (fetching !== asked) return; // yet another was chosen meanwhile
+  fetching = null;
+  refill();
 }
 
 // What is before this person stays theirs; what ran out while nobody looked, and is another's now,
