@@ -66,8 +66,9 @@ def rules(
 
 
 @router.get("/rules/{retailer}/try")
-def tried(retailer: str) -> Response:
+def tried(request: Request, retailer: str) -> Response:
     """Who comes back to a trial without its form, as by another language, starts anew."""
+    page_visitor(request)
     return RedirectResponse(f"/rules/{quote(retailer, safe='')}", status_code=303)
 
 

@@ -104,7 +104,7 @@ def _decide(site: Site) -> None:
 
 def _said(retailer_id: int, who: str, card: Waiting, number: int) -> Answer:
     """Yes, but for every ninth that waited, which is the second most likely category."""
-    doubted = card.status is not Status.TAGGED and number % 9 == 8
+    doubted = card.status is not Status.TAGGED and number % 9 == (8 if who == "Bea" else 4)
     other = card.top_k[1]["category"] if doubted else None
     return Answer(
         retailer_id=retailer_id,

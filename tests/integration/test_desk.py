@@ -349,7 +349,7 @@ def test_people_who_take_and_leave_in_all_orders_never_wait_for_each_other(
         return done
 
     acts = [partial(work, f"P{n}", order) for n, order in enumerate(list(Order) * 2)]
-    assert at_once(acts) == [25] * 8
+    assert at_once(acts) == [25] * len(acts)
 
 
 def test_what_waits_is_counted_by_its_indexes(tmp_path: Path) -> None:
