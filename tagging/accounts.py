@@ -37,7 +37,7 @@ LONGEST_LOCK: Final = dt.timedelta(minutes=15)
 
 _HASHER: Final = PasswordHasher()
 
-MOST_TRIES: Final = 8
+MOST_TRIES: Final = 24
 """Passwords looked at or waiting to be, at a time: the threads of a server that strangers can hold.
 """
 _TRIES: Final = threading.BoundedSemaphore(MOST_TRIES)
