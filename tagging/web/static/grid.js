@@ -92,7 +92,8 @@ async function load() {
 
 async function restart() {
   remember();
-  const left = [...cards, ...((await next) ?? [])];
+  const after = (await next) ?? []; // what is on its way may come to the screen meanwhile
+  const left = [...new Set([...cards, ...after])];
   next = null;
   // First, for what comes next may be among it.
   await leave(left);
@@ -342,7 +343,12 @@ function say(text) {
 
 async function pick() {
   if (!marks.size) return;
-  if (!categories.length) categories = (await ask(`/api/${retailer}/categories`)).categories;
+  try {
+    if (!categories.length) categories = (await ask(`/api/${retailer}/categories`)).categories;
+  } catch (error) {
+    say(error.message); // else Enter would seem to do nothing
+    return;
+  }
   const bare = [...marks.values()].filter((said) => said === null).length || marks.size;
   $("picker-title").textContent = tn("A category for the %(count)s marked product", "A category for the %(count)s marked products", bare);
   // A wrong tag of the audit sample that got no verdict would make the error look smaller than it is.
