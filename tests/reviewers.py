@@ -50,7 +50,9 @@ class Reviewer:
         self._get("log in", "/login")
         entered = self._client.post("/login", data={"name": name, "password": PASSWORD})
         if entered.status_code != 303:
-            raise RuntimeError(f"{name} was not let in: {entered.status_code} {entered.text[-900:]}")
+            raise RuntimeError(
+                f"{name} was not let in: {entered.status_code} {entered.text[-900:]}"
+            )
         page = self._get("page", f"/review/{retailer}").text
         token = re.search(r'name="csrf" content="([^"]+)"', page)
         if token is None:
