@@ -4,6 +4,7 @@ retailer sent.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import uuid
 from collections.abc import Sequence
@@ -74,13 +75,17 @@ class Previews:
             raise PreviewFailed(decoded.detail or "it cannot be read")
         stream = io.BytesIO()
         Image.fromarray(decoded.pixels).save(stream, "WEBP", quality=QUALITY, method=EFFORT)
-        path = self._path(sha256, size)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed, so that nobody reads half of it; not flushed, for it can be made again.
-        partial = path.with_name(f"{uuid.uuid4().hex}.partial")
-        partial.write_bytes(stream.getvalue())
-        partial.replace(path)
+        self._keep(self._path(sha256, size), stream.getvalue())
         return stream.getvalue()
+
+    def _keep(self, path: Path, content: bytes) -> None:
+        """Renamed, so that nobody reads half of it; not flushed, for it can be made again."""
+        partial = path.with_name(f"{uuid.uuid4().hex}.partial")
+        # The folder may be emptied in the middle of this; then it is made again next time.
+        with contextlib.suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(path)
 
     def _path(self, sha256: str, size: str) -> Path:
         return self.folder / size / sha256[:2] / f"{sha256}.webp"
