@@ -90,6 +90,10 @@ def show(page: Page, shown: Shown, url: str, *, retailer: str, empty: str) -> No
 
 
 def settled(page: Page) -> None:
-    """Until nothing is on its way any more, and every photo is drawn."""
+    """Until nothing is on its way any more, and every photo in sight is drawn."""
     page.wait_for_load_state("networkidle")
-    page.wait_for_function("() => [...document.images].every((one) => one.complete)")
+    page.wait_for_function(
+        # A lazy one far below the window is asked for when somebody comes near it.
+        """() => [...document.images].every((one) => one.complete ||
+             (one.loading === "lazy" && one.getBoundingClientRect().top > innerHeight))"""
+    )
