@@ -73,7 +73,9 @@ const photos = () => [...document.querySelectorAll("#tiles li img")];
   while (photos().length < count || window.old?.isConnected) {
     await new Promise(requestAnimationFrame);
   }
-  await Promise.all(photos().map((one) => one.decode()));
+  await Promise.all(photos().map((one) => one.decode().catch((error) => {
+    throw new Error(`${one.src}: ${error}`);
+  })));
   await window.painted();
   told(performance.now() - (byKey ? window.began : 0));
 })().catch((error) => told(String(error)));
@@ -215,6 +217,8 @@ def ask(scene: Scene, count: int, timings: Timings) -> None:
                 person.photo(card, size, kind=f"photo, {size}, made now")
                 person.photo(card, size, kind=f"photo, {size}, made before")
             person.say([answer(card) for card in many], kind=f"{GRID} verdicts in one act")
+    # Else what this person still has would come back within two minutes, amid another's grids.
+    desk.leave(scene.database, name)
 
 
 def work_keys(scene: Scene, driver: webdriver.Chrome, keys: int, timings: Timings) -> None:
@@ -223,7 +227,8 @@ def work_keys(scene: Scene, driver: webdriver.Chrome, keys: int, timings: Timing
     scene.photos.put(scene.store, first_in(scene.database, FIRST["cheapest"], keys + 300))
     # What the page shows beside it: of each category the newest ones in force.
     scene.photos.put(scene.store, newest_accepted(scene.database, desk.NEIGHBOURS_AMONG))
-    log_in(driver, scene.url, _newcomer(scene))
+    name = _newcomer(scene)
+    log_in(driver, scene.url, name)
     driver.get(f"{scene.url}/review/default")
     ready = "const p = document.querySelector('#photo'); return p.complete && p.naturalWidth > 0"
     WebDriverWait(driver, 30).until(lambda d: d.execute_script(ready))
@@ -239,6 +244,8 @@ def work_keys(scene: Scene, driver: webdriver.Chrome, keys: int, timings: Timing
     )
     for milliseconds in driver.execute_script("return window.measured"):
         timings.add(KEY, milliseconds / 1000)
+    driver.get(f"{scene.url}/")
+    desk.leave(scene.database, name)
 
 
 def open_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timings) -> None:
