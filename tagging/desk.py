@@ -130,6 +130,7 @@ def take_alike(
     until = now + dt.timedelta(seconds=RESERVED_S)
     but = set(wish.but)
     taken: list[int] = []
+    features: dict[int, bytes] = {}
     with database.write() as session:
         while len(taken) < wish.count:
             pool = desk.alike_candidates(
@@ -144,22 +145,20 @@ def take_alike(
             )
             if not pool:
                 break
-            seen = likeness.directions(desk.features(session, retailer_id, pool), pool)
+            features |= desk.features(session, retailer_id, pool)
+            seen = likeness.directions(features, pool)
             chosen = [pool[row] for row in most_alike(seen, 0, wish.count - len(taken))]
             got = desk.reserve(session, chosen, who, now=now, until=until)
             # At once, as in `hand_out`.
             session.commit()
             taken += [product_id for product_id in chosen if product_id in got]
-            if got:
+            if got and wish.suggestion is None:
                 # Others of the same category only: a grid asks one question.
                 wish = dataclasses.replace(wish, suggestion=desk.suggestion_of(session, taken[0]))
             but |= set(chosen)
         session.commit()
     with database.read() as session:
-        found = desk.waiting(session, taken)
-        return _by_category(
-            found, desk.features(session, retailer_id, [one.product_id for one in found])
-        )
+        return _by_category(desk.waiting(session, taken), features)
 
 
 def neighbours(

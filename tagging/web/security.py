@@ -87,6 +87,14 @@ def visitor_of(request: Request) -> Visitor:
     return found
 
 
+def require_recent_viewer(request: Request) -> None:
+    """Whoever is logged in, or was ten seconds ago. Raises HTTPException (401) for nobody."""
+    site = site_of(request)
+    token = request.cookies.get(COOKIE)
+    if token is None or site.recent.of(token, now=site.now()) is None:
+        raise HTTPException(401, "log in first")
+
+
 def at_least(role: Role) -> Callable[[Request], Visitor]:
     """A dependency: the visitor, who has at least this role.
 

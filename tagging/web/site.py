@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tagging.database.session import Database
 from tagging.waiting_counts import WaitingCounts
 from tagging.web.previews import Previews
+from tagging.web.recent import RecentVisitors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +27,8 @@ class Site:
     def counts(self) -> WaitingCounts:
         """How many products wait."""
         return WaitingCounts(self.database)
+
+    @functools.cached_property
+    def recent(self) -> RecentVisitors:
+        """Who asked a moment ago."""
+        return RecentVisitors(self.database)

@@ -202,6 +202,24 @@ def test_photos_are_made_anew_and_only_for_who_is_in(
     assert (large.status_code, "detail" in large.json()) == (404, True)
 
 
+def test_who_left_gets_no_photo_after_ten_seconds(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    ann = client()
+    (card,) = ann.get("/api/default/cards").json()["cards"]
+    path = f"/photos/thumb/{card['images'][0]}.webp"
+    assert ann.get(path).status_code == 200
+    cookie = {"cookie": f"atelier_session={ann.cookies['atelier_session']}"}
+    assert ann.post("/logout", data={"csrf": ann.headers["x-csrf-token"]}).status_code == 303
+    assert ann.get("/api/default/counts", headers=cookie).status_code == 401
+    # Photos are asked for by the hundred, so that whose session it is is looked up once for many.
+    services.clock.seconds += 9
+    assert ann.get(path, headers=cookie).status_code == 200
+    services.clock.seconds += 2
+    assert ann.get(path, headers=cookie).status_code == 401
+
+
 class TestLanguages:
     def test_a_browsers_language_is_spoken_until_another_is_chosen(self, client: Client) -> None:
         nobody = client(None)

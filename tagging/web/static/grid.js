@@ -20,6 +20,7 @@ let sweep = null; // what a held pointer does: mark (true) or take the mark away
 let categories = [];
 let offered = []; // categories under the keys 1 to 9
 let loading = null; // the promise of what is to be shown
+let loads = 0;
 
 const outbox = new Outbox({
   reviewer: root.dataset.reviewer,
@@ -69,6 +70,7 @@ function fetchNext() {
 }
 
 async function load() {
+  const mine = ++loads;
   const asked = next ?? fetchGrid([]).catch((error) => {
     say(error.message);
     return [];
@@ -85,9 +87,11 @@ async function load() {
   cards = found;
   marks = new Map();
   at = 0;
+  next = null;
   show();
-  if (cards.length) fetchNext();
-  else next = null;
+  // These photos first: what comes next would take half of the line from them.
+  await Promise.allSettled([...$("tiles").querySelectorAll("img")].map((one) => one.decode()));
+  if (mine === loads && cards.length && !next) fetchNext();
 }
 
 async function restart() {
@@ -507,5 +511,4 @@ window.addEventListener("beforeunload", (event) => {
 
 await recall();
 outbox.send();
-count();
-load();
+load().finally(count);

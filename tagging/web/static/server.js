@@ -12,10 +12,7 @@ function leave(go) {
 
 // Rejects with an Error; `refused` says that asking again would bring the same.
 export async function ask(path, options = {}) {
-  const answer = await fetch(path, {
-    ...options,
-    headers: { "content-type": "application/json", "x-csrf-token": csrf },
-  });
+  const answer = await fetch(path, options);
   if (answer.status === 401) leave(() => location.assign("/login"));
   // Somebody logged in anew in another tab, so this page's token is an old one; what was said is kept.
   if (answer.status === 403 && options.method === "POST") leave(() => location.reload());
@@ -29,7 +26,8 @@ export async function ask(path, options = {}) {
 }
 
 export function post(path, body) {
-  return ask(path, { method: "POST", body: JSON.stringify(body) });
+  const headers = { "content-type": "application/json", "x-csrf-token": csrf };
+  return ask(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 export const photo = (sha256, size) => `/photos/${size}/${sha256}.webp`;
