@@ -4,11 +4,13 @@
     make review-cost PART=test     # on the test images: once per released model
 
 A catalogue is delivered, tagged by a real worker, and worked through by the very requests that the
-page makes: first the audit sample in grids, then what waits, one product at a time, least sure
-first. One verdict is counted per product, the grid's included. After each the error of the whole
-catalogue is known: of all products the share whose category is wrong, in force or, where nobody
-decided yet, the model's most likely one. A parent in force that holds the true category counts as
-right; how many products end with no more than a parent is printed beside it.
+page makes: first the audit sample in grids, then what waits, one product at a time, those first
+whose two likeliest categories are closest. (Not the least sure first: where a parent is suggested,
+it is the parent that the model is sure of.) One verdict is counted per product, the grid's
+included. After each the error of the whole catalogue is known: of all products the share whose
+category is wrong, in force or, where nobody decided yet, the model's most likely one. A parent in
+force that holds the true category counts as right; how many products end with no more than a parent
+is printed beside it.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ GOAL_ERROR: Final = 0.01
 ERRS: Final = 0.02
 """How often the reviewer of the second run says something wrong."""
 GRID: Final = 48
+ORDER: Final = "valuable"
 PASSWORD: Final = "only for this simulation"
 
 RULES: Final = {
@@ -131,7 +134,7 @@ class Reviewer:
         while cards := self._ask("grid", audit="true", count=GRID):
             self._say(cards, in_force, done)
             done.audited += len(cards)
-        while cards := self._ask("cards", order="uncertain", count=GRID):
+        while cards := self._ask("cards", order=ORDER, count=GRID):
             for card in cards:
                 self._say([card], in_force, done)
             done.waited += len(cards)
