@@ -97,3 +97,8 @@ def settled(page: Page) -> None:
         """() => [...document.images].every((one) => one.complete ||
              (one.loading === "lazy" && one.getBoundingClientRect().top > innerHeight))"""
     )
+    # Loaded is not drawn: those that decode beside the page come a frame or more later.
+    page.evaluate(
+        """() => Promise.all([...document.images].filter((one) => one.complete && one.naturalWidth)
+             .map((one) => one.decode()))"""
+    )

@@ -169,6 +169,7 @@ def _photograph(browser: Browser, site: Site, theme: Theme, window: str, folder:
             with page.expect_response("**/cards?**"):
                 page.locator("#order").select_option("uncertain")
             page.locator(shown.until).wait_for()
+            page.locator("#neighbours:not([hidden])").wait_for()
             settled(page)
         path = folder / f"{shown.name}-{theme}-{window}.webp"
         path.write_bytes(_small(page.screenshot()))
