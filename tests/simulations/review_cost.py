@@ -377,7 +377,7 @@ def _studio(arguments: argparse.Namespace, folder: Path, console: Console) -> Ca
         decoders=2,
     )
     bundle = run_adapt(
-        SHIPPED_BUNDLES / "fashion-mnist-best-2",
+        SHIPPED_BUNDLES / "fashion-mnist-best-4",
         taught,
         out=folder / "studio-1",
         console=console,

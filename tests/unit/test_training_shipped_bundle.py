@@ -20,7 +20,7 @@ from worker.bootstrap import DEFAULT_BUNDLE
 BUNDLES = Path(model_training.__file__).parent / "bundles"
 
 
-@pytest.fixture(scope="module", params=["fashion-mnist-2", "fashion-mnist-best-2"])
+@pytest.fixture(scope="module", params=["fashion-mnist-2", "fashion-mnist-best-4"])
 def bundle(request: pytest.FixtureRequest) -> Path:
     return BUNDLES / str(request.param)
 
@@ -33,7 +33,7 @@ def card(bundle: Path) -> ModelCard:
 def test_no_other_comes_along() -> None:
     assert sorted(path.name for path in BUNDLES.iterdir()) == [
         "fashion-mnist-2",
-        "fashion-mnist-best-2",
+        "fashion-mnist-best-4",
     ]
     assert DEFAULT_BUNDLE == BUNDLES / "fashion-mnist-2"
 
@@ -41,7 +41,7 @@ def test_no_other_comes_along() -> None:
 def test_the_better_one_accepts_more() -> None:
     fast, best = (read_bundle(path).metrics["test"] for path in sorted(BUNDLES.iterdir()))
     assert best["accuracy"] >= fast["accuracy"]
-    assert best["coverage"] >= max(0.82, fast["coverage"])
+    assert best["coverage"] >= max(0.83, fast["coverage"])
 
 
 def test_it_is_made_for_this_version(card: ModelCard, bundle: Path) -> None:
@@ -49,7 +49,7 @@ def test_it_is_made_for_this_version(card: ModelCard, bundle: Path) -> None:
     assert card.preprocessing_version == PREPROCESSING_VERSION
     assert (card.input.height, card.input.width, card.input.channels) == (28, 28, 1)
     assert len(card.categories) == 10
-    assert sum(p.stat().st_size for p in bundle.iterdir()) < 10_000_000
+    assert sum(p.stat().st_size for p in bundle.iterdir()) < 16_000_000
 
 
 def test_it_keeps_its_promise_on_the_holdout_and_on_the_test_set(card: ModelCard) -> None:
