@@ -56,6 +56,7 @@ def main(picture: Path | None = None) -> int:
     show.print(f"\n{time.perf_counter() - began:.1f} s. Try next:")
     for line in (
         f"atelier status --home {HOME}",
+        f"atelier web --home {HOME}                  (review in the browser)",
         f"atelier products list --status needs_review --home {HOME}",
         f"atelier products export --format csv --home {HOME}",
         f"atelier tag YOUR_FOLDER --home {HOME}      (a folder of photos, a manifest or a zip)",
