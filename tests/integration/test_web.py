@@ -202,6 +202,21 @@ def test_photos_are_made_anew_and_only_for_who_is_in(
     assert (large.status_code, "detail" in large.json()) == (404, True)
 
 
+def test_a_photo_is_shown_whose_folder_was_emptied_while_it_was_made(
+    services: Services, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    ann = client()
+    (card,) = ann.get("/api/default/cards").json()["cards"]
+    path = f"/photos/thumb/{card['images'][0]}.webp"
+    with monkeypatch.context() as emptied:
+        emptied.setattr(Path, "mkdir", lambda *_args, **_kwargs: None)
+        assert ann.get(path).status_code == 200
+    assert not (tmp_path / "previews").exists()
+    assert ann.get(path).status_code == 200
+    assert len([*(tmp_path / "previews").rglob("*.webp")]) == 1
+
+
 def test_who_left_gets_no_photo_after_ten_seconds(
     services: Services, client: Client, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ async function load() {
 
 async function restart() {
   remember();
+  loads += 1; // a grid that still waits for its photos fetches none after it
   const after = (await next) ?? []; // what is on its way may come to the screen meanwhile
   const left = [...new Set([...cards, ...after])];
   next = null;
