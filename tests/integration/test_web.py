@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -410,6 +411,21 @@ def test_neighbours_for_comparison(services: Services, client: Client, tmp_path:
     assert (near["sku"], near["category"]) == ("b", "Dark")
     assert ann.get(f"/photos/thumb/{near['image']}.webp").status_code == 200
     assert ann.get("/api/default/neighbours?product=99").status_code == 404
+
+
+def test_a_grid_carries_the_photos_that_were_made_before(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = client()
+    first, second = ann.get("/api/default/grid").json()["cards"]
+    assert first["thumb"] is None
+    made = ann.get(f"/photos/thumb/{first['images'][0]}.webp").content
+    again = {card["sku"]: card["thumb"] for card in ann.get("/api/default/grid").json()["cards"]}
+    scheme, _, content = again[first["sku"]].partition(",")
+    assert scheme == "data:image/webp;base64"
+    assert base64.b64decode(content) == made
+    assert again[second["sku"]] is None
 
 
 def test_the_grid_page_is_for_reviewers(client: Client) -> None:

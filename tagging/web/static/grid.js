@@ -57,7 +57,7 @@ function wish(before) {
 
 async function fetchGrid(before) {
   const found = (await ask(`/api/${retailer}/grid?${wish(before)}`)).cards;
-  for (const card of found) new Image().src = photo(card.images[0], "thumb");
+  for (const card of found) new Image().src = thumb(card);
   return found;
 }
 
@@ -115,6 +115,8 @@ async function leave(left) {
 // --- what is shown -------------------------------------------------------------------------------
 
 const audit = () => $("order").value === "audit";
+// It came with the card, unless it is looked at for the first time.
+const thumb = (card) => card.thumb ?? photo(card.images[0], "thumb");
 const tag = (card) => (card.status === "tagged" ? card.category : card.suggestion) ?? "";
 
 function show() {
@@ -136,7 +138,7 @@ function tile(card, index) {
   item.dataset.index = index;
   item.tabIndex = index === at ? 0 : -1;
   const image = document.createElement("img");
-  image.src = photo(card.images[0], "thumb");
+  image.src = thumb(card);
   image.alt = "";
   image.decoding = "async";
   const mark = document.createElement("span");
