@@ -34,6 +34,7 @@ def settle(
     by: str,
     action: str,
     now: dt.datetime,
+    about: int | None = None,
 ) -> Recorded:
     """Decide what a product is that two people said different things of.
 
@@ -44,10 +45,12 @@ def settle(
     Args:
         category: what it is; None where it is not a product.
         action: the act's name, made by who sends it; sent again it changes nothing.
+        about: the id of the decision (a review) that was looked at; None for what stands now.
 
     Raises:
         NotFoundError: the retailer has no such product.
-        ReviewError: nobody disagrees on it (any more), or there is no such category.
+        ReviewError: nobody disagrees on it (any more), not about that decision, or there is no such
+            category.
     """
     require_action(action)
     who = person(by)
@@ -66,6 +69,8 @@ def settle(
                 f"nobody disagrees on {sku!r}, or it was settled already; `atelier review "
                 "disagreements` lists what is open"
             )
+        if about not in (None, found[0].review_id):
+            raise ReviewError(f"somebody decided on {sku!r} again since; look at it once more")
         first = session.get_one(Review, found[0].review_id)
         answer = Answer(
             retailer_id=retailer_id,

@@ -2,95 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import uuid
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from tagging.accounts import Visitor
 from tagging.agreement import LEAST
-from tagging.database import models
-from tagging.database.opinions import Disagreement
-from tagging.disagreements import disagreements, settle
+from tagging.database import models, reviews
+from tagging.disagreements import MOST_LISTED, disagreements, settle
 from tagging.domain import Role
+from tagging.errors import ReviewError
 from tagging.people import report_on_people
 from tagging.web.pages import render, visitor_or_none
-from tagging.web.security import at_least, site_of
-from tagging.web.site import Site
+from tagging.web.security import at_least, form_visitor, site_of
 
 router = APIRouter()
 
-Admin = Annotated[Visitor, Depends(at_least(Role.ADMIN))]
-ADMINS = [Depends(at_least(Role.ADMIN))]
-
-
-class Settled(BaseModel):
-    """What a product is that people disagree on. `category`: null where it is not a product."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    action: str = Field(max_length=36)
-    sku: str = Field(max_length=500)
-    category: str | None = Field(max_length=200)
-
 
 @router.get("/people/{retailer}")
-def people(request: Request, retailer: str) -> Response:
-    """How far people agree, and how they answer what is known."""
+def people(request: Request, retailer: str, said: Literal["settled"] | None = None) -> Response:
+    """How far people agree, how they answer what is known, and what nobody settled yet."""
     if visitor_or_none(request) is None:
         return RedirectResponse("/login", status_code=303)
-    visitor = at_least(Role.ADMIN)(request)
+    return _page(request, at_least(Role.ADMIN)(request), retailer, said=said)
+
+
+@router.post("/people/{retailer}")
+def decide(
+    request: Request,
+    retailer: str,
+    sku: Annotated[str, Form(max_length=500)],
+    about: Annotated[int, Form(ge=1, lt=1 << 63)],
+    action: Annotated[str, Form(max_length=36)],
+    category: Annotated[str, Form(max_length=200)] = "",
+    no_product: Annotated[bool, Form()] = False,
+    csrf: Annotated[str, Form(max_length=200)] = "",
+) -> Response:
+    """Settle one disagreement; sent again it changes nothing.
+
+    `about`: the decision that was on the page. `category`: what the product is, unless it is
+    `no_product`.
+    """
+    visitor = form_visitor(request, Role.ADMIN, csrf)
     site = site_of(request)
-    retailer_id = _retailer(site, retailer)
-    page: HTMLResponse = render(
+    with site.database.read() as session:
+        retailer_id = models.retailer_id(session, retailer)
+    if not (category.strip() or no_product):
+        return _page(request, visitor, retailer, unsaid=sku, status=422)
+    try:
+        settle(
+            site.database,
+            retailer_id,
+            sku,
+            category=None if no_product else category.strip(),
+            by=visitor.name,
+            action=action,
+            about=about,
+            now=site.now(),
+        )
+    except ReviewError as error:
+        return _page(request, visitor, retailer, error=str(error), status=422)
+    return RedirectResponse(f"/people/{quote(retailer, safe='')}?said=settled", status_code=303)
+
+
+def _page(request: Request, visitor: Visitor, retailer: str, **values: Any) -> HTMLResponse:
+    site = site_of(request)
+    with site.database.read() as session:
+        retailer_id = models.retailer_id(session, retailer)
+        taxonomy = reviews.taxonomy(session, retailer_id)
+    found = disagreements(site.database, retailer_id)
+    return render(
         request,
         "people.html",
         visitor,
         retailer=retailer,
         report=report_on_people(site.database, retailer_id),
-        disagreements=disagreements(site.database, retailer_id),
+        # Each with the name of the act that settles it: a form sent twice settles once.
+        disagreements=[(one, str(uuid.uuid4())) for one in found],
+        most=MOST_LISTED,
+        categories=taxonomy.leaves,
         least=LEAST,
+        **values,
     )
-    return page
-
-
-@router.get("/api/{retailer}/disagreements", dependencies=ADMINS)
-def listed(request: Request, retailer: str) -> dict[str, Any]:
-    """What two people said differently of and nobody settled, oldest first."""
-    site = site_of(request)
-    found = disagreements(site.database, _retailer(site, retailer))
-    return {"disagreements": [_line(one) for one in found]}
-
-
-@router.post("/api/{retailer}/disagreements")
-def settled(request: Request, visitor: Admin, retailer: str, said: Settled) -> dict[str, Any]:
-    """Settle one; sent again it changes nothing."""
-    site = site_of(request)
-    done = settle(
-        site.database,
-        _retailer(site, retailer),
-        said.sku,
-        category=said.category,
-        by=visitor.name,
-        action=said.action,
-        now=site.now(),
-    )
-    return {"review": done.review_id, "status": done.status, "category": done.category}
-
-
-def _line(one: Disagreement) -> dict[str, Any]:
-    return {
-        "sku": one.sku,
-        "title": one.title,
-        "images": one.images,
-        "suggestion": one.suggestion,
-        "first": {"reviewer": one.first_reviewer, "category": one.first},
-        "second": {"reviewer": one.second_reviewer, "category": one.second},
-        "said_at": one.said_at.isoformat(),
-    }
-
-
-def _retailer(site: Site, name: str) -> int:
-    with site.database.read() as session:
-        return models.retailer_id(session, name)

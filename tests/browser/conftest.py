@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Playwright
 
 from tagging.database import schema
 from tagging.database.session import Database
+from tagging.domain import Role
 from tests.browser import chromium
 from tests.browser.installation import Installation, installed
 from tests.browser.pages import Theme
@@ -75,6 +76,7 @@ def person(browser: Browser) -> Iterator[Person]:
     def come(
         site: Installation,
         name: str = "Ann",
+        role: Role = Role.REVIEWER,
         theme: Theme = "light",
         window: tuple[int, int] = (1280, 800),
     ) -> ReviewPage:
@@ -84,7 +86,7 @@ def person(browser: Browser) -> Iterator[Person]:
         )
         contexts.append(context)
         found = ReviewPage(context.new_page(), site)
-        found.enter(site.person(name))
+        found.enter(site.person(name, role))
         found.open()
         return found
 

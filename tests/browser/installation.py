@@ -6,6 +6,7 @@ import datetime as dt
 import socket
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from urllib.error import URLError
 import pytest
 import sqlalchemy as sa
 
-from tagging import accounts
+from tagging import accounts, desk
+from tagging.answers import Answer
 from tagging.database.session import Database
 from tagging.database.tables import Product, Reservation, Review, WebSession
-from tagging.domain import Role, Status
+from tagging.desk import Wish
+from tagging.domain import Purpose, Role, Status, Verdict
+from tagging.review import record_reviews
 from tests.browser.family import family, must_end
 from tests.integration.test_ingest_and_tag import deliver
+from tests.integration.test_rules import put
 from tests.processes import Place, Running
 from tests.stand_in import Services, make_services, picture
 
@@ -116,6 +121,32 @@ class Installation(Site):
         deliver(self.services, source / "products.csv")
         self.services.clock.seconds += 1
         self.services.tag_all()
+
+    def disagreement(self, sku: str) -> None:
+        """Have Bea confirm a new product of this sku, and Cyd say that it is Light."""
+        put(self.services, "second_opinion_share: 1.0")
+        self.deliver({sku: len(self.standing())})
+        for who, purpose, verdict, category in (
+            ("Bea", Purpose.DECIDE, Verdict.CONFIRMED, None),
+            ("Cyd", Purpose.OPINION, Verdict.CORRECTED, "Light"),
+        ):
+            cards = desk.take(
+                self.database, self.services.retailer_id, who, Wish(count=96), now=_now()
+            )
+            (card,) = (one for one in cards if one.sku == sku)
+            assert card.purpose is purpose
+            answer = Answer(
+                retailer_id=self.services.retailer_id,
+                sku=sku,
+                image_set=card.image_set,
+                prediction_id=card.prediction_id,
+                verdict=verdict,
+                category=category,
+                reviewer=who,
+                purpose=purpose,
+            )
+            record_reviews(self.database, [answer], action=str(uuid.uuid4()), now=_now())
+            desk.leave(self.database, who)
 
     # --- time passes ---
 

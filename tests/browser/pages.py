@@ -65,7 +65,7 @@ PAGES: Final = (
     Shown("grid-nothing", "/grid/{empty}", "#empty:not([hidden])", picture=False),
     Shown("rules", "/rules/{retailer}", "main form"),
     Shown("autopilot", "/autopilot/{retailer}", "main section"),
-    Shown("people", "/people/{retailer}", "main h1"),
+    Shown("people", "/people/{retailer}", ".disagreements li"),
     Shown(
         "error",
         "/review/nobody-of-this-name",

@@ -29,6 +29,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     schema.upgrade(database)
     with installed(database, folder, {}) as found:
         found.waits(60)
+        found.disagreement("AT-900")
         found.person("Ann", Role.ADMIN)
         with database.write() as session:
             models.add_retailer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tagging.domain import Role
 from tests.browser.conftest import Person
 from tests.browser.installation import Installation
 
@@ -82,3 +83,30 @@ def test_a_photo_that_changed_under_the_eyes_is_shown_anew(
     ann.decide("Enter")
     ann.saved()
     assert [(one, verdict) for one, verdict, *_ in site.said()] == [(sku, "confirmed")]
+
+
+def test_an_administrator_settles_what_two_people_disagree_on(
+    site: Installation, person: Person
+) -> None:
+    for sku in ("AT-1", "AT-2", "AT-3"):
+        site.disagreement(sku)
+    page = person(site, "Eve", Role.ADMIN).page
+    for sku, how in (("AT-1", "button"), ("AT-2", "field"), ("AT-3", "no product")):
+        page.goto(f"{site.url}/people/default")
+        card = page.locator(".disagreements li", has_text=sku)
+        if how == "button":
+            card.get_by_role("button", name="Light Cyd").click()
+        elif how == "field":
+            card.get_by_label("Another category").fill("Middle")
+            card.get_by_label("Another category").press("Enter")
+        else:
+            card.get_by_role("button", name="not a product").click()
+        expect(page.get_by_role("status")).to_have_text("It is settled.")
+        expect(card).to_have_count(0)
+    expect(page.get_by_text("Nobody disagrees on anything.")).to_be_visible()
+    standing = site.standing()
+    assert [standing[sku]["category"] for sku in ("AT-1", "AT-2", "AT-3")] == [
+        "Light",
+        "Middle",
+        None,
+    ]

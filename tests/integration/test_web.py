@@ -437,6 +437,15 @@ def test_the_grid_page_is_for_reviewers(client: Client) -> None:
     assert client("Bob").get("/grid/nobody").status_code == 404
 
 
+def forms(page: str) -> list[dict[str, str]]:
+    """The hidden fields of each form that settles something."""
+    found = [
+        dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+        for form in page.split("<form")
+    ]
+    return [form for form in found if "about" in form]
+
+
 class TestOpinions:
     @pytest.fixture
     def cards(self, services: Services, client: Client, tmp_path: Path) -> dict[str, Any]:
@@ -476,19 +485,39 @@ class TestOpinions:
         bob, eve = cards["bob"], client("Eve", Role.ADMIN)
         answer = said(cards["card"], "corrected", category="Light", purpose="opinion")
         bob.post("/api/default/reviews", json=act(answer))
-        assert bob.get("/api/default/disagreements").status_code == 403
-        (found,) = eve.get("/api/default/disagreements").json()["disagreements"]
-        assert (found["sku"], found["images"]) == ("q", cards["card"]["images"])
-        assert found["first"] == {"reviewer": "Ann", "category": "Dark"}
-        assert found["second"] == {"reviewer": "Bob", "category": "Light"}
-        sent = {"action": str(uuid.uuid4()), "sku": "q", "category": None}
-        assert bob.post("/api/default/disagreements", json=sent).status_code == 403
+        form, *_ = forms(eve.get("/people/default").text)
+        assert form["sku"] == "q"
+        refused = bob.post("/people/default", data=form | {"no_product": "true"})
+        assert refused.status_code == 403
+        for changed, status, why in (
+            ({"csrf": "wrong"}, 403, "does not come from the page"),
+            ({"category": " "}, 422, "write a category"),
+            ({"category": "Nothing"}, 422, "is no category of this retailer"),
+            ({"category": "Light", "about": "999"}, 422, "look at it once more"),
+        ):
+            refused = eve.post("/people/default", data=form | changed)
+            assert (refused.status_code, why in refused.text) == (status, True), changed
+        assert product(services, "q").category == "Dark"
         for _ in range(2):
-            done = eve.post("/api/default/disagreements", json=sent)
-            assert (done.status_code, done.json()["status"]) == (200, "reviewed")
-        assert eve.get("/api/default/disagreements").json() == {"disagreements": []}
-        late = eve.post("/api/default/disagreements", json=sent | {"action": str(uuid.uuid4())})
-        assert (late.status_code, "settled already" in late.json()["detail"]) == (400, True)
+            done = eve.post("/people/default", data=form | {"category": "Light"})
+            assert done.headers["location"] == "/people/default?said=settled"
+        assert product(services, "q").category == "Light"
+        left = eve.get(done.headers["location"]).text
+        assert "It is settled." in left
+        assert forms(left) == []
+        late = form | {"no_product": "true", "action": str(uuid.uuid4())}
+        refused = eve.post("/people/default", data=late)
+        assert (refused.status_code, "settled already" in refused.text) == (422, True)
+        assert product(services, "q").category == "Light"
+
+    def test_what_is_no_product_is_settled_so(
+        self, services: Services, client: Client, cards: dict[str, Any]
+    ) -> None:
+        bob, eve = cards["bob"], client("Eve", Role.ADMIN)
+        answer = said(cards["card"], "corrected", category="Light", purpose="opinion")
+        bob.post("/api/default/reviews", json=act(answer))
+        form, *_ = forms(eve.get("/people/default").text)
+        eve.post("/people/default", data=form | {"no_product": "true"})
         assert product(services, "q").category is None
 
     def test_the_page_of_people(
