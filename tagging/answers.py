@@ -110,7 +110,12 @@ def repeated(product: Product, review: Review) -> Recorded:
     )
 
 
-def require_open(product: Product) -> None:
+def require_open(product: Product, answer: Answer) -> None:
+    if product.status is Status.QUEUED and answer.image_set != product.image_set:
+        raise ReviewError(
+            f"the photos of {product.sku!r} changed since they were looked at; the new ones are "
+            "being classified, and come to a person if the model is unsure of them"
+        )
     if product.status is Status.QUEUED:
         raise ReviewError(f"{product.sku!r} is being classified; wait until it is and look again")
     if product.status is Status.FAILED:

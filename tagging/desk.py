@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from tagging import likeness, opinions
 from tagging.answers import person
-from tagging.database import desk, products
+from tagging.database import acts, desk, products
 from tagging.database import opinions as opinion_rows
+from tagging.database.acts import Act
 from tagging.database.desk import Neighbour, Order, Waiting
 from tagging.database.session import Database
 from tagging.likeness import laid_out, most_alike
@@ -28,6 +29,9 @@ MOST_CARDS: Final = 96
 
 POOL: Final = 4
 """How many times as many products are looked at as are put together for being alike."""
+
+UNDOABLE: Final = 50
+"""Acts that a person is shown of what they said last."""
 
 NEIGHBOURS_AMONG: Final = 200
 """How many of the newest products of a category are looked at for neighbours."""
@@ -205,10 +209,29 @@ def take_again(
 def keep(
     database: Database, reviewer: str, product_ids: Collection[int], *, now: dt.datetime
 ) -> set[int]:
-    """Reserve anew what a person still has before them; the keys that are still theirs."""
+    """Reserve anew what a person still has before them; the keys that are still theirs, and on
+    which nobody decided meanwhile.
+    """
     who = person(reviewer)
     with database.write() as session:
         kept = desk.reserve(
+            session,
+            desk.to_keep(session, who, product_ids),
+            who,
+            now=now,
+            until=now + dt.timedelta(seconds=RESERVED_S),
+        )
+        session.commit()
+    return kept
+
+
+def hand_back(
+    database: Database, reviewer: str, product_ids: Collection[int], *, now: dt.datetime
+) -> None:
+    """Reserve what a person took back what they said of, unless somebody else has it by now."""
+    who = person(reviewer)
+    with database.write() as session:
+        desk.reserve(
             session,
             products.existing(session, product_ids),
             who,
@@ -216,7 +239,13 @@ def keep(
             until=now + dt.timedelta(seconds=RESERVED_S),
         )
         session.commit()
-    return kept
+
+
+def said_by(database: Database, retailer_id: int, reviewer: str) -> list[Act]:
+    """What a person said last and did not take back, the newest first; `UNDOABLE` acts."""
+    who = person(reviewer)
+    with database.read() as session:
+        return acts.newest_of(session, retailer_id, who, most=UNDOABLE)
 
 
 def leave(database: Database, reviewer: str, product_ids: Collection[int] | None = None) -> None:

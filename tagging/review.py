@@ -158,7 +158,7 @@ def record(
         )
     if product.status is Status.REVIEWED:
         return _again(session, product, answer, reviewer)
-    require_open(product)
+    require_open(product, answer)
     require_seen(product, answer)
     if (said := _unsure_before(session, product, answer, reviewer)) is not None:
         return said

@@ -11,20 +11,26 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from tagging.database import autopilots
+from tagging.database import autopilots, rules
 from tagging.database.models import in_charge
 from tagging.database.products import images_of
 from tagging.database.tables import (
     ImagePrediction,
     ImageSetImage,
+    KnownAnswer,
     Prediction,
     Product,
     Reservation,
+    Review,
+    WantedOpinion,
 )
-from tagging.domain import Purpose, ReviewReason, Status
+from tagging.domain import Purpose, ReviewReason, Status, Verdict
 from tagging.errors import NotFoundError
+
+UNSURE_FOR: Final = dt.timedelta(days=1)
+"""For how long who was unsure of a product is not asked again, so that somebody else is."""
 
 TRIES: Final = 20
 """How often another look is taken where others were quicker."""
@@ -302,7 +308,8 @@ def card(product: Product, prediction: Prediction | None, images: list[str]) -> 
 
 
 def counts(session: Session, retailer_id: int) -> dict[str, Any]:
-    """How many products wait for a person, and why; how many audited tags wait for a verdict.
+    """How many products wait for a person, and why; how many audited tags wait for a verdict; and
+    whether a column of the retailer's can say what comes first.
 
     Reads all of the partial indexes on what waits: 0.1 s on PostgreSQL where 150,000
     products wait.
@@ -325,6 +332,7 @@ def counts(session: Session, retailer_id: int) -> dict[str, Any]:
         "waiting": sum(by_reason.values()),
         "by_reason": dict(by_reason.most_common()),
         "by_suggestion": dict(by_suggestion.most_common()),
+        "priority": rules.in_force(session, retailer_id).priority is not None,
         "audit": session.execute(
             sa.select(sa.func.count(Product.id)).where(
                 autopilots.awaited(session, retailer_id, model.id)
@@ -369,7 +377,9 @@ def _free(
         Reservation.until > now,
         Reservation.reviewer != reviewer,
     )
-    query = sa.select(Product.id).where(~taken, Product.id.not_in(but))
+    query = sa.select(Product.id).where(
+        ~taken, ~_unsure(reviewer, since=now - UNSURE_FOR), Product.id.not_in(but)
+    )
     if awaited is not None:
         query = query.where(awaited)
     else:
@@ -381,6 +391,43 @@ def _free(
     if suggestion is not None:
         query = query.where(Product.suggestion == suggestion)
     return query.order_by(*_ORDERS[order])
+
+
+def _unsure(reviewer: str, *, since: dt.datetime) -> sa.ColumnElement[bool]:
+    """Whether this person could not say what a product is, of the same photos, and did not take
+    that back. By the index on (product, id).
+    """
+    undo = aliased(Review)
+    return sa.exists().where(
+        Review.product_id == Product.id,
+        Review.image_set == Product.image_set,
+        Review.reviewer == reviewer,
+        Review.verdict == Verdict.UNSURE,
+        Review.created_at > since,
+        Review.undoes_id.is_(None),
+        ~sa.exists().where(undo.undoes_id == Review.id),
+    )
+
+
+def to_keep(session: Session, reviewer: str, product_ids: Collection[int]) -> set[int]:
+    """Those of `product_ids` that a person can still say something of: nobody decided on them
+    meanwhile, or an opinion is asked and they were handed the card. By primary keys.
+    """
+    asked = sa.and_(
+        Product.status == Status.REVIEWED,
+        sa.exists().where(Reservation.product_id == Product.id, Reservation.reviewer == reviewer),
+        sa.or_(
+            sa.exists().where(WantedOpinion.product_id == Product.id),
+            sa.exists().where(
+                KnownAnswer.product_id == Product.id, KnownAnswer.withdrawn_at.is_(None)
+            ),
+        ),
+    )
+    return set(
+        session.scalars(
+            sa.select(Product.id).where(Product.id.in_(product_ids), sa.or_(_undecided(), asked))
+        )
+    )
 
 
 def reserve(

@@ -599,6 +599,8 @@ class Opinion(Base):
         sa.Index("ix_opinions_about_review_id_reviewer", "about_review_id", "reviewer"),
         sa.Index("ix_opinions_undoes_id", "undoes_id"),
         sa.Index("ix_opinions_action_product_id", "action", "product_id", unique=True),
+        # One person's newest are what they may take back.
+        sa.Index("ix_opinions_reviewer_id", "reviewer", "id"),
         {
             "comment": "What people said of products that others had decided on, and which moved "
             "nothing; only ever appended, undone by a further row."

@@ -30,6 +30,12 @@ VIEWERS = [Depends(at_least(Role.VIEWER))]
 REVIEWERS = [Depends(at_least(Role.REVIEWER))]
 
 SKU_CHARS = 500
+PICTURED = 8
+"""Products of each act that are shown to who looks back at what they said."""
+
+MOST_KNOWN = 300
+"""Products that a page may say it knows of: it fits into an address that proxies pass on."""
+
 Key = Annotated[int, Field(ge=1, lt=1 << 63)]
 """Of a row."""
 
@@ -85,7 +91,7 @@ def cards(
     order: Order = Order.CHEAPEST,
     audit: bool = False,
     suggestion: str | None = None,
-    have: Annotated[list[Key] | None, Query(max_length=MOST_CARDS)] = None,
+    have: Annotated[list[Key] | None, Query(max_length=MOST_KNOWN)] = None,
 ) -> dict[str, Any]:
     """The next products for this person, reserved for them."""
     site = site_of(request)
@@ -103,7 +109,7 @@ def grid(
     order: Order = Order.CHEAPEST,
     audit: bool = False,
     suggestion: str | None = None,
-    have: Annotated[list[Key] | None, Query(max_length=MOST_CARDS)] = None,
+    have: Annotated[list[Key] | None, Query(max_length=MOST_KNOWN)] = None,
 ) -> Response:
     """Products that look alike and have one suggestion, reserved for this person, with their
     photos as far as they were made before: a browser takes longer for each that it asks for.
@@ -132,7 +138,7 @@ def neighbours(request: Request, retailer: str, product: Key) -> dict[str, Any]:
 
 
 @router.get("/api/{retailer}/cards/{product}")
-def card(request: Request, visitor: Reviewer, retailer: str, product: int) -> dict[str, Any]:
+def card(request: Request, visitor: Reviewer, retailer: str, product: Key) -> dict[str, Any]:
     """One product again, as it is now, reserved for this person; null where nobody may decide on
     it now or somebody else has it.
     """
@@ -189,11 +195,14 @@ def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict
     """Take reviews back: one's own, or for an administrator anybody's."""
     site = site_of(request)
     retailer_id = _retailer(site, retailer)
-    taken_back, opined = undo.reviews, list[int]()
+    taken_back, opined, about = undo.reviews, list[int](), list[int]()
     if undo.of is not None:
         with site.database.read() as session:
-            taken_back = [one.id for one in reviews.of_action(session, undo.of).values()]
-            opined = [one.id for one in opinions.of_action(session, undo.of).values()]
+            said = reviews.of_action(session, undo.of)
+            beside = opinions.of_action(session, undo.of)
+        taken_back = [one.id for one in said.values()]
+        opined = [one.id for one in beside.values()]
+        about = [*said, *beside]
     outcomes = take_back(
         site.database,
         taken_back,
@@ -204,7 +213,41 @@ def undo(request: Request, visitor: Reviewer, retailer: str, undo: Undo) -> dict
         retailer_id=retailer_id,
         opinion_ids=opined,
     )
+    # It comes back before the person who took it back.
+    undone = [
+        product
+        for product, outcome in zip(about, outcomes, strict=False)
+        if not isinstance(outcome, AtelierError)
+    ]
+    desk.hand_back(site.database, visitor.name, undone, now=site.now())
     return {"outcomes": [_outcome(one) for one in outcomes]}
+
+
+@router.get("/api/{retailer}/acts")
+def acts(request: Request, visitor: Reviewer, retailer: str) -> dict[str, Any]:
+    """What this person said last and can take back, the newest first."""
+    site = site_of(request)
+    found = desk.said_by(site.database, _retailer(site, retailer), visitor.name)
+    return {
+        "acts": [
+            {
+                "action": act.action,
+                "at": act.at.isoformat(),
+                "products": [one.product_id for one in act.said],
+                "said": [
+                    {
+                        "sku": one.sku,
+                        "title": one.title,
+                        "verdict": one.verdict,
+                        "category": one.category,
+                        "image": one.image,
+                    }
+                    for one in act.said[:PICTURED]
+                ],
+            }
+            for act in found
+        ]
+    }
 
 
 @router.post("/api/keep")

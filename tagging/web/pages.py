@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from sqlalchemy.orm import Session
@@ -69,9 +69,9 @@ def speak(
 
 
 @router.get("/login")
-def login(request: Request) -> HTMLResponse:
-    """The form."""
-    return render(request, "login.html", None)
+def login(request: Request, back: Annotated[str, Query(max_length=2000)] = "/") -> HTMLResponse:
+    """The form. `back`: where who logs in was."""
+    return render(request, "login.html", None, back=_here(back))
 
 
 @router.post("/login")
@@ -79,15 +79,24 @@ def enter(
     request: Request,
     name: Annotated[str, Form(max_length=200)] = "",
     password: Annotated[str, Form(max_length=2000)] = "",
+    back: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """Let in who knows the password."""
+    """Let in who knows the password, and go `back` to where they were."""
     require_same_origin(request)
     site = site_of(request)
     try:
         token = accounts.enter_by_password(site.database, name, password, now=site.now())
     except LoginError as error:
-        return render(request, "login.html", None, status=403, error=str(error), name=name)
-    return _entered(request, token)
+        return render(
+            request,
+            "login.html",
+            None,
+            status=403,
+            error=str(error),
+            name=name,
+            back=_here(back),
+        )
+    return _entered(request, token, to=_here(back))
 
 
 @router.get("/enter/{token}")
@@ -126,7 +135,7 @@ def home(request: Request) -> Response:
     """The retailers, each with what waits."""
     visitor = visitor_or_none(request)
     if visitor is None:
-        return RedirectResponse("/login", status_code=303)
+        return to_login(request)
     with site_of(request).database.read() as session:
         retailers = [
             (line, _waiting(session, line)) for line in models.retailers(session) if line.model
@@ -143,7 +152,7 @@ def _waiting(session: Session, line: RetailerLine) -> dict[str, Any]:
 def review(request: Request, retailer: str) -> Response:
     """One product at a time."""
     if visitor_or_none(request) is None:
-        return RedirectResponse("/login", status_code=303)
+        return to_login(request)
     visitor = at_least(Role.REVIEWER)(request)
     site = site_of(request)
     with site.database.read() as session:
@@ -155,7 +164,7 @@ def review(request: Request, retailer: str) -> Response:
 def grid(request: Request, retailer: str) -> Response:
     """Many products at once, of one suggestion."""
     if visitor_or_none(request) is None:
-        return RedirectResponse("/login", status_code=303)
+        return to_login(request)
     visitor = at_least(Role.REVIEWER)(request)
     site = site_of(request)
     with site.database.read() as session:
@@ -181,6 +190,15 @@ def _here(path: str) -> str:
     return path
 
 
+def to_login(request: Request) -> Response:
+    """Send who is not logged in to the form, from which they come back to where they are."""
+    here: str = request.scope["raw_path"].decode("ascii", "replace")
+    if request.url.query:
+        here += f"?{request.url.query}"
+    back = "" if here == "/" or request.method != "GET" else f"?back={quote(here, safe='/')}"
+    return RedirectResponse(f"/login{back}", status_code=303)
+
+
 def render(
     request: Request, template: str, visitor: Visitor | None, *, status: int = 200, **values: Any
 ) -> HTMLResponse:
@@ -194,11 +212,11 @@ def render(
     )
 
 
-def _entered(request: Request, token: str) -> Response:
+def _entered(request: Request, token: str, *, to: str = "/") -> Response:
     if (before := request.cookies.get(COOKIE)) is not None:
         # Nobody will leave the session that this one takes the place of.
         accounts.leave(site_of(request).database, before)
-    answer = RedirectResponse("/", status_code=303)
+    answer = RedirectResponse(to, status_code=303)
     answer.set_cookie(
         COOKIE, token, httponly=True, samesite="strict", secure=site_of(request).secure, path="/"
     )

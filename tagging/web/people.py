@@ -16,7 +16,7 @@ from tagging.disagreements import MOST_LISTED, disagreements, settle
 from tagging.domain import Role
 from tagging.errors import ReviewError
 from tagging.people import report_on_people
-from tagging.web.pages import render, visitor_or_none
+from tagging.web.pages import render, to_login, visitor_or_none
 from tagging.web.security import at_least, form_visitor, site_of
 
 router = APIRouter()
@@ -26,7 +26,7 @@ router = APIRouter()
 def people(request: Request, retailer: str, said: Literal["settled"] | None = None) -> Response:
     """How far people agree, how they answer what is known, and what nobody settled yet."""
     if visitor_or_none(request) is None:
-        return RedirectResponse("/login", status_code=303)
+        return to_login(request)
     return _page(request, at_least(Role.ADMIN)(request), retailer, said=said)
 
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 
 from tagging.errors import AtelierError, NotFoundError, SchemaError, StoreAwayError
-from tagging.web.pages import templates
+from tagging.web.pages import templates, to_login
 from tagging.web.security import protect
 
 AWAY: Final = (SchemaError, StoreAwayError)
@@ -34,7 +34,7 @@ def add_to(app: FastAPI) -> None:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 401 and _wants_page(request):
-        return RedirectResponse("/login", status_code=303)
+        return to_login(request)
     answer = _answer(request, error.status_code, error.detail)
     answer.headers.update(error.headers or {})
     return answer

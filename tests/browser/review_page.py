@@ -32,18 +32,34 @@ class ReviewPage:
     def log_in(self, name: str) -> None:
         """By name and password."""
         self.page.goto(f"{self.site.url}/login")
+        self._fill_in(name)
+        self.page.wait_for_url(f"{self.site.url}/")
+
+    def log_in_again(self, name: str) -> None:
+        """At the form that the page led to, and back to the page from there."""
+        self.page.wait_for_url("**/login?back=*")
+        self._fill_in(name)
+        self.page.wait_for_url("**/default*")
+        self.ready()
+
+    def _fill_in(self, name: str) -> None:
         self.page.locator("input[name=name]").fill(name)
         self.page.locator("input[name=password]").fill(PASSWORD)
         self.page.locator("main button").click()
-        self.page.wait_for_url(f"{self.site.url}/")
 
     def open(self, retailer: str = "default") -> None:
         """The page, once its first product or that there is none is shown."""
         self.page.goto(f"{self.site.url}/review/{retailer}")
         self.ready()
 
+    def prepared(self) -> None:
+        """Until the photos to come are in this browser."""
+        self.page.wait_for_load_state("networkidle")
+
     def ready(self) -> None:
         expect(self.product.or_(self.empty).first).to_be_visible()
+        if self.product.is_visible():
+            assert self.sku
 
     # --- what is there to see ---
 
@@ -89,8 +105,12 @@ class ReviewPage:
 
     @property
     def sku(self) -> str:
-        """Of the product that is shown."""
+        """Of the product that is shown, once its photo is: no key counts before."""
         expect(self.title).to_contain_text("Jacket")
+        self.page.wait_for_function(
+            """() => { const photo = document.querySelector("#photo");
+                return photo !== null && photo.complete && photo.naturalWidth > 0; }"""
+        )
         return self.title.inner_text().removeprefix("Jacket ")
 
     def kept(self) -> list[str]:

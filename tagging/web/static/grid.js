@@ -1,101 +1,151 @@
 // Many products at once, of one suggestion and looking alike: all are taken for right, the wrong ones
-// are marked, one key saves them all in one act, which is undone as one.
+// are marked, one key saves them all in one act, which is undone as one. Nobody confirms what they did
+// not see: a photo that did not come is left out, and what is below the window is scrolled to first.
 
+import { digit, letters } from "./keys.js";
+import { Messages } from "./messages.js";
 import { Outbox } from "./outbox.js";
+import { Picker } from "./picker.js";
+import { here, onReturn } from "./presence.js";
+import { SaidLast } from "./said.js";
 import { ask, leaving, photo, post } from "./server.js";
-import { number, percent, t, tn } from "./text.js";
+import { percent, t, tn } from "./text.js";
+import { Wanted } from "./wanted.js";
 
 const root = document.querySelector("#grid");
 const retailer = encodeURIComponent(root.dataset.retailer);
-const UNDOABLE = 50;
-const MOST = 96; // products that one request may name
+const MOST = 96; // products that one request may hold or leave
+const MOST_KNOWN = 290;
+const KEEP_MS = 60000;
+const POLL_MS = 10000;
+const AGAIN_MS = [2000, 5000, 15000]; // until what did not come is asked for again
 
 const $ = (id) => document.getElementById(id);
-const done = []; // { cards, marks, action }, the newest last
+const messages = new Messages($("messages"));
+const aside = []; // products that this person left for one at a time
 let cards = [];
 let marks = new Map(); // product -> { verdict, category } or null where no category is known yet
 let next = null; // a promise of the cards to come
+let heldAt = 0; // when these products were last reserved for this person
+let reservedMs = 120000;
 let at = 0; // the tile that the keys are at
+let seen = 0; // how many tiles were in sight, from the first on
 let sweep = null; // what a held pointer does: mark (true) or take the mark away (false)
-let categories = [];
 let offered = []; // categories under the keys 1 to 9
 let loading = null; // the promise of what is to be shown
 let loads = 0;
+let away = false; // the server could not be asked
+let asleep = false; // what is on the screen may be another's by now
 
 const outbox = new Outbox({
   reviewer: root.dataset.reviewer,
   retailer: root.dataset.retailer,
   heard(act, outcomes) {
-    const wrong = outcomes.filter(({ error }) => error);
-    for (const { error } of wrong) say(error);
-    // What comes back by an undo is before this person again.
-    if (act.kind === "undo") hold();
-    count();
+    refused(act, outcomes);
+    if (act.kind === "undo") back(act);
+    wanted.count();
   },
   refused(act, why) {
-    const index = done.findIndex(({ action }) => action === act.body.action);
-    if (index >= 0) done.splice(index, 1);
-    say(why);
-    $("undo").disabled = done.length === 0;
+    last.take(act.body.action);
+    messages.say(why, { foreign: true });
+    if (act.kind === "undo") last.recall(outbox.unsaid).catch(complain); // what was not undone stands
   },
   changed(unsent, failing) {
     $("unsent").textContent = unsent && failing ? t("%(count)s not saved yet; trying again", { count: unsent }) : "";
   },
 });
 
+// Acts of this page have their cards and marks in them.
+const last = new SaidLast({
+  retailer,
+  dialog: $("said"),
+  undo: takeBack,
+  changed() {
+    $("undo").disabled = last.empty;
+    showActions();
+  },
+});
+
+const wanted = new Wanted({ retailer, other: $("to-review"), changed: restart });
+
+const picker = new Picker({
+  dialog: $("picker"),
+  memory: `atelier-recent/${root.dataset.reviewer}/${root.dataset.retailer}`,
+  categories: () => ask(`/api/${retailer}/categories`).then((found) => found.categories),
+  chosen: (category) => assign({ verdict: "corrected", category }),
+});
+
 // --- what is to come -----------------------------------------------------------------------------
 
 function wish(before) {
-  const asked = new URLSearchParams({ count: $("size").value });
-  if ($("order").value === "audit") asked.set("audit", "true");
-  else asked.set("order", $("order").value);
-  if ($("suggestion").value && $("order").value !== "audit") asked.set("suggestion", $("suggestion").value);
-  const known = [...new Set([...outbox.products, ...before])];
-  for (const product of known.slice(-MOST)) asked.append("have", product);
+  const asked = wanted.asked;
+  asked.set("count", $("size").value);
+  const known = [...new Set([...aside, ...outbox.products, ...before])];
+  for (const product of known.slice(-MOST_KNOWN)) asked.append("have", product);
   return asked;
 }
 
 async function fetchGrid(before) {
-  const found = (await ask(`/api/${retailer}/grid?${wish(before)}`)).cards;
-  for (const card of found) new Image().src = thumb(card);
-  return found;
+  const found = await ask(`/api/${retailer}/grid?${address(wish(before))}`);
+  reservedMs = found.reserved_s * 1000;
+  for (const card of found.cards) {
+    card.heldAt = Date.now();
+    new Image().src = thumb(card);
+  }
+  return found.cards;
+}
+
+// The count first, as the page's head asks before this script runs.
+function address(asked) {
+  const count = asked.get("count");
+  asked.delete("count");
+  return `count=${count}&${asked}`;
 }
 
 function fetchNext() {
-  next = fetchGrid(cards.map(({ product }) => product)).catch((error) => {
-    next = null;
-    say(error.message);
-    return [];
-  });
+  const asked = fetchGrid(keys(cards)).catch(() => []); // it is asked for again when it is needed
+  next = asked;
 }
 
 async function load() {
   const mine = ++loads;
-  const asked = next ?? fetchGrid([]).catch((error) => {
-    say(error.message);
-    return [];
-  });
+  const prepared = next;
+  next = null;
+  const asked = prepared ?? fetchGrid([]);
   loading = asked;
-  cards = [];
-  show();
-  const found = await asked;
-  if (loading !== asked) {
-    leave(found); // something else was chosen meanwhile
+  put([]);
+  try {
+    let found = await asked;
+    // There was nothing else to prepare, or the server was away: there may be by now.
+    if (!found.length && prepared && loading === asked) found = await fetchGrid([]);
+    if (loading !== asked) {
+      leave(found); // something else was chosen meanwhile
+      return;
+    }
+    away = false;
+    messages.settle("away");
+    loading = null;
+    put(found);
+  } catch (error) {
+    if (loading !== asked) return;
+    loading = null;
+    away = true;
+    show();
+    complain(error);
+    if (!error.refused) setTimeout(lookAgain, AGAIN_MS[0]);
     return;
   }
-  loading = null;
-  cards = found;
-  marks = new Map();
-  at = 0;
-  next = null;
-  show();
   // These photos first: what comes next would take half of the line from them.
-  await Promise.allSettled([...$("tiles").querySelectorAll("img")].map((one) => one.decode()));
+  await Promise.allSettled(images().map((one) => one.decode()));
   if (mine === loads && cards.length && !next) fetchNext();
 }
 
+// Others' uploads bring new work, and a server that was away is back.
+function lookAgain() {
+  if (!cards.length && !loading && !asleep) load();
+}
+
 async function restart() {
-  remember();
   loads += 1; // a grid that still waits for its photos fetches none after it
   const after = (await next) ?? []; // what is on its way may come to the screen meanwhile
   const left = [...new Set([...cards, ...after])];
@@ -106,30 +156,90 @@ async function restart() {
 }
 
 async function leave(left) {
-  const products = left.map(({ product }) => product);
+  const products = keys(left);
   for (let start = 0; start < products.length; start += MOST) {
     await post("/api/leave", { products: products.slice(start, start + MOST) }).catch(() => undefined);
   }
 }
 
+// What is before this person stays theirs; what ran out while nobody looked, and is another's now or
+// decided, goes.
+async function hold() {
+  const shown = cards;
+  if (!shown.length) return;
+  asleep = shown.some((card) => Date.now() - card.heldAt > reservedMs);
+  if (asleep) show();
+  try {
+    const gone = new Set((await lost(shown)).map(({ product }) => product));
+    if (gone.size && cards === shown) {
+      messages.say(
+        tn(
+          "%(count)s product went to somebody else meanwhile",
+          "%(count)s products went to somebody else meanwhile",
+          gone.size,
+        ),
+        { named: "gone" },
+      );
+      for (const product of gone) marks.delete(product);
+      put(shown.filter(({ product }) => !gone.has(product)), { marks, seen });
+    }
+    const waiting = next;
+    if (waiting) {
+      const after = await waiting;
+      const gone = new Set(await lost(after));
+      if (next === waiting && gone.size) next = Promise.resolve(after.filter((card) => !gone.has(card)));
+    }
+  } catch (error) {
+    // A verdict counts without a reservation, unless somebody else gave one.
+    complain(error);
+  }
+  asleep = false;
+  show();
+  lookAgain();
+}
+
+// Those that are not this person's any more; the others are reserved anew.
+async function lost(held) {
+  // Of what is being taken back the server may not know yet.
+  const some = held.filter(({ product }) => !outbox.products.includes(product));
+  if (!some.length) return [];
+  const kept = new Set((await post("/api/keep", { products: keys(some) })).products);
+  for (const card of some) if (kept.has(card.product)) card.heldAt = Date.now();
+  return some.filter(({ product }) => !kept.has(product));
+}
+
 // --- what is shown -------------------------------------------------------------------------------
 
-const audit = () => $("order").value === "audit";
+const keys = (some) => some.map(({ product }) => product);
+const tag = (card) => (card.status === "tagged" ? card.category : card.suggestion) ?? "";
+const name = (card) => card.title ?? card.sku;
+const images = () => [...$("tiles").querySelectorAll("img")];
 // It came with the card, unless it is looked at for the first time.
 const thumb = (card) => card.thumb ?? photo(card.images[0], "thumb");
-const tag = (card) => (card.status === "tagged" ? card.category : card.suggestion) ?? "";
+
+// Other products on the screen; `before`: as they were marked and how many were seen.
+function put(some, before = { marks: new Map(), seen: 0 }) {
+  cards = some;
+  marks = before.marks;
+  seen = before.seen;
+  at = 0;
+  $("tiles").replaceChildren(...cards.map(tile));
+  window.scrollTo(0, 0);
+  show();
+}
 
 function show() {
-  $("tiles").replaceChildren(...cards.map(tile));
-  $("empty").hidden = Boolean(loading) || cards.length > 0;
-  $("tiles").hidden = cards.length === 0;
-  $("undo").disabled = done.length === 0;
+  const nothing = cards.length === 0;
+  $("empty").hidden = !nothing || Boolean(loading) || away || asleep;
+  $("tiles").hidden = nothing || asleep;
+  $("how").hidden = nothing || asleep;
   const names = [...new Set(cards.map(tag))];
-  if (names.length === 1) $("question").textContent = t("Is each of these %(category)s?", { category: names[0] });
-  else if (names.length) $("question").textContent = t("Is each of these tags right?");
-  else $("question").textContent = loading ? t("Loading …") : t("Grid");
+  if (nothing || asleep) $("question").textContent = loading || asleep ? t("Loading …") : t("Grid");
+  else if (names.length === 1) $("question").textContent = t("Are these all “%(category)s”?", { category: names[0] });
+  else $("question").textContent = t("Are these tags all right?");
   offer(names);
-  tell();
+  showActions(); // before it is measured what it covers
+  look();
 }
 
 function tile(card, index) {
@@ -138,42 +248,106 @@ function tile(card, index) {
   item.dataset.index = index;
   item.tabIndex = index === at ? 0 : -1;
   const image = document.createElement("img");
-  image.src = thumb(card);
   image.alt = "";
   image.decoding = "async";
+  const waits = [...AGAIN_MS];
+  const told = () => {
+    dress(item, card);
+    tell();
+  };
+  image.addEventListener("load", told);
+  image.addEventListener("error", () => {
+    told();
+    const retry = () => {
+      if (image.isConnected) image.src = thumb(card);
+    };
+    if (waits.length) setTimeout(retry, waits.shift());
+  });
+  image.src = thumb(card);
   const mark = document.createElement("span");
   mark.className = "mark";
-  const name = document.createElement("span");
-  name.className = "name";
+  const line = document.createElement("span");
+  line.className = "name";
+  const words = document.createElement("span");
+  const mixed = new Set(cards.map(tag)).size > 1;
+  words.textContent = mixed ? `${tag(card)} · ${name(card)}` : name(card);
   const sure = document.createElement("span");
   sure.className = "sure";
-  sure.textContent = card.confidence === null ? "" : ` ${percent(card.confidence)}`;
-  const mixed = new Set(cards.map(tag)).size > 1;
-  name.append(mixed ? `${tag(card)} · ${card.title ?? card.sku}` : (card.title ?? card.sku), sure);
-  name.title = card.title ?? card.sku;
-  item.append(image, mark, name);
+  sure.textContent = card.confidence === null ? "" : percent(card.confidence);
+  line.append(words, sure);
+  line.title = name(card);
+  item.append(image, mark, line);
   dress(item, card);
   return item;
 }
 
 function dress(item, card) {
   const marked = marks.has(card.product);
-  item.setAttribute("aria-selected", String(!marked));
   const said = marks.get(card.product);
+  const missing = isMissing(item);
+  item.setAttribute("aria-selected", String(!marked && !missing));
+  item.classList.toggle("missing", missing);
   const names = { unsure: t("unsure"), not_a_product: t("not a product") };
-  item.querySelector(".mark").textContent = marked ? (said ? (said.category ?? names[said.verdict]) : "✗") : "";
+  item.querySelector(".mark").textContent = marked
+    ? (said ? (said.category ?? names[said.verdict]) : "✗")
+    : missing
+      ? t("no photo")
+      : "";
+}
+
+// Its photo could not be had.
+function isMissing(item) {
+  const image = item.querySelector("img");
+  return image.complete && image.naturalWidth === 0;
+}
+
+// What of the grid was in sight by now, from the first tile on.
+function look() {
+  const tiles = $("tiles").children;
+  const end = window.innerHeight - $("actions").offsetHeight;
+  while (seen < cards.length && !asleep) {
+    const { top, height } = tiles[seen].getBoundingClientRect();
+    if (top + height / 2 > end) break;
+    seen += 1;
+  }
+  tell();
+}
+
+// Scrolls on to what was not in sight yet; false if all was.
+function more() {
+  if (seen >= cards.length) return false;
+  const before = seen;
+  $("tiles").children[before].scrollIntoView({ block: "start" });
+  look();
+  if (seen === before) seen += 1; // however small the window
+  tell();
+  return true;
 }
 
 function tell() {
+  const items = [...$("tiles").children];
+  const coming = items.some((item) => !item.querySelector("img").complete);
   const wrong = cards.filter(({ product }) => marks.has(product)).length;
-  $("confirm").disabled = cards.length === 0;
-  $("confirm-text").textContent = wrong
-    ? t("save: %(right)s right, %(wrong)s wrong", { right: cards.length - wrong, wrong })
-    : tn("the %(count)s is right", "all %(count)s are right", cards.length);
+  const missing = items.filter((item, index) => isMissing(item) && !marks.has(cards[index]?.product)).length;
+  const right = cards.length - wrong - missing;
+  $("confirm").disabled = cards.length === 0 || asleep || (coming && seen >= cards.length);
+  if (seen < cards.length) {
+    $("confirm-text").textContent = t("%(seen)s of %(count)s seen: go on", { seen, count: cards.length });
+  } else if (coming) {
+    $("confirm-text").textContent = t("Loading …");
+  } else if (wrong || missing) {
+    $("confirm-text").textContent = t("Save: %(right)s right, %(wrong)s wrong", { right, wrong });
+  } else {
+    $("confirm-text").textContent = tn("The %(count)s is right", "All %(count)s are right", cards.length);
+  }
   for (const id of ["search", "unsure", "none"]) $(id).disabled = wrong === 0;
   $("choices-line").hidden = wrong === 0;
-  $("actions").hidden = cards.length === 0 && done.length === 0;
   root.classList.toggle("marking", wrong > 0);
+  showActions();
+}
+
+function showActions() {
+  $("actions").hidden = (cards.length === 0 && last.empty) || asleep;
 }
 
 // The categories that the model itself finds likely next, under the keys 1 to 9.
@@ -212,13 +386,14 @@ function mark(index, wrong) {
 }
 
 const marked = (index) => marks.has(cards[index]?.product);
+const bare = () => cards.filter(({ product }) => marks.get(product) === null);
 
 // What was marked and not named yet gets this; if all are named already, all get it.
 function assign(said) {
-  const bare = cards.filter(({ product }) => marks.has(product) && marks.get(product) === null);
-  const chosen = bare.length ? bare : cards.filter(({ product }) => marks.has(product));
+  const unnamed = bare();
+  const chosen = unnamed.length ? unnamed : cards.filter(({ product }) => marks.has(product));
   for (const card of chosen) {
-    if (said.category === card.suggestion) marks.delete(card.product);
+    if (said.category && said.category === card.suggestion) marks.delete(card.product);
     else marks.set(card.product, said);
     dress($("tiles").children[cards.indexOf(card)], card);
   }
@@ -271,131 +446,95 @@ for (const end of ["pointerup", "pointercancel"]) {
 // --- what is said --------------------------------------------------------------------------------
 
 function save(leaveBare = false) {
-  if (!cards.length) return;
-  const bare = cards.filter(({ product }) => marks.has(product) && marks.get(product) === null);
-  if (bare.length && !leaveBare) {
+  if (!cards.length || asleep || more() || $("confirm").disabled) return;
+  const unnamed = bare();
+  if (unnamed.length && !leaveBare) {
     pick();
     return;
   }
-  const said = cards.filter((card) => !bare.includes(card));
+  const missing = cards.filter((card, index) => isMissing($("tiles").children[index]) && !marks.has(card.product));
+  const left = [...unnamed, ...missing];
+  const said = cards.filter((card) => !left.includes(card));
   const answers = said.map(({ product, sku, image_set, prediction }) => ({
     sku,
     image_set,
     prediction,
     ...(marks.get(product) ?? { verdict: "confirmed", category: null }),
   }));
-  if (bare.length) leave(bare);
+  if (left.length) {
+    aside.push(...keys(left));
+    aside.splice(0, Math.max(0, aside.length - MOST));
+    leave(left);
+  }
   if (answers.length) {
-    const action = outbox.say(said.map(({ product }) => product), answers);
-    done.push({ cards, marks, said, action });
-    if (done.length > UNDOABLE) done.shift();
+    const products = keys(said);
+    const action = outbox.say(products, answers);
+    last.add({ cards, marks, products, action });
   }
   load();
 }
 
 function undo() {
-  const last = done.pop();
-  if (!last) return;
-  outbox.undo(last.said.map(({ product }) => product), last.action);
+  const act = last.take();
+  if (act) takeBack(act);
+}
+
+function takeBack(act) {
+  outbox.undo(act.products, act.action);
+  if (!act.cards) return; // it comes back as the server has it, once that is heard
   const [shown, waiting] = [cards, next];
-  if (loading) loading.then(leave);
+  if (loading) loading.then(leave, () => undefined);
   loading = null;
-  cards = last.cards;
-  marks = last.marks;
-  at = 0;
+  loads += 1;
   // What was on the screen comes after it.
   next = shown.length ? Promise.resolve(shown) : null;
   if (waiting) waiting.then(leave);
-  show();
+  for (const card of act.cards) card.heldAt = Date.now();
+  put(act.cards, { marks: act.marks, seen: act.cards.length });
 }
 
-async function count() {
-  try {
-    const found = await ask(`/api/${retailer}/counts`);
-    $("waiting").textContent = t("%(waiting)s wait, %(audit)s to audit", {
-      waiting: found.waiting,
-      audit: found.audit,
-    });
-    const ranked = $("order").querySelector('[value="priority"]');
-    ranked.hidden = ranked.disabled = found.priority !== true;
-    const chosen = $("suggestion").value;
-    const [any] = $("suggestion").options;
-    $("suggestion").replaceChildren(
-      any,
-      ...Object.entries(found.by_suggestion)
-        .filter(([name]) => name)
-        .map(([name, waiting]) => new Option(`${name} (${number(waiting)})`, name)),
-    );
-    if (chosen && found.by_suggestion[chosen] === undefined) $("suggestion").add(new Option(chosen, chosen));
-    $("suggestion").value = chosen;
-  } catch {
-    $("waiting").textContent = "";
+// What was taken back is this person's again; where it is not on the screen, it is among what comes.
+async function back({ products }) {
+  if (products.some((product) => cards.some((card) => card.product === product))) {
+    await hold();
+    return;
   }
+  messages.say(tn("%(count)s product waits again", "%(count)s products wait again", products.length), { named: "back" });
+  await restart();
 }
 
-function say(text) {
-  const line = document.createElement("p");
-  line.className = "message";
-  const words = document.createElement("span");
-  words.textContent = text;
-  const close = document.createElement("button");
-  close.className = "quiet";
-  close.textContent = t("dismiss");
-  close.addEventListener("click", () => line.remove());
-  line.append(words, close);
-  $("messages").append(line);
+// What of an act does not stand, in one message.
+function refused(act, outcomes) {
+  const wrong = outcomes.filter(({ error }) => error);
+  if (!wrong.length) return;
+  const reasons = [...new Set(wrong.map(({ error }) => error))];
+  const title = tn("%(count)s answer does not stand", "%(count)s answers do not stand", wrong.length);
+  messages.say(reasons.slice(0, 3).join(" · ") + (reasons.length > 3 ? " …" : ""), { title, foreign: true });
+}
+
+// --- what is told --------------------------------------------------------------------------------
+
+function complain(error) {
+  // What the server refused is in its own words; all else is that it was not reached.
+  if (error.refused) messages.say(error.message, { named: "away", foreign: true });
+  else messages.say(t("The server cannot be reached. It is tried again."), { named: "away" });
+}
+
+function lookBack() {
+  last.open(outbox.undone).catch(complain);
 }
 
 // --- a category for the marked -------------------------------------------------------------------
 
-async function pick() {
+function pick() {
   if (!marks.size) return;
-  try {
-    if (!categories.length) categories = (await ask(`/api/${retailer}/categories`)).categories;
-  } catch (error) {
-    say(error.message); // else Enter would seem to do nothing
-    return;
-  }
-  const bare = [...marks.values()].filter((said) => said === null).length || marks.size;
-  $("picker-title").textContent = tn("A category for the %(count)s marked product", "A category for the %(count)s marked products", bare);
+  const count = bare().length || marks.size;
+  $("picker-title").textContent = tn("A category for the %(count)s marked product", "A category for the %(count)s marked products", count);
   // A wrong tag of the audit sample that got no verdict would make the error look smaller than it is.
-  $("later").hidden = audit();
-  $("query").value = "";
-  list();
-  $("picker").showModal();
-  $("query").focus();
+  $("later").hidden = wanted.audit;
+  picker.open(offered).catch(complain);
 }
 
-function list() {
-  const wanted = $("query").value.trim().toLowerCase();
-  const likely = new Map(offered.map((name, index) => [name, index]));
-  const found = categories
-    .filter(({ name, parent }) => `${name} ${parent ?? ""}`.toLowerCase().includes(wanted))
-    .sort((one, other) => (likely.get(one.name) ?? 99) - (likely.get(other.name) ?? 99));
-  const named = (name, parent, said) => {
-    const item = document.createElement("li");
-    const button = document.createElement("button");
-    button.textContent = parent ? `${name} (${parent})` : name;
-    button.addEventListener("click", () => {
-      $("picker").close();
-      $("query").blur(); // else it would swallow the next key, until the next frame
-      assign(said);
-    });
-    item.append(button);
-    return item;
-  };
-  $("found").replaceChildren(
-    ...found.slice(0, 12).map(({ name, parent }) => named(name, parent, { verdict: "corrected", category: name })),
-  );
-}
-
-$("query").addEventListener("input", list);
-$("query").addEventListener("keydown", (event) => {
-  if (event.key === "Enter") {
-    event.preventDefault();
-    $("found").querySelector("button")?.click();
-  }
-});
 $("later").addEventListener("click", () => {
   $("picker").close();
   save(true);
@@ -403,26 +542,19 @@ $("later").addEventListener("click", () => {
 
 // --- keys ----------------------------------------------------------------------------------------
 
-// By what is written on it; where digits need Shift, as on French keyboards, by its place.
-function digit(event) {
-  if (/^[1-9]$/.test(event.key)) return Number(event.key);
-  const place = event.shiftKey ? null : /^Digit([1-9])$/.exec(event.code);
-  return place ? Number(place[1]) : null;
-}
-
 document.addEventListener("keydown", (event) => {
-  if ($("picker").open || $("keys").open || event.altKey || event.target.matches("select, input")) return;
-  const letters = localStorage.getItem("atelier-letters") !== "off"; // as the other page's dialog says
+  if (document.querySelector("dialog[open]") || event.altKey || event.target.matches("select, input")) return;
   const ctrl = event.ctrlKey || event.metaKey;
-  if (event.key.toLowerCase() === "z" && !event.shiftKey && (ctrl || letters)) {
+  if (event.key.toLowerCase() === "z" && !event.shiftKey && (ctrl || letters())) {
     event.preventDefault();
     if (!event.repeat) undo();
     return;
   }
   if (ctrl) return;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() }[event.key];
-  if (event.key === "?" && letters) $("keys").showModal();
-  else if (!cards.length) return;
+  if (event.key === "?" && letters()) $("keys").showModal();
+  else if (event.key.toLowerCase() === "h" && letters()) lookBack();
+  else if (!cards.length || asleep) return;
   else if (step) {
     event.preventDefault();
     if (event.shiftKey) {
@@ -436,7 +568,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "Enter" && !event.target.matches("button, a")) {
     event.preventDefault();
     if (!event.repeat) save(); // a key that is held down would answer what nobody has seen
-  } else if (!letters) return;
+  } else if (!letters()) return;
   else if (digit(event)) {
     const category = offered[digit(event) - 1];
     if (category) assign({ verdict: "corrected", category });
@@ -455,63 +587,27 @@ $("search").addEventListener("click", pick);
 $("unsure").addEventListener("click", () => assign({ verdict: "unsure", category: null }));
 $("none").addEventListener("click", () => assign({ verdict: "not_a_product", category: null }));
 $("undo").addEventListener("click", undo);
+$("look-back").addEventListener("click", lookBack);
 $("help").addEventListener("click", () => $("keys").showModal());
-for (const id of ["suggestion", "order", "size"]) $(id).addEventListener("change", restart);
+$("size").addEventListener("change", restart);
 
-// What is before this person stays theirs; what ran out meanwhile, and is another's now, goes.
-async function hold() {
-  const held = cards.map(({ product }) => product);
-  if (!held.length) return;
-  try {
-    const kept = new Set((await post("/api/keep", { products: held })).products);
-    const left = cards.filter(({ product }) => kept.has(product));
-    if (left.length < cards.length) {
-      say(tn(
-          "%(count)s product went to somebody else meanwhile",
-          "%(count)s products went to somebody else meanwhile",
-          cards.length - left.length,
-        ));
-      cards = left;
-      show();
-    }
-    const after = await next;
-    if (after?.length) await post("/api/keep", { products: after.map(({ product }) => product) });
-  } catch {
-    // It is tried again in a minute; a verdict counts without it.
-  }
-}
-setInterval(hold, 60000);
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) hold();
+addEventListener("scroll", look, { passive: true });
+addEventListener("resize", look);
+setInterval(() => here() && hold(), KEEP_MS);
+setInterval(() => {
+  if (!here()) return;
+  lookAgain();
+  wanted.count();
+}, POLL_MS);
+onReturn(() => {
+  hold();
+  lookAgain();
 });
-
-// Order and category stand in the address, so that they survive a reload and go to the other page.
-function remember() {
-  const chosen = new URLSearchParams();
-  if ($("suggestion").value) chosen.set("suggestion", $("suggestion").value);
-  if ($("order").value !== "cheapest") chosen.set("order", $("order").value);
-  const query = chosen.size ? `?${chosen}` : "";
-  history.replaceState(null, "", `${location.pathname}${query}`);
-  $("to-review").search = query;
-}
-
-async function recall() {
-  const chosen = new URLSearchParams(location.search);
-  const suggestion = chosen.get("suggestion");
-  if (suggestion) {
-    $("suggestion").add(new Option(suggestion, suggestion));
-    $("suggestion").value = suggestion;
-  }
-  const wanted = chosen.get("order");
-  if (wanted === "priority") await count(); // only where the retailer has priorities
-  if ([...$("order").options].some(({ value, disabled }) => value === wanted && !disabled)) $("order").value = wanted;
-  remember();
-}
-
 window.addEventListener("beforeunload", (event) => {
   if (outbox.products.length && !leaving.now) event.preventDefault();
 });
 
-await recall();
+await wanted.recall();
 outbox.send();
-load().finally(count);
+load().finally(() => wanted.count({ now: true }));
+last.recall(outbox.unsaid).catch(() => undefined); // what is said from now on is known anyway

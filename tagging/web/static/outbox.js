@@ -37,8 +37,10 @@ export class Outbox {
   }
 
   undo(products, action) {
-    const index = this.acts.findIndex((act) => act.body.action === action && !act.sent);
-    if (index >= 0) {
+    const index = this.acts.findIndex((act) => act.body.action === action);
+    // As it is kept: another tab may have sent it, and be the only one to know.
+    const kept = JSON.parse(localStorage.getItem(this.prefix + action) ?? '{"sent": true}');
+    if (index >= 0 && !kept.sent) {
       // The server has never heard of it.
       localStorage.removeItem(this.prefix + action);
       this.acts.splice(index, 1);
@@ -46,6 +48,18 @@ export class Outbox {
     } else {
       this.#add({ kind: "undo", products, body: { action: crypto.randomUUID(), of: action } });
     }
+  }
+
+  // Acts that were said and of which the server may not know: [{ action, products }].
+  get unsaid() {
+    return this.acts
+      .filter(({ kind }) => kind === "reviews")
+      .map(({ body, products }) => ({ action: body.action, products }));
+  }
+
+  // Names of acts that are on their way to be taken back.
+  get undone() {
+    return new Set(this.acts.filter(({ kind }) => kind === "undo").map(({ body }) => body.of));
   }
 
   async send() {
@@ -65,6 +79,11 @@ export class Outbox {
   }
 
   async #try(act) {
+    if (localStorage.getItem(this.prefix + act.body.action) === null) {
+      // Another tab sent it, or took it back before anybody sent it.
+      this.#remove(act);
+      return;
+    }
     act.sent = true; // From now on the server may have it, whatever we hear.
     this.#keep(act);
     try {

@@ -1,4 +1,7 @@
-// Another category: search as you type over names and parents, by keys; what was chosen last first.
+// Another category: search as you type over names and parents, by keys; what is likely first, then what
+// was chosen last.
+
+import { t } from "./text.js";
 
 const SHOWN = 50;
 const RECENT = 8;
@@ -21,6 +24,7 @@ export class Picker {
     this.query = dialog.querySelector("#query");
     this.list = dialog.querySelector("#found");
     this.all = [];
+    this.likely = [];
     this.at = 0;
     this.query.addEventListener("input", () => this.#offer());
     this.query.addEventListener("keydown", (event) => this.#key(event));
@@ -30,8 +34,10 @@ export class Picker {
     });
   }
 
-  async open() {
+  // `likely`: names that stand first.
+  async open(likely = []) {
     if (this.dialog.open) return;
+    this.likely = likely;
     this.query.value = "";
     this.#offer();
     this.dialog.showModal();
@@ -44,9 +50,10 @@ export class Picker {
   async prepare() {
     if (this.all.length) return;
     const found = await this.categories();
+    const parents = new Set(found.map(({ parent }) => parent));
     this.all = found.map(({ name, parent }) => ({
       name,
-      parent,
+      about: parents.has(name) ? t("the whole group") : parent ? t("in %(parent)s", { parent }) : "",
       plain: bare(name),
       whole: bare(`${name} ${parent ?? ""}`),
     }));
@@ -58,11 +65,13 @@ export class Picker {
 
   #offer() {
     const words = bare(this.query.value).split(/\s+/).filter(Boolean);
-    const recent = new Map(this.recent.map((name, index) => [name, index]));
-    // Begins with it, has it in its name, has it in its parent's name; of these the last used first.
+    const first = [...new Set([...this.likely, ...this.recent])];
+    const recent = new Map(first.map((name, index) => [name, index]));
+    // Begins with it, has it in its name, has it in its parent's name; of these the likely and the last
+    // used first.
     const rank = ({ name, plain }) => {
       const place = words.length === 0 ? 0 : plain.startsWith(words[0]) ? 0 : words.every((word) => plain.includes(word)) ? 1 : 2;
-      return place * (RECENT + 1) + (recent.get(name) ?? RECENT);
+      return place * (first.length + 1) + (recent.get(name) ?? first.length);
     };
     const found = this.all
       .filter(({ whole }) => words.every((word) => whole.includes(word)))
@@ -103,7 +112,7 @@ export class Picker {
   }
 }
 
-function option({ name, parent }, index) {
+function option({ name, about }, index) {
   const item = document.createElement("li");
   item.setAttribute("role", "presentation");
   const button = document.createElement("button");
@@ -113,10 +122,10 @@ function option({ name, parent }, index) {
   button.setAttribute("role", "option");
   button.setAttribute("aria-selected", "false");
   button.append(name);
-  if (parent) {
-    const wider = document.createElement("small");
-    wider.textContent = parent;
-    button.append(" ", wider);
+  if (about) {
+    const small = document.createElement("small");
+    small.textContent = about;
+    button.append(" ", small);
   }
   item.append(button);
   return item;

@@ -1,28 +1,29 @@
 // One product at a time, by keys. The next photos are loaded and decoded already.
 
 import { attributeItems, choiceItems, choices, neighbourItems, reason, thumbItems } from "./card.js";
+import { LETTERS, digit, letters } from "./keys.js";
 import { Messages } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { Photos } from "./photos.js";
 import { Picker } from "./picker.js";
+import { here, onReturn } from "./presence.js";
+import { SaidLast } from "./said.js";
 import { ask, leaving, post } from "./server.js";
-import { number, percent, t, tn } from "./text.js";
+import { percent, t } from "./text.js";
+import { Wanted } from "./wanted.js";
 import { Zoom } from "./zoom.js";
 
 const root = document.querySelector("#review");
 const retailer = encodeURIComponent(root.dataset.retailer);
 const AHEAD = 6;
 const AGAIN_MS = 2000;
-const UNDOABLE = 50;
-const MOST_KNOWN = 90;
+const MOST_KNOWN = 290;
 const KEEP_MS = 60000;
-const COUNT_MS = 10000;
+const POLL_MS = 10000;
 const PATIENCE_MS = 700; // what is unsent for less is no news
-const LETTERS = "atelier-letters";
 
 const $ = (id) => document.getElementById(id);
 const deck = []; // cards to come, the first is shown
-const done = []; // { card, action }, the newest last
 const neighbours = new Map(); // product -> a promise of accepted products like it
 const photos = new Photos();
 const messages = new Messages($("error"));
@@ -33,7 +34,6 @@ let fetching = null;
 let away = false; // the server could not be asked what waits
 let asleep = false; // what is in the deck may be another's by now
 let reservedMs = 120000;
-let counted = 0;
 let slow = null;
 
 const outbox = new Outbox({
@@ -41,16 +41,28 @@ const outbox = new Outbox({
   retailer: root.dataset.retailer,
   heard(act, outcomes) {
     const wrong = outcomes.find(({ error }) => error);
-    if (wrong) refuse(act, wrong.error);
     // The server is there: what could not be asked for, or comes again, can be now.
     refill();
+    if (wrong) refuse(act, wrong.error);
     // What comes back by an undo is before this person again.
-    if (act.kind === "undo") hold();
-    count();
+    else if (act.kind === "undo") back(act.products);
+    wanted.count();
   },
   refused: refuse,
   changed: tellUnsent,
 });
+
+// Acts of this page have their card in them.
+const last = new SaidLast({
+  retailer,
+  dialog: $("said"),
+  undo: takeBack,
+  changed() {
+    $("undo").disabled = $("undo-last").disabled = last.empty;
+  },
+});
+
+const wanted = new Wanted({ retailer, other: $("to-grid"), changed: restart });
 
 const picker = new Picker({
   dialog: $("picker"),
@@ -62,13 +74,10 @@ const picker = new Picker({
 // --- what is to come -----------------------------------------------------------------------------
 
 function wish() {
-  const asked = new URLSearchParams({ count: AHEAD });
-  if ($("order").value === "audit") asked.set("audit", "true");
-  else asked.set("order", $("order").value);
-  if ($("suggestion").value) asked.set("suggestion", $("suggestion").value);
-  // What was just said may not have reached the server, and what this person was unsure of waits on.
-  const seen = [...done.map(({ card }) => card), ...deck].map(({ product }) => product);
-  const known = new Set([...seen, ...outbox.products]);
+  const asked = wanted.asked;
+  asked.set("count", AHEAD);
+  // What was just said may not have reached the server.
+  const known = new Set([...outbox.products, ...deck.map(({ product }) => product)]);
   for (const product of [...known].slice(-MOST_KNOWN)) asked.append("have", product);
   return asked;
 }
@@ -83,8 +92,8 @@ async function refill() {
     if (fetching !== asked) return; // another order was chosen meanwhile
     for (const card of cards) {
       // Something may have been said or undone while this answer was on its way.
-      const here = [...deck, ...done.map((one) => one.card)];
-      if (!here.some(({ product }) => product === card.product)) deck.push(held(card));
+      const known = [...outbox.products, ...deck.map(({ product }) => product)];
+      if (!known.includes(card.product)) deck.push(held(card));
     }
     away = false;
     messages.settle("away");
@@ -108,7 +117,6 @@ async function restart() {
   const left = deck.splice(0).map(({ product }) => product);
   const asked = wish();
   fetching = asked;
-  remember();
   show();
   // First, for what comes next may be among it.
   if (left.length) await post("/api/leave", { products: left }).catch(() => undefined);
@@ -120,7 +128,8 @@ async function restart() {
 // What is before this person stays theirs; what ran out while nobody looked, and is another's now,
 // is not shown.
 async function hold() {
-  const mine = deck.map(({ product }) => product);
+  // Of what is being taken back the server may not know yet.
+  const mine = deck.map(({ product }) => product).filter((product) => !outbox.products.includes(product));
   if (!mine.length) return;
   asleep = deck.some(({ heldAt }) => Date.now() - heldAt > reservedMs);
   if (asleep) show();
@@ -143,7 +152,7 @@ async function hold() {
 
 function lose(index) {
   const [card] = deck.splice(index, 1);
-  if (card === shown) messages.say(t("Somebody else has it before them now."), { title: name(card) });
+  if (card === shown) messages.say(t("Somebody else has it before them now, or decided on it."), { title: name(card) });
 }
 
 // --- what is shown -------------------------------------------------------------------------------
@@ -154,8 +163,6 @@ function show() {
   const card = asleep ? null : (deck[0] ?? null);
   $("product").hidden = !card;
   $("empty").hidden = Boolean(card) || Boolean(fetching) || asleep || away;
-  $("undo").disabled = done.length === 0;
-  $("undo-last").disabled = done.length === 0;
   if (card === shown) return;
   shown = card;
   if (card) draw(card);
@@ -192,6 +199,12 @@ function look(index) {
   image.id = "photo";
   image.alt = name(card);
   $("frame").replaceChildren(image);
+  const shownAt = at;
+  const retry = () => {
+    if (shown === card && at === shownAt) look(at);
+  };
+  // Another <img> is made then; the server may be there again.
+  image.addEventListener("error", () => setTimeout(retry, AGAIN_MS), { once: true });
   mark();
   if (zoom.open) zoom.show(card.images[at], name(card));
 }
@@ -240,12 +253,12 @@ function like(card) {
 
 function decide(verdict, category = null) {
   if (!shown || (verdict === "confirmed" && !shown.suggestion)) return;
+  if (verdict !== "unsure" && !visible()) return;
   const card = deck.shift();
   const { product, sku, image_set, prediction, purpose } = card;
   const answer = { sku, image_set, prediction, verdict, category, ...(purpose ? { purpose } : {}) };
   const action = outbox.say([product], [answer]);
-  done.push({ card, action });
-  if (done.length > UNDOABLE) done.shift();
+  last.add({ card, action, products: [product] });
   neighbours.delete(product);
   show();
   refill();
@@ -256,28 +269,51 @@ function choose(category) {
   else decide("corrected", category);
 }
 
+// Nobody decides what they could not see. What is still on its way comes in a moment.
+function visible() {
+  const photo = $("photo");
+  if (photo.complete && !photo.naturalWidth) {
+    messages.say(t("Its photo cannot be shown. Say that you are unsure, or look again later."), { title: name(shown) });
+  }
+  return photo.complete && photo.naturalWidth > 0;
+}
+
 function undo() {
-  const last = done.pop();
-  if (!last) return;
-  const there = deck.findIndex(({ product }) => product === last.card.product);
-  if (there >= 0) deck.splice(there, 1);
-  deck.unshift(held(last.card));
-  outbox.undo([last.card.product], last.action);
+  const act = last.take();
+  if (act) takeBack(act);
+}
+
+function takeBack({ card, action, products }) {
+  if (card) {
+    const there = deck.findIndex(({ product }) => product === card.product);
+    if (there >= 0) deck.splice(there, 1);
+    deck.unshift(held(card));
+  }
+  outbox.undo(products, action);
   show();
+}
+
+// They are this person's again. What is not on this page yet is asked for.
+function back(products) {
+  const missing = products.filter((product) => !deck.some((card) => card.product === product));
+  if (missing.length === 1) again(missing[0], null, 0);
+  else refill();
+  hold();
 }
 
 // What was said does not stand. It is told why, and the product is asked again as it is now.
 function refuse(act, why) {
   const [product] = act.products;
-  const index = done.findIndex(({ action }) => action === act.body.action);
-  const [said] = index >= 0 ? done.splice(index, 1) : [];
+  const said = last.take(act.body.action ?? "");
   const card = said?.card ?? deck.find((one) => one.product === product);
   messages.say(why, { title: card ? name(card) : (act.body.answers?.[0]?.sku ?? ""), foreign: true });
   show();
   if (product !== undefined) again(product, card);
+  if (act.kind === "undo") last.recall(outbox.unsaid).catch(complain); // what was not undone stands
 }
 
-async function again(product, before) {
+// As it is now. `at`: where it comes, if it is not here yet.
+async function again(product, before, at = Math.min(1, deck.length)) {
   try {
     const { card } = await ask(`/api/${retailer}/cards/${product}`);
     const index = deck.findIndex((one) => one.product === product);
@@ -285,8 +321,7 @@ async function again(product, before) {
     if (card) {
       card.fresh = Boolean(before) && card.image_set !== before.image_set;
       // Next, not now: a key that is already on its way is about what is on the screen.
-      const place = index >= 0 ? index : Math.min(1, deck.length);
-      deck.splice(place, 0, held(card));
+      deck.splice(index >= 0 ? index : Math.min(at, deck.length), 0, held(card));
     }
   } catch (error) {
     complain(error);
@@ -303,6 +338,10 @@ function complain(error) {
   else messages.say(t("The server cannot be reached. It is tried again."), { named: "away" });
 }
 
+function lookBack() {
+  last.open(outbox.undone).catch(complain);
+}
+
 function tellUnsent(unsent, failing) {
   clearTimeout(slow);
   const line = failing
@@ -315,69 +354,7 @@ function tellUnsent(unsent, failing) {
   else tell();
 }
 
-async function count() {
-  if (Date.now() - counted < COUNT_MS) return;
-  counted = Date.now();
-  try {
-    const found = await ask(`/api/${retailer}/counts`);
-    $("waiting").textContent = [
-      tn("%(count)s waits", "%(count)s wait", found.waiting),
-      tn("%(count)s to audit", "%(count)s to audit", found.audit),
-    ].join(" · ");
-    const ranked = $("order").querySelector('[value="priority"]');
-    ranked.hidden = ranked.disabled = found.priority !== true;
-    fill(found.by_suggestion);
-  } catch {
-    $("waiting").textContent = ""; // Old figures would be wrong ones.
-  }
-}
-
-function fill(bySuggestion) {
-  const select = $("suggestion");
-  if (select === document.activeElement) return; // it may be open
-  const chosen = select.value;
-  const named = Object.entries(bySuggestion).filter(([category]) => category);
-  if (chosen && bySuggestion[chosen] === undefined) named.push([chosen, 0]);
-  select.replaceChildren(
-    select.options[0],
-    ...named.map(([category, waiting]) => new Option(`${category} (${number(waiting)})`, category)),
-  );
-  select.value = chosen;
-}
-
-// Order and category stand in the address, so that they survive a reload and go along to the grid.
-function remember() {
-  const chosen = new URLSearchParams();
-  if ($("suggestion").value) chosen.set("suggestion", $("suggestion").value);
-  if ($("order").value !== "cheapest") chosen.set("order", $("order").value);
-  const query = chosen.size ? `?${chosen}` : "";
-  history.replaceState(null, "", `${location.pathname}${query}`);
-  $("to-grid").search = query;
-  const back = document.querySelector('form[action="/language"] [name="back"]');
-  if (back) back.value = `${location.pathname}${query}`;
-}
-
-async function recall() {
-  const chosen = new URLSearchParams(location.search);
-  const suggestion = chosen.get("suggestion");
-  if (suggestion) {
-    $("suggestion").add(new Option(suggestion, suggestion));
-    $("suggestion").value = suggestion;
-  }
-  const wanted = chosen.get("order");
-  if (wanted === "priority") await count(); // only where the retailer has priorities
-  if ([...$("order").options].some(({ value, disabled }) => value === wanted && !disabled)) $("order").value = wanted;
-  remember();
-}
-
 // --- keys ----------------------------------------------------------------------------------------
-
-// By what is written on it; where digits need Shift, as on French keyboards, by its place.
-function digit(event) {
-  if (/^[1-9]$/.test(event.key)) return Number(event.key);
-  const place = event.shiftKey ? null : /^Digit([1-9])$/.exec(event.code);
-  return place ? Number(place[1]) : null;
-}
 
 function letter(event) {
   const key = event.key.toLowerCase();
@@ -386,6 +363,7 @@ function letter(event) {
     const one = choices(shown)[chosen - 1];
     if (one) choose(one.category);
   } else if (key === "/") picker.open().catch(complain);
+  else if (key === "h") lookBack();
   else if (key === "u") decide("unsure");
   else if (key === "x") decide("not_a_product");
   else if (key === "+" || key === " ") closer();
@@ -396,33 +374,30 @@ function letter(event) {
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.isComposing || event.target.matches("select, input")) return;
   const ctrl = event.ctrlKey || event.metaKey;
-  const letters = $("letters").checked;
   const on = event.target.matches("button, a");
-  if ($("picker").open || $("help").open) return;
+  if ($("picker").open || $("help").open || $("said").open) return;
+  if (zoom.open && !ctrl && zoom.key(event)) return;
   if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
     if (ctrl || !shown || shown.images.length < 2) return;
     event.preventDefault();
     look(at + (event.key === "ArrowLeft" ? -1 : 1));
     return;
   }
-  if (zoom.open) {
-    if (!ctrl) zoom.key(event);
-    return;
-  }
-  if (event.key.toLowerCase() === "z" && !event.shiftKey && (ctrl || letters)) {
+  if (zoom.open) return;
+  if (event.key.toLowerCase() === "z" && !event.shiftKey && (ctrl || letters())) {
     event.preventDefault();
     if (!event.repeat) undo();
     return;
   }
   if (ctrl) return;
-  if (event.key === "?" && letters) $("help").showModal();
+  if (event.key === "?" && letters()) $("help").showModal();
   else if (!shown || event.repeat) {
     // A key that is held down would answer what nobody has seen.
     if (event.key === "Enter" && !on) event.preventDefault();
   } else if (event.key === "Enter" && !on) {
     event.preventDefault();
     decide("confirmed");
-  } else if (letters && !(on && event.key === " ") && letter(event)) event.preventDefault();
+  } else if (letters() && !(on && event.key === " ") && letter(event)) event.preventDefault();
 });
 
 // A button that a pointer pressed must not take the next Enter; nor may a dialog that it opened give
@@ -441,30 +416,33 @@ $("unsure").addEventListener("click", () => decide("unsure"));
 $("none").addEventListener("click", () => decide("not_a_product"));
 $("undo").addEventListener("click", undo);
 $("undo-last").addEventListener("click", undo);
+$("look-back").addEventListener("click", lookBack);
 $("show-help").addEventListener("click", () => $("help").showModal());
 $("frame").addEventListener("click", closer);
 $("title").tabIndex = -1;
-for (const id of ["order", "suggestion"]) $(id).addEventListener("change", restart);
 
-$("letters").checked = localStorage.getItem(LETTERS) !== "off";
+$("letters").checked = letters();
 $("letters").addEventListener("change", () => {
   localStorage.setItem(LETTERS, $("letters").checked ? "on" : "off");
 });
 
-setInterval(hold, KEEP_MS);
+setInterval(() => here() && hold(), KEEP_MS);
 setInterval(() => {
+  if (!here()) return;
   // Others' uploads bring new work, and a server that was away is back.
-  if (!document.hidden && deck.length < AHEAD) refill();
-  count();
-}, COUNT_MS);
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) hold();
+  if (deck.length < AHEAD) refill();
+  wanted.count();
+}, POLL_MS);
+onReturn(() => {
+  hold();
+  refill();
 });
 window.addEventListener("beforeunload", (event) => {
   if (outbox.products.length && !leaving.now) event.preventDefault();
 });
 
-await recall();
+await wanted.recall();
 outbox.send();
 refill();
-count();
+wanted.count();
+last.recall(outbox.unsaid).catch(() => undefined); // what is said from now on is known anyway

@@ -5,7 +5,9 @@ const csrf = document.querySelector('meta[name="csrf"]')?.content ?? "";
 // Whether this page is being left for the log-in, as it must, and not because somebody closes it.
 export const leaving = { now: false };
 
+// Once: of several requests each is refused.
 function leave(go) {
+  if (leaving.now) return;
   leaving.now = true;
   go();
 }
@@ -13,7 +15,10 @@ function leave(go) {
 // Rejects with an Error; `refused` says that asking again would bring the same.
 export async function ask(path, options = {}) {
   const answer = await fetch(path, options);
-  if (answer.status === 401) leave(() => location.assign("/login"));
+  if (answer.status === 401) {
+    const back = new URLSearchParams({ back: location.pathname + location.search });
+    leave(() => location.assign(`/login?${back}`));
+  }
   // Somebody logged in anew in another tab, so this page's token is an old one; what was said is kept.
   if (answer.status === 403 && options.method === "POST") leave(() => location.reload());
   const body = await answer.json();

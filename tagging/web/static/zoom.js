@@ -1,7 +1,11 @@
-// A photo at full size: drag to move, wheel or pinch to come nearer.
+// A photo at full size: drag to move, or arrows, or a click on what is to be in the middle; wheel, pinch,
+// buttons or keys to come nearer.
 
 const NEAREST = 8;
 const STEP = 1.5;
+const MOVE = 0.2; // of the window, by an arrow
+const DRAGGED = 4; // pixels, from which on it was no click
+const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 export class Zoom {
   // `dialog` has #stage, #nearer and #farther in it.
@@ -10,6 +14,7 @@ export class Zoom {
     this.photos = photos;
     this.stage = dialog.querySelector("#stage");
     this.pointers = new Map();
+    this.dragged = 0; // since the pointer went down
     dialog.querySelector("#nearer").addEventListener("click", () => this.#scale(STEP));
     dialog.querySelector("#farther").addEventListener("click", () => this.#scale(1 / STEP));
     this.stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
@@ -18,6 +23,9 @@ export class Zoom {
     for (const end of ["pointerup", "pointercancel"]) {
       this.stage.addEventListener(end, (event) => this.pointers.delete(event.pointerId));
     }
+    this.stage.addEventListener("click", (event) => {
+      if (this.size > 1 && this.dragged < DRAGGED) this.#centre(...this.#from(event));
+    });
     this.stage.addEventListener("dblclick", () => (this.size > 1 ? this.#reset() : this.#scale(2.5)));
     dialog.addEventListener("close", () => this.stage.replaceChildren());
   }
@@ -50,6 +58,12 @@ export class Zoom {
     if (event.key === "+" || event.key === "=") this.#scale(STEP);
     else if (event.key === "-") this.#scale(1 / STEP);
     else if (event.key === "0") this.#reset();
+    else if (this.size > 1 && ARROWS[event.key]) {
+      const [right, down] = ARROWS[event.key];
+      this.x += right * MOVE * this.stage.clientWidth;
+      this.y += down * MOVE * this.stage.clientHeight;
+      this.#draw();
+    }
     else if (event.key === " " && !event.target.matches("button")) this.dialog.close();
     else return false;
     event.preventDefault();
@@ -71,6 +85,12 @@ export class Zoom {
     this.x = x - (x - this.x) * real;
     this.y = y - (y - this.y) * real;
     this.size = size;
+    this.#draw();
+  }
+
+  #centre(x, y) {
+    this.x -= x;
+    this.y -= y;
     this.#draw();
   }
 
@@ -96,6 +116,7 @@ export class Zoom {
 
   #down(event) {
     this.stage.setPointerCapture(event.pointerId);
+    this.dragged = 0;
     this.pointers.set(event.pointerId, this.#from(event));
   }
 
@@ -105,6 +126,7 @@ export class Zoom {
     const now = this.#from(event);
     const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
     this.pointers.set(event.pointerId, now);
+    this.dragged += Math.hypot(now[0] - before[0], now[1] - before[1]);
     if (other) {
       const apart = ([x, y]) => Math.max(1, Math.hypot(x - other[0], y - other[1]));
       this.#scale(apart(now) / apart(before), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
