@@ -21,10 +21,11 @@ from tagging.database.desk import Order, Waiting
 from tagging.database.session import Database
 from tagging.database.tables import Reservation
 from tagging.desk import Wish
-from tagging.domain import ReviewReason, Status, Verdict
+from tagging.domain import Purpose, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.review import record_review
-from tests.people import SURE, at_once, audit_all, say, tagged
+from tests.integration.test_rules import put
+from tests.people import SURE, at_once, audit_all, say, tagged, undo
 from tests.stand_in import Services, make_services
 
 UNSURE = {"p.png": 64, "q.png": 60, "r.png": 56, "s.png": 192}
@@ -131,6 +132,50 @@ def test_a_reservation_runs_out_unless_it_is_kept(services: Services, tmp_path: 
     assert desk.keep(services.database, "Ann", ann, now=services.clock.now()) == {ann[0]}
 
 
+def test_what_was_decided_meanwhile_is_not_kept(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann = {one.sku: one.product_id for one in take(services, "Ann")}
+    say(services, "p", Verdict.CONFIRMED, reviewer="Bob")
+    kept = desk.keep(services.database, "Ann", ann.values(), now=services.clock.now())
+    assert kept == set(ann.values()) - {ann["p"]}
+
+
+def test_an_opinion_that_is_asked_is_kept_by_who_was_asked(
+    services: Services, tmp_path: Path
+) -> None:
+    put(services, "second_opinion_share: 1.0")
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    (card,) = take(services, "Ann")
+    say(services, "p", Verdict.CONFIRMED, reviewer="Ann")
+    (asked,) = take(services, "Bob")
+    assert asked.purpose is Purpose.OPINION
+    keep = partial(desk.keep, services.database, product_ids=[card.product_id])
+    assert keep(reviewer="Eve", now=services.clock.now()) == set()
+    assert keep(reviewer="Bob", now=services.clock.now()) == {card.product_id}
+
+
+def test_who_was_unsure_is_not_asked_again_for_a_day(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64, "q.png": 60})
+    said = say(services, "p", Verdict.UNSURE, reviewer="Ann")
+    assert skus(take(services, "Ann")) == ["q"]
+    assert skus(alike(services, "Ann")) == ["q"]
+    assert skus(take(services, "Bob")) == ["p"]
+    desk.leave(services.database, "Bob")
+    undo(services, said.review_id)
+    assert sorted(skus(take(services, "Ann"))) == ["p", "q"]
+    say(services, "p", Verdict.UNSURE, reviewer="Ann")
+    services.clock.seconds += queries.UNSURE_FOR.total_seconds()
+    assert sorted(skus(take(services, "Ann"))) == ["p", "q"]
+
+
+def test_of_other_photos_who_was_unsure_is_asked(services: Services, tmp_path: Path) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    say(services, "p", Verdict.UNSURE, reviewer="Ann")
+    assert take(services, "Ann") == []
+    tagged(services, tmp_path / "new", {"p.png": 62})
+    assert skus(take(services, "Ann")) == ["p"]
+
+
 def test_a_late_verdict_counts_if_nobody_else_gave_one(services: Services, tmp_path: Path) -> None:
     tagged(services, tmp_path / "in", {"p.png": 64, "q.png": 60})
     take(services, "Ann")
@@ -201,6 +246,9 @@ def test_what_waits_is_counted(services: Services, tmp_path: Path) -> None:
     assert (found["waiting"], found["audit"]) == (4, 4)
     assert found["by_reason"] == {"low_confidence": 4}
     assert sum(found["by_suggestion"].values()) == 4
+    assert found["priority"] is False
+    put(services, "priority: margin")
+    assert desk.counts(services.database, services.retailer_id)["priority"] is True
 
 
 class Explained(Executable, ClauseElement):

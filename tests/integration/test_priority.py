@@ -41,7 +41,7 @@ def by_priority(services: Services) -> str:
     found = desk.take(
         services.database,
         services.retailer_id,
-        "Ann",
+        "Bob",
         Wish(count=96, order=Order.PRIORITY),
         now=services.clock.now(),
     )

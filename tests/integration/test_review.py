@@ -107,6 +107,17 @@ def test_what_is_in_work_or_failed_is_refused(services: Services, tmp_path: Path
         say(services, "broken", Verdict.NOT_A_PRODUCT)
 
 
+def test_who_looked_at_photos_that_are_being_replaced_is_told_so(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 60})
+    seen = answer(services, "a", Verdict.CONFIRMED)
+    deliver(services, write_folder(tmp_path / "new", {"a.png": 62}))
+    assert product(services, "a").status is Status.QUEUED
+    with pytest.raises(ReviewError, match="the new ones are being classified"):
+        record_review(services.database, seen, now=services.clock.now())
+
+
 def test_a_verdict_on_photos_or_a_prediction_that_are_no_longer_so_is_refused(
     services: Services, tmp_path: Path
 ) -> None:

@@ -282,9 +282,29 @@ class TestTheDoor:
         for path in ("/api/default/cards", "/api/default/counts", "/api/default/categories"):
             assert nobody.get(path).status_code == 401
         assert nobody.post("/api/default/reviews", json=act()).status_code in (401, 422)
-        for path in ("/", "/review/default"):
+        for path, to in (
+            ("/", "/login"),
+            ("/review/default?order=audit", "/login?back=/review/default%3Forder%3Daudit"),
+        ):
             sent_away = nobody.get(path)
-            assert (sent_away.status_code, sent_away.headers["location"]) == (303, "/login")
+            assert (sent_away.status_code, sent_away.headers["location"]) == (303, to)
+
+    def test_who_logs_in_is_led_back_but_to_no_other_site(self, client: Client) -> None:
+        client("Ann")
+        nobody = client(None)
+        for back, to in (
+            ("/grid/default?order=audit", "/grid/default?order=audit"),
+            ("https://elsewhere.example/", "/"),
+            ("//elsewhere.example/", "/"),
+            ("/\\elsewhere.example/", "/"),
+        ):
+            form = nobody.get("/login", params={"back": back}).text
+            # The choice of a language has one of its own.
+            assert form.count('name="back"') == 1 + (to != "/")
+            data = {"name": "Ann", "password": PASSWORD, "back": back}
+            assert nobody.post("/login", data=data).headers["location"] == to
+        data = {"name": "Ann", "password": "wrong", "back": "/grid/default"}
+        assert 'name="back" value="/grid/default"' in nobody.post("/login", data=data).text
 
     def test_a_cookie_that_no_script_reads_and_no_other_site_sends(self, client: Client) -> None:
         ann = client()
@@ -428,6 +448,46 @@ def test_a_grid_carries_the_photos_that_were_made_before(
     assert again[second["sku"]] is None
 
 
+def test_what_a_person_said_last_is_told_and_taken_back(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann, bob = client("Ann"), client("Bob")
+    assert ann.get("/api/default/acts").json() == {"acts": []}
+    cards = {card["sku"]: card for card in ann.get("/api/default/cards").json()["cards"]}
+    first = act(said(cards["q"], "corrected", category="Light"))
+    second = act(said(cards["p"], "not_a_product"))
+    for one in (first, second):
+        ann.post("/api/default/reviews", json=one)
+    told = ann.get("/api/default/acts").json()["acts"]
+    assert [one["action"] for one in told] == [second["action"], first["action"]]
+    assert told[1]["products"] == [cards["q"]["product"]]
+    assert told[1]["said"] == [
+        {
+            "sku": "q",
+            "title": None,
+            "verdict": "corrected",
+            "category": "Light",
+            "image": cards["q"]["images"][0],
+        }
+    ]
+    assert bob.get("/api/default/acts").json() == {"acts": []}
+    back = {"action": str(uuid.uuid4()), "of": first["action"]}
+    ann.post("/api/default/undo", json=back)
+    assert [one["action"] for one in ann.get("/api/default/acts").json()["acts"]] == [
+        second["action"]
+    ]
+    # It is before who took it back, and before nobody else.
+    assert bob.get("/api/default/cards").json()["cards"] == []
+    kept = ann.post("/api/keep", json={"products": [cards["q"]["product"]]}).json()
+    assert kept == {"products": [cards["q"]["product"]]}
+    assert client("Eve", Role.VIEWER).get("/api/default/acts").status_code == 403
+
+
+def test_a_key_that_no_row_can_have_is_refused(client: Client) -> None:
+    assert client().get(f"/api/default/cards/{2**70}").status_code == 422
+
+
 def test_the_grid_page_is_for_reviewers(client: Client) -> None:
     page = client("Ann").get("/grid/default")
     assert page.status_code == 200
@@ -538,7 +598,8 @@ class TestOpinions:
         assert "<script>" not in page.text
         assert eve.get("/people/nobody").status_code == 404
         assert bob.get("/people/default").status_code == 403
-        assert client(None).get("/people/default").headers["location"] == "/login"
+        sent_away = client(None).get("/people/default").headers["location"]
+        assert sent_away == "/login?back=/people/default"
 
     def test_a_score_on_the_page(
         self, services: Services, client: Client, cards: dict[str, Any]
