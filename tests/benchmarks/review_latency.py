@@ -289,7 +289,9 @@ def work_grids(scene: Scene, driver: webdriver.Chrome, grids: int, timings: Timi
     body = driver.find_element(By.TAG_NAME, "body")
     rng = random.Random(2)
     for _ in range(grids):
-        time.sleep(rng.uniform(2, 4))  # nobody looks 48 photos over faster
+        time.sleep(rng.uniform(1, 2))  # nobody looks 48 photos over faster
+        driver.execute_script("window.scrollTo(0, document.body.scrollHeight)")
+        time.sleep(rng.uniform(1, 2))
         _remember_grid(driver)
         body.send_keys(Keys.ENTER)
         timings.add(NEXT, _shown(driver, by_key=True))
