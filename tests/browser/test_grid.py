@@ -245,6 +245,83 @@ def test_enter_asks_for_a_category_where_none_is_said_or_leaves_these(
     single.saved()
 
 
+def test_a_button_that_was_clicked_takes_no_key(site: Installation, looker: Looker) -> None:
+    site.waits(20)
+    ann = looker(site)
+    first = ann.save()
+    second = ann.save()
+    ann.saved()
+    ann.button("undo").click()
+    ann.must_show(*second)
+    # It saves what is shown, and does not take the grid before it back.
+    assert ann.save() == second
+    expect(ann.empty).to_be_visible()
+    ann.button("undo").click()
+    ann.must_show(*second)
+    ann.tile(second[0]).click()
+    ann.button("unsure").click()
+    ann.tile(second[1]).click()
+    ann.choices.first.click()
+    ann.tile(second[2]).click()
+    ann.button("search").click()
+    ann.query.fill("light")
+    ann.found.click()
+    ann.must_be_marked(*second[:3])
+    ann.save()
+    ann.saved()
+    assert sorted(said(site)) == sorted([*first, *second])
+
+
+def test_one_undo_right_after_another_leaves_the_grid_as_it_was(
+    site: Installation, looker: Looker
+) -> None:
+    site.waits(20)
+    ann = looker(site)
+    first = ann.skus()
+    ann.tile(first[1]).click()
+    ann.press("x")
+    marks = ann.marks()
+    ann.save()
+    second = ann.save()
+    ann.saved()
+    ann.press("z")
+    ann.press("z")  # the server has not answered the one before
+    ann.must_show(*first)
+    ann.saved()
+    ann.page.wait_for_load_state("networkidle")
+    ann.must_show(*first)
+    assert ann.marks() == marks
+    ann.save()
+    ann.must_show(*second)
+
+
+def test_a_grid_that_is_put_aside_by_an_undo_keeps_its_marks(
+    site: Installation, looker: Looker
+) -> None:
+    site.waits(20)
+    ann = looker(site)
+    first, second = ann.save(), ann.skus()
+    ann.tile(second[1]).click()
+    ann.press("x")
+    marks = ann.marks()
+    ann.press("z")
+    ann.must_show(*first)
+    assert ann.marks() == {}
+    ann.save()
+    ann.must_show(*second)
+    assert ann.marks() == marks
+    # Nor are they lost where it was saved already and two are taken back, one after the other.
+    ann.save()
+    ann.saved()
+    ann.press("z")
+    ann.must_show(*second)
+    ann.press("z")
+    ann.must_show(*first)
+    ann.save()
+    ann.must_show(*second)
+    assert ann.marks() == marks
+
+
 # --- marking -----------------------------------------------------------------------------------
 
 

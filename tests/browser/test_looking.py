@@ -92,6 +92,26 @@ def test_the_photo_is_looked_at_closer_by_keys(site: Installation, person: Perso
     assert ann.decide("Enter") == shown
 
 
+def test_a_photo_that_is_looked_at_again_at_once_is_there(
+    site: Installation, person: Person
+) -> None:
+    site.waits(1)
+    ann = person(site)
+    ann.press("Space")
+    expect(ann.page.locator("#stage img")).to_be_visible()
+    # So quickly that the browser has not told the page of the first end yet.
+    ann.page.evaluate(
+        """() => new Promise((heard) => {
+            const dialog = document.querySelector("#zoom");
+            dialog.addEventListener("close", () => setTimeout(heard));
+            dialog.close();
+            document.body.dispatchEvent(new KeyboardEvent("keydown", { key: " ", bubbles: true }));
+        })"""
+    )
+    expect(zoom(ann)).to_be_visible()
+    expect(ann.page.locator("#stage img")).to_be_visible()
+
+
 def test_a_photo_that_is_larger_than_the_window_is_dragged(
     site: Installation, person: Person
 ) -> None:
