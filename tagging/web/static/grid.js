@@ -25,8 +25,9 @@ const messages = new Messages($("messages"));
 const aside = []; // products that this person left for one at a time
 let cards = [];
 let marks = new Map(); // product -> { verdict, category } or null where no category is known yet
+const returning = new Set(); // acts from before this page that are being taken back
+const later = []; // { cards, marks, seen } that an undo put aside, the last to come first
 let next = null; // a promise of the cards to come
-let heldAt = 0; // when these products were last reserved for this person
 let reservedMs = 120000;
 let at = 0; // the tile that the keys are at
 let seen = 0; // how many tiles were in sight, from the first on
@@ -42,7 +43,7 @@ const outbox = new Outbox({
   retailer: root.dataset.retailer,
   heard(act, outcomes) {
     refused(act, outcomes);
-    if (act.kind === "undo") back(act);
+    if (act.kind === "undo") returning.delete(act.body.of) ? back(act) : hold();
     wanted.count();
   },
   refused(act, why) {
@@ -103,12 +104,17 @@ function address(asked) {
 }
 
 function fetchNext() {
-  const asked = fetchGrid(keys(cards)).catch(() => []); // it is asked for again when it is needed
-  next = asked;
+  next = fetchGrid(keys(held())).catch(() => []); // it is asked for again when it is needed
 }
 
 async function load() {
   const mine = ++loads;
+  const before = later.pop();
+  if (before) {
+    loading = null;
+    put(before.cards, before);
+    return;
+  }
   const prepared = next;
   next = null;
   const asked = prepared ?? fetchGrid([]);
@@ -148,7 +154,8 @@ function lookAgain() {
 async function restart() {
   loads += 1; // a grid that still waits for its photos fetches none after it
   const after = (await next) ?? []; // what is on its way may come to the screen meanwhile
-  const left = [...new Set([...cards, ...after])];
+  const left = [...new Set([...held(), ...after])];
+  later.splice(0);
   next = null;
   // First, for what comes next may be among it.
   await leave(left);
@@ -165,29 +172,32 @@ async function leave(left) {
 // What is before this person stays theirs; what ran out while nobody looked, and is another's now or
 // decided, goes.
 async function hold() {
-  const shown = cards;
-  if (!shown.length) return;
-  asleep = shown.some((card) => Date.now() - card.heldAt > reservedMs);
+  const mine = held();
+  if (!mine.length) return;
+  asleep = mine.some((card) => Date.now() - card.heldAt > reservedMs);
   if (asleep) show();
+  const turn = loads;
   try {
-    const gone = new Set((await lost(shown)).map(({ product }) => product));
-    if (gone.size && cards === shown) {
+    // What was said or undone meanwhile, this answer knows nothing of.
+    const gone = new Set(await lost(mine).then((some) => (turn === loads ? some : [])));
+    const left = (some) => some.filter((card) => !gone.has(card));
+    for (const one of later) one.cards = left(one.cards);
+    if (left(cards).length < cards.length) {
       messages.say(
         tn(
           "%(count)s product went to somebody else meanwhile",
           "%(count)s products went to somebody else meanwhile",
-          gone.size,
+          cards.length - left(cards).length,
         ),
         { named: "gone" },
       );
-      for (const product of gone) marks.delete(product);
-      put(shown.filter(({ product }) => !gone.has(product)), { marks, seen });
+      put(left(cards), { marks, seen: 0 });
     }
     const waiting = next;
     if (waiting) {
       const after = await waiting;
-      const gone = new Set(await lost(after));
-      if (next === waiting && gone.size) next = Promise.resolve(after.filter((card) => !gone.has(card)));
+      const lapsed = new Set(await lost(after));
+      if (next === waiting && lapsed.size) next = Promise.resolve(after.filter((card) => !lapsed.has(card)));
     }
   } catch (error) {
     // A verdict counts without a reservation, unless somebody else gave one.
@@ -199,17 +209,22 @@ async function hold() {
 }
 
 // Those that are not this person's any more; the others are reserved anew.
-async function lost(held) {
+async function lost(mine) {
   // Of what is being taken back the server may not know yet.
-  const some = held.filter(({ product }) => !outbox.products.includes(product));
-  if (!some.length) return [];
-  const kept = new Set((await post("/api/keep", { products: keys(some) })).products);
+  const some = mine.filter(({ product }) => !outbox.products.includes(product));
+  const kept = new Set();
+  for (let start = 0; start < some.length; start += MOST) {
+    const answer = await post("/api/keep", { products: keys(some.slice(start, start + MOST)) });
+    for (const product of answer.products) kept.add(product);
+  }
   for (const card of some) if (kept.has(card.product)) card.heldAt = Date.now();
   return some.filter(({ product }) => !kept.has(product));
 }
 
 // --- what is shown -------------------------------------------------------------------------------
 
+// What is on the screen, and what an undo put aside.
+const held = () => [...cards, ...later.flatMap((one) => one.cards)];
 const keys = (some) => some.map(({ product }) => product);
 const tag = (card) => (card.status === "tagged" ? card.category : card.suggestion) ?? "";
 const name = (card) => card.title ?? card.sku;
@@ -481,26 +496,29 @@ function undo() {
 
 function takeBack(act) {
   outbox.undo(act.products, act.action);
-  if (!act.cards) return; // it comes back as the server has it, once that is heard
-  const [shown, waiting] = [cards, next];
-  if (loading) loading.then(leave, () => undefined);
-  loading = null;
-  loads += 1;
-  // What was on the screen comes after it.
-  next = shown.length ? Promise.resolve(shown) : null;
-  if (waiting) waiting.then(leave);
-  for (const card of act.cards) card.heldAt = Date.now();
-  put(act.cards, { marks: act.marks, seen: act.cards.length });
+  // What is not known here comes as the server has it, once that has heard of this.
+  if (act.cards) comeBack(act.cards, act.marks);
+  else returning.add(act.action);
 }
 
-// What was taken back is this person's again; where it is not on the screen, it is among what comes.
+// To the screen; what is on it comes after it, as it is marked.
+function comeBack(some, before = new Map()) {
+  if (cards.length) later.push({ cards, marks, seen });
+  loading = null;
+  loads += 1;
+  for (const card of some) card.heldAt = Date.now();
+  put(some, { marks: before, seen: some.length });
+}
+
+// What was taken back is this person's again, and comes to the screen.
 async function back({ products }) {
-  if (products.some((product) => cards.some((card) => card.product === product))) {
-    await hold();
-    return;
+  const asked = products.map((product) => ask(`/api/${retailer}/cards/${product}`));
+  try {
+    const found = (await Promise.all(asked)).map(({ card }) => card).filter(Boolean);
+    if (found.length) comeBack(found);
+  } catch (error) {
+    complain(error);
   }
-  messages.say(tn("%(count)s product waits again", "%(count)s products wait again", products.length), { named: "back" });
-  await restart();
 }
 
 // What of an act does not stand, in one message.
@@ -581,6 +599,16 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key.toLowerCase() === "u") assign({ verdict: "unsure", category: null });
   else if (event.key.toLowerCase() === "x") assign({ verdict: "not_a_product", category: null });
 });
+
+// A button that a pointer pressed must not take the next Enter; nor may a dialog that it opened give the
+// focus back to it, hence before anybody else hears of the click.
+document.addEventListener(
+  "click",
+  (event) => {
+    if (event.detail > 0) event.target.closest?.("#grid button, .bar button")?.blur();
+  },
+  { capture: true },
+);
 
 $("confirm").addEventListener("click", () => save());
 $("search").addEventListener("click", pick);

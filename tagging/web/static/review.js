@@ -9,7 +9,7 @@ import { Picker } from "./picker.js";
 import { here, onReturn } from "./presence.js";
 import { SaidLast } from "./said.js";
 import { ask, leaving, post } from "./server.js";
-import { percent, t } from "./text.js";
+import { percent, t, tn } from "./text.js";
 import { Wanted } from "./wanted.js";
 import { Zoom } from "./zoom.js";
 
@@ -25,6 +25,7 @@ const PATIENCE_MS = 700; // what is unsent for less is no news
 const $ = (id) => document.getElementById(id);
 const deck = []; // cards to come, the first is shown
 const neighbours = new Map(); // product -> a promise of accepted products like it
+const returning = new Set(); // acts from before this page that are being taken back
 const photos = new Photos();
 const messages = new Messages($("error"));
 const zoom = new Zoom($("zoom"), photos);
@@ -45,7 +46,7 @@ const outbox = new Outbox({
     refill();
     if (wrong) refuse(act, wrong.error);
     // What comes back by an undo is before this person again.
-    else if (act.kind === "undo") back(act.products);
+    else if (act.kind === "undo") returning.delete(act.body.of) ? back(act.products) : hold();
     wanted.count();
   },
   refused: refuse,
@@ -137,7 +138,8 @@ async function hold() {
     const kept = new Set((await post("/api/keep", { products: mine })).products);
     for (const product of mine) {
       const index = deck.findIndex((card) => card.product === product);
-      if (index < 0) continue;
+      // Of what was said or undone meanwhile this answer knows nothing.
+      if (index < 0 || outbox.products.includes(product)) continue;
       if (kept.has(product)) deck[index].heldAt = Date.now();
       else lose(index);
     }
@@ -288,17 +290,15 @@ function takeBack({ card, action, products }) {
     const there = deck.findIndex(({ product }) => product === card.product);
     if (there >= 0) deck.splice(there, 1);
     deck.unshift(held(card));
-  }
+  } else returning.add(action);
   outbox.undo(products, action);
   show();
 }
 
-// They are this person's again. What is not on this page yet is asked for.
+// They are this person's again. One is asked for; of a grid, they are among what comes.
 function back(products) {
-  const missing = products.filter((product) => !deck.some((card) => card.product === product));
-  if (missing.length === 1) again(missing[0], null, 0);
-  else refill();
-  hold();
+  if (products.length === 1) again(products[0], null, 0);
+  else messages.say(tn("%(count)s product waits again", "%(count)s products wait again", products.length), { named: "back" });
 }
 
 // What was said does not stand. It is told why, and the product is asked again as it is now.
@@ -405,7 +405,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener(
   "click",
   (event) => {
-    if (event.detail > 0) event.target.closest?.("#product button")?.blur();
+    if (event.detail > 0) event.target.closest?.("#product button, .bar button")?.blur();
   },
   { capture: true },
 );

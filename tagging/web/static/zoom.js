@@ -27,7 +27,9 @@ export class Zoom {
       if (this.size > 1 && this.dragged < DRAGGED) this.#centre(...this.#from(event));
     });
     this.stage.addEventListener("dblclick", () => (this.size > 1 ? this.#reset() : this.#scale(2.5)));
-    dialog.addEventListener("close", () => this.stage.replaceChildren());
+    dialog.addEventListener("close", () => {
+      if (!dialog.open) this.stage.replaceChildren(); // it may be open again by now
+    });
   }
 
   get open() {
