@@ -25,6 +25,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
@@ -103,6 +104,10 @@ class RetailerRules(BaseModel):
         """Whether verdicts on what `other` accepts are evidence on what these rules accept."""
         aside = {"audit_share", "second_opinion_share", "known_answer_share", "priority"}
         return self.model_dump(exclude=aside) == other.model_dump(exclude=aside)
+
+
+_NEXT_RULE = re.compile(rf"; (?=(?:{'|'.join(RetailerRules.model_fields)}) was )")
+"""Between two rules that `told_apart` tells of: "; " alone may stand in a name."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -256,6 +261,11 @@ def told_apart(before: RetailerRules, after: RetailerRules) -> str:
         for name in RetailerRules.model_fields
         if old.get(name) != new.get(name)
     )
+
+
+def told_singly(changes: str) -> list[str]:
+    """What `told_apart` said of each rule; nothing of none."""
+    return [one for one in _NEXT_RULE.split(changes) if one]
 
 
 def _value(value: Any) -> str:

@@ -29,7 +29,7 @@ from tagging.errors import (
 )
 from tagging.estimate import FEWEST
 from tagging.evidence import LEVEL
-from tagging.rules import MOST_CHARS, lines_of, parse_rules
+from tagging.rules import MOST_CHARS, lines_of, parse_rules, told_singly
 from tagging.rules_trial import MOST_PRODUCTS, Trial, try_rules
 from tagging.steering import change_rules, turn
 from tagging.web.pages import render
@@ -39,6 +39,8 @@ router = APIRouter()
 
 MOST_VERSIONS: Final = 50
 MOST_CHANGES: Final = 50
+FEWEST_ROWS: Final = 8
+MOST_ROWS: Final = 40
 
 Text = Annotated[str, Form(max_length=2 * MOST_CHARS)]
 Csrf = Annotated[str, Form(max_length=200)]
@@ -179,12 +181,13 @@ def _rules_page(
         standing=standing,
         number=0 if standing is None else standing.number,
         text=text,
+        rows=min(max(FEWEST_ROWS, len(text.splitlines()) + 1), MOST_ROWS),
         used=use if use in kept else None,
         trial=trial,
         most=MOST_PRODUCTS,
         reasons=_reasons(trial),
         problems=problems,
-        history=history,
+        history=[(one, told_singly(changed)) for one, changed in history],
         **values,
     )
 

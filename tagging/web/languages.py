@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import jinja2
 from babel import Locale
-from babel.dates import format_datetime
+from babel.dates import format_date, format_time
 from babel.messages.extract import extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -53,8 +53,12 @@ class Texts:
         return format_percent(value, exact, locale=self.language)
 
     def when(self, value: dt.datetime) -> str:
-        """A time, in UTC: the server does not know where its reader is."""
-        return format_datetime(value, "medium", tzinfo=dt.UTC, locale=self.language) + " UTC"
+        """A time to the minute, in UTC: the server does not know where its reader is."""
+        moment = value.astimezone(dt.UTC)
+        both = str(Locale.parse(self.language).datetime_formats["medium"])  # "{1}, {0}"
+        date = format_date(moment, "medium", locale=self.language)
+        time = format_time(moment, "short", tzinfo=dt.UTC, locale=self.language)
+        return both.format(time, date) + " UTC"
 
 
 def load() -> dict[str, Texts]:

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser
@@ -27,7 +28,7 @@ from tagging.answers import Answer
 from tagging.database import models
 from tagging.database.desk import Order, Waiting
 from tagging.desk import Wish
-from tagging.domain import Purpose, Role, Status, Verdict
+from tagging.domain import Purpose, Role, Verdict
 from tagging.review import record_reviews
 from tagging.settings import Settings
 from tests.browser import chromium
@@ -46,7 +47,11 @@ second_opinion_share: 1.0
 """
 COLOURWAYS = ((0, 1.0), (40, 0.8), (90, 1.2), (140, 0.9), (190, 1.35))
 """How far the hue is turned (of 256), and the exponent of the brightness; white stays white."""
-WINDOWS = {"desktop": (1280, 800), "phone": (390, 844)}
+WINDOWS: Final[dict[str, dict[str, Any]]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+    # By touch, so that what is shown to fingers alone is seen, and no keys.
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+}
 QUALITY = 88
 """Of the pictures: fewer colours would tint paper and bars."""
 
@@ -87,49 +92,61 @@ def _sample(folder: Path) -> Iterator[Site]:
 
 
 def _decide(site: Site) -> None:
-    """Some days of two people's work, so that the administrators' pages have something to say."""
+    """Some days of two people's work, so that the administrators' pages have something to say.
+
+    Bea says what each product is; Cyd, asked for a second opinion, doubts every ninth.
+    """
     with site.database.read() as session:
         retailer_id = models.retailer_id(session, RETAILER)
+    right = {row["sku"]: row["expected_category"] for row in _sample_rows()}
     for who, wish in (
         ("Bea", Wish(count=96, audit=True)),
-        ("Bea", Wish(count=40, order=Order.OLDEST, opinions=False)),
+        ("Bea", Wish(count=96, order=Order.OLDEST, opinions=False)),
         ("Cyd", Wish(count=48)),
     ):
         cards = desk.take(site.database, retailer_id, who, wish, now=utc_now())
+        if who == "Bea" and not wish.audit:
+            cards = cards[::2]  # of every category some are decided, and some wait
         if who == "Cyd":
             cards = [card for card in cards if card.purpose is Purpose.OPINION]
-        answers = [_said(retailer_id, who, card, number) for number, card in enumerate(cards)]
+        answers = []
+        for number, card in enumerate(cards):
+            category = right[card.sku.rpartition("-")[0]]
+            if who == "Cyd" and number % 9 == 4:
+                category = next(c for one in card.top_k if (c := one["category"]) != category)
+            answers.append(_answer(retailer_id, who, card, category))
         record_reviews(site.database, answers, action=str(uuid.uuid4()), now=utc_now())
         desk.leave(site.database, who)
 
 
-def _said(retailer_id: int, who: str, card: Waiting, number: int) -> Answer:
-    """Yes, but for every ninth that waited, which is the second most likely category."""
-    doubted = card.status is not Status.TAGGED and number % 9 == (8 if who == "Bea" else 4)
-    other = card.top_k[1]["category"] if doubted else None
+def _answer(retailer_id: int, who: str, card: Waiting, category: str) -> Answer:
+    confirmed = category == card.suggestion
     return Answer(
         retailer_id=retailer_id,
         sku=card.sku,
         image_set=card.image_set,
         prediction_id=card.prediction_id,
-        verdict=Verdict.CONFIRMED if other is None else Verdict.CORRECTED,
-        category=other,
+        verdict=Verdict.CONFIRMED if confirmed else Verdict.CORRECTED,
+        category=None if confirmed else category,
         reviewer=who,
         purpose=card.purpose,
     )
+
+
+def _sample_rows() -> list[dict[str, str]]:
+    """The lines of the sample's manifest."""
+    with SAMPLE.open(encoding="utf-8", newline="") as source:
+        return list(csv.DictReader(source))
 
 
 def _catalogue(folder: Path) -> Path:
     """The manifest of the sample's products in all colours, but without the answers."""
     folder.mkdir()
     manifest = folder / "products.csv"
-    with (
-        SAMPLE.open(encoding="utf-8", newline="") as source,
-        manifest.open("w", encoding="utf-8", newline="") as target,
-    ):
+    with manifest.open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target)
         writer.writerow(["sku", "image", "title", "colour"])
-        for row in csv.DictReader(source):
+        for row in _sample_rows():
             if not row["expected_category"]:
                 continue
             for number, (hue, exponent) in enumerate(COLOURWAYS, start=1):
@@ -153,12 +170,11 @@ def _coloured(path: Path, hue: int, exponent: float) -> Image.Image:
 
 
 def _photograph(browser: Browser, site: Site, theme: Theme, window: str, folder: Path) -> None:
-    width, height = WINDOWS[window]
     for shown in PAGES:
         if not shown.picture:
             continue
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=theme, reduced_motion="reduce"
+            **WINDOWS[window], color_scheme=theme, reduced_motion="reduce"
         )
         page = context.new_page()
         if not shown.stranger:

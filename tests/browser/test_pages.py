@@ -86,6 +86,30 @@ def test_a_page_keeps_to_wcag_fits_and_does_not_complain(
         assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", [">99.9%", ">99.9%", "99.9%", "0.1%", "<0.1%", "<0.1%"]),
+        ("fr", ["> 99,9 %", "> 99,9 %", "99,9 %", "0,1 %", "< 0,1 %", "< 0,1 %"]),
+    ],
+)
+def test_no_confidence_is_told_as_certainty(
+    browser: Browser, site: Installation, language: str, said: list[str]
+) -> None:
+    context = browser.new_context(locale=language)
+    page = context.new_page()
+    page.goto(f"{site.url}/login")
+    found = page.evaluate(
+        """async () => {
+            const { sure } = await import("/static/text.js");
+            return [1, 0.9996, 0.9994, 0.0006, 0.0004, 0].map(sure);
+        }"""
+    )
+    context.close()
+    # Which of the spaces that do not break stands before a sign, browsers change.
+    assert [" ".join(one.split()) for one in found] == said
+
+
 def test_axe_sees_what_is_wrong(browser: Browser, site: Installation) -> None:
     with tab(browser) as page:
         page.goto(f"{site.url}/login")

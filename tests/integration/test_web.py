@@ -592,7 +592,7 @@ class TestOpinions:
         bob.post("/api/default/reviews", json=act(answer))
         page = eve.get("/people/default")
         assert page.status_code == 200
-        for text in ("too few to state (under 30)", "0.0%", "Light", "Ann", "Bob"):
+        for text in ("Kappa is shown from 30 ", "too few to state", "0.0%", "Light", "Ann", "Bob"):
             assert text in page.text, text
         assert "style=" not in page.text
         assert "<script>" not in page.text

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from tagging.database import autopilots, rules
 from tagging.database.rules import Version
 from tagging.domain import Autopilot, Role, Verdict
+from tagging.rules import RetailerRules, parse_rules
 from tagging.steering import turn
 from tests.integration import test_web
 from tests.integration.test_web import UNSURE, Client
@@ -49,7 +50,7 @@ class TestHome:
     ) -> None:
         tagged(audit_all(services), tmp_path / "in", SURE | UNSURE)
         said = words(client().get("/").text)
-        assert "2 wait for a person 4 wait in the audit" in said
+        assert "2 to review 4 to audit" in said
         assert "the model is unsure 2" in said
         assert "Autopilot provisional shades:1" in said
 
@@ -58,6 +59,19 @@ class TestHome:
         assert 'href="/rules/default"' in page
         assert 'href="/autopilot/default"' in page
         assert "/review/" not in page
+        assert "/people/" not in page
+
+    def test_an_administrator_comes_to_the_people(self, ada: TestClient) -> None:
+        assert '<a href="/people/default">' in ada.get("/").text
+
+    def test_nothing_is_urged_where_nothing_waits(
+        self, services: Services, client: Client, tmp_path: Path
+    ) -> None:
+        ann, urged = client(), 'class="main" href="/review/default"'
+        assert urged not in ann.get("/").text
+        assert 'href="/review/default"' in ann.get("/").text
+        tagged(services, tmp_path / "in", UNSURE)
+        assert urged in ann.get("/").text
 
 
 class TestRules:
@@ -89,7 +103,9 @@ class TestRules:
         assert (kept.number, kept.text, kept.created_by) == (1, RULES, "Ada")
         page = ada.get(done.headers["location"]).text
         assert "Version 1 is in force for what is tagged from now on." in page
-        assert "Version 1 Ada" in words(page)
+        said = words(page)
+        assert "Version 1 is in force · Ada · " in said
+        assert "Version 1 · Ada · " in said
         again = ada.post("/rules/default", data={**sent, "version": "1", "confirmed": "2"})
         assert again.headers["location"] == "/rules/default?said=same"
         assert newest(services) == kept
@@ -141,6 +157,30 @@ class TestRules:
         assert "no thresholds for a precision of 99.99%" in said("target_precision: 0.9999")
         assert newest(services) is None
 
+    def test_the_help_has_every_rule(self, ada: TestClient) -> None:
+        terms = re.findall(r"<dt><code>(.*?)</code></dt>", ada.get("/rules/default").text)
+        assert {term.partition(":")[0] for term in terms} == set(RetailerRules.model_fields)
+        # And what it says may stand there.
+        for term in terms:
+            parse_rules(term)
+
+    def test_what_a_version_changed_stands_line_by_line(self, ada: TestClient) -> None:
+        text = "always_review: [Light]\naudit_share: 0.5\n"
+        ada.post("/rules/default", data=form(ada, text=text, version="0", confirmed="1"))
+        (told,) = re.findall(
+            r'<ul class="changed" lang="en">(.*?)</ul>', ada.get("/rules/default").text, re.DOTALL
+        )
+        assert [words(line) for line in re.findall(r"<li>.*?</li>", told)] == [
+            'always_review was [], is ["Light"]',
+            "audit_share was not set, is 0.5",
+        ]
+
+    @pytest.mark.parametrize(("lines", "rows"), [(0, 8), (20, 21), (900, 40)])
+    def test_the_field_is_as_long_as_its_text(self, ada: TestClient, lines: int, rows: int) -> None:
+        text = "# a remark\n" * lines
+        page = ada.post("/rules/default", data=form(ada, text=text)).text
+        assert f'rows="{rows}"' in page
+
     def test_an_old_text_is_taken_up_again(self, services: Services, ada: TestClient) -> None:
         for number, text in enumerate((RULES, "audit_share: 0.5\n")):
             sent = form(ada, text=text, version=str(number), confirmed=str(number + 1))
@@ -166,16 +206,22 @@ class TestAutopilot:
     def test_what_the_audit_says(self, services: Services, ada: TestClient, tmp_path: Path) -> None:
         tagged(audit_all(services), tmp_path / "in", SURE)
         assert "No verdict yet." in ada.get("/autopilot/default").text
-        add_verdicts(services, "a", right=298, wrong=1)
         say(services, "b", Verdict.CONFIRMED)
+        said = words(ada.get("/autopilot/default").text)
+        assert "An error is stated from 100 verdicts on." in said
+        # Nothing is drawn yet.
+        assert "dashed line" not in said
+        add_verdicts(services, "a", right=298, wrong=1)
         page = ada.get("/autopilot/default").text
         said = words(page)
         assert "0.33% 1 wrong of 300" in said
         assert "3 audited products wait for a verdict." in said
         assert "Light 1 / 299 0.33% 0.00% to" in said
-        assert "Dark 0 / 1 too few to state 0" in said
+        assert "Dark 0 / 1 \N{EN DASH} too few to state 0" in said
         assert "2026-W01 1 / 300" in said
         assert page.count('<svg class="interval"') == 2
+        assert page.count('<svg class="key"') == 1
+        assert "The dashed line is the 1.0% allowed." in said
         assert "at most 0.90% wrong" in said
         assert "not yet on this retailer's products" in said
 
@@ -233,14 +279,16 @@ class TestAutopilot:
         assert "(95% confidence), measured on this retailer's own products" in said
         sent = form(ada, text=RULES, version="0", confirmed="1")
         assert ada.post("/rules/default", data=sent).status_code == 303
-        assert "None yet: by these rules other tags are accepted" in words(
-            ada.get("/autopilot/default").text
-        )
+        page = words(ada.get("/autopilot/default").text)
+        assert "No rate yet: these rules accept other tags" in page
+        # The certificate went with the rules that it was for.
+        assert "certified → provisional" in page
         text = "require_certificate: true"
         ada.post("/rules/default", data=form(ada, text=text, version="1", confirmed="2"))
-        assert "accepts nothing until the audit certifies it." in words(
-            ada.get("/autopilot/default").text
-        )
+        page = words(ada.get("/autopilot/default").text)
+        assert "Changes provisional Jan" in page
+        assert "provisional → provisional" not in page
+        assert "accepts nothing until the audit certifies it." in page
 
     def test_it_is_told_in_french(self, services: Services, ada: TestClient) -> None:
         turn(services.database, "default", on=False, by="Eve", now=services.clock.now())

@@ -106,6 +106,9 @@ def test_numbers_and_times_are_written_as_people_of_the_language_do() -> None:
     noon = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
     assert french.when(noon).startswith("1 mars 2026")
     assert english.when(noon).startswith("Mar 1, 2026")
+    late = dt.datetime(2026, 3, 1, 23, 59, 58, tzinfo=dt.timezone(dt.timedelta(hours=-1)))
+    assert french.when(late) == "2 mars 2026, 00:59 UTC"
+    assert english.when(late) == "Mar 2, 2026, 12:59\u202fAM UTC"
     assert all(text.when(noon).endswith(" UTC") for text in (english, french))
 
 

@@ -30,6 +30,7 @@ from tagging.rules import (
     parse_rules,
     snapshot,
     told_apart,
+    told_singly,
     written,
 )
 from tests.stand_in import stand_in_card
@@ -180,6 +181,16 @@ class TestReading:
             "accept_parent was false, is true; audit_share was not set, is 0.5"
         )
         assert told_apart(after, after) == ""
+
+    def test_what_changed_is_told_rule_by_rule(self) -> None:
+        # What parts the rules may stand in a name.
+        after = RetailerRules(always_review=["Bags; belts"], audit_share=0.5, priority="margin")
+        assert told_singly(told_apart(RetailerRules(), after)) == [
+            'always_review was [], is ["Bags; belts"]',
+            "audit_share was not set, is 0.5",
+            'priority was not set, is "margin"',
+        ]
+        assert told_singly("") == []
 
     def test_what_is_accepted_does_not_depend_on_the_audit(self) -> None:
         usual = RetailerRules()

@@ -1,7 +1,7 @@
 // A product as a person decides on it: what is offered, and why it waits.
 
 import { photo } from "./server.js";
-import { percent, t } from "./text.js";
+import { sure, t } from "./text.js";
 
 const MOST_CHOICES = 9; // keys 1 to 9
 
@@ -46,13 +46,13 @@ export function choiceItems(card, chosen) {
     const name = document.createElement("span");
     name.className = "name";
     name.textContent = category;
-    const sure = document.createElement("span");
-    sure.className = "sure";
-    sure.textContent = confidence === null ? "" : percent(confidence);
+    const likely = document.createElement("span");
+    likely.className = "sure";
+    likely.textContent = confidence === null ? "" : sure(confidence);
     const bar = document.createElement("span");
     bar.className = "share";
     bar.style.setProperty("--share", confidence ?? 0);
-    button.append(key, name, sure, bar);
+    button.append(key, name, likely, bar);
     button.setAttribute("aria-keyshortcuts", String(index + 1));
     button.classList.toggle("suggested", category === card.suggestion);
     button.addEventListener("click", () => chosen(category));

@@ -18,5 +18,8 @@ addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 
+// Where the help stands above all else that is to be seen, it is opened when it is asked for.
+if (matchMedia("(max-width: 60rem)").matches) document.querySelector("#settings")?.removeAttribute("open");
+
 const found = document.querySelector("#tried") ?? document.querySelector("[aria-invalid]");
 found?.focus();

@@ -10,6 +10,8 @@ const share = new Intl.NumberFormat(language, {
   minimumFractionDigits: 1,
   maximumFractionDigits: 1,
 });
+const SUREST = 0.999;
+const FAINTEST = 0.001;
 const clock = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 
 // t("%(name)s is here", { name }): numbers are written as people of the language write them.
@@ -25,6 +27,12 @@ export function tn(one, many, count, values = {}) {
 
 export const number = (value) => plain.format(value);
 export const percent = (value) => share.format(value);
+// A model's confidence: none is so sure that it is right, or wrong, without a rest.
+export function sure(value) {
+  if (value > (SUREST + 1) / 2) return t(">%(share)s", { share: percent(SUREST) });
+  if (value < FAINTEST / 2) return t("<%(share)s", { share: percent(FAINTEST) });
+  return percent(value);
+}
 export const when = (value) => clock.format(new Date(value));
 
 function filled(text, values) {
