@@ -9,7 +9,7 @@ import { Picker } from "./picker.js";
 import { here, onReturn } from "./presence.js";
 import { SaidLast } from "./said.js";
 import { ask, leaving, photo, post } from "./server.js";
-import { percent, t, tn } from "./text.js";
+import { sure, t, tn } from "./text.js";
 import { Wanted } from "./wanted.js";
 
 const root = document.querySelector("#grid");
@@ -286,10 +286,10 @@ function tile(card, index) {
   const words = document.createElement("span");
   const mixed = new Set(cards.map(tag)).size > 1;
   words.textContent = mixed ? `${tag(card)} · ${name(card)}` : name(card);
-  const sure = document.createElement("span");
-  sure.className = "sure";
-  sure.textContent = card.confidence === null ? "" : percent(card.confidence);
-  line.append(words, sure);
+  const share = document.createElement("span");
+  share.className = "sure";
+  share.textContent = card.confidence === null ? "" : sure(card.confidence);
+  line.append(words, share);
   line.title = name(card);
   item.append(image, mark, line);
   dress(item, card);

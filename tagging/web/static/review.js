@@ -9,7 +9,7 @@ import { Picker } from "./picker.js";
 import { here, onReturn } from "./presence.js";
 import { SaidLast } from "./said.js";
 import { ask, leaving, post } from "./server.js";
-import { percent, t, tn } from "./text.js";
+import { sure, t, tn } from "./text.js";
 import { Wanted } from "./wanted.js";
 import { Zoom } from "./zoom.js";
 
@@ -188,7 +188,7 @@ function draw(card) {
   window.scrollTo(0, 0);
   // The button that was pressed may be gone; the keyboard goes on from here.
   if (within && document.activeElement === document.body) $("title").focus({ preventScroll: true });
-  const best = card.suggestion ? `${card.suggestion} ${card.confidence === null ? "" : percent(card.confidence)}` : "";
+  const best = card.suggestion ? `${card.suggestion} ${card.confidence === null ? "" : sure(card.confidence)}` : "";
   $("spoken").textContent = [name(card), reason(card), best].filter(Boolean).join(" ");
   compare(card);
 }
