@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Route, expect
 
-from tagging.database.tables import Review
+from tagging.database.tables import ImageSetImage, Product, Review
 from tagging.domain import Status
 from tests.browser.conftest import Person
 from tests.browser.deliveries import deliver_shades
@@ -31,11 +31,19 @@ def looker(browser: Browser) -> Iterator[Looker]:
         name: str = "Ann",
         window: tuple[int, int] = WINDOW,
         query: str = "",
+        *,
+        broken: str | None = None,
+        clock: bool = False,
         **device: Any,
     ) -> GridPage:
+        """`broken`: a photo that does not come. `clock`: its time is the test's."""
         width, height = window
         context = browser.new_context(viewport={"width": width, "height": height}, **device)
         contexts.append(context)
+        if broken is not None:
+            context.route(f"**/photos/*/{broken}.webp", lambda route: route.abort())
+        if clock:
+            context.clock.install()
         found = GridPage(context.new_page(), site)
         found.enter(site.person(name))
         found.open(query=query)
@@ -683,3 +691,124 @@ def test_a_photo_that_changed_under_the_eyes_is_refused_alone(
     assert not [sku for sku in others if sku in told]
     assert sorted(said(site)) == sorted(others)
     assert site.status(changed) is Status.NEEDS_REVIEW
+
+
+# --- what was not seen ---------------------------------------------------------------------------
+
+
+def test_what_was_never_in_sight_is_not_saved(site: Installation, looker: Looker) -> None:
+    deliver_shades(site, {f"AT-{number:03}": [60] for number in range(30)})
+    ann = looker(site, window=(800, 500))
+    skus = ann.skus()
+    assert len(skus) == 30
+    expect(ann.tile(skus[-1])).not_to_be_in_viewport()
+    presses = 0
+    while ann.tile(skus[-1]).count() and presses < 30:
+        assert site.said() == []
+        ann.press("Enter")
+        presses += 1
+        if ann.page.evaluate("scrollY") > 0:
+            expect(ann.tiles.first.or_(ann.empty).first).to_be_attached()
+    assert presses > 2
+    ann.saved()
+    assert sorted(said(site)) == sorted(skus)
+
+
+def test_who_scrolled_to_the_end_saves_by_one_key(site: Installation, looker: Looker) -> None:
+    deliver_shades(site, {f"AT-{number:03}": [60] for number in range(30)})
+    ann = looker(site, window=(800, 500))
+    skus = ann.skus()
+    ann.tile(skus[-1]).scroll_into_view_if_needed()
+    wait_for(lambda: "30" in ann.button("confirm").inner_text(), True)
+    assert ann.save() == skus
+
+
+def test_a_product_whose_photo_does_not_come_is_left_out(
+    site: Installation, looker: Looker
+) -> None:
+    deliver_shades(site, {"AT-001": [60], "AT-002": [60], "AT-003": [58]})
+    with site.database.read() as session:
+        query = (
+            sa.select(ImageSetImage.sha256)
+            .join(Product, Product.image_set == ImageSetImage.image_set)
+            .where(Product.sku == "AT-003")
+        )
+        sha256 = session.execute(query).scalar_one()
+    ann = looker(site, query="?order=oldest", broken=sha256)
+    wait_for(lambda: ann.tile("AT-003").get_attribute("aria-selected"), "false")
+    ann.save()
+    ann.saved()
+    assert sorted(said(site)) == ["AT-001", "AT-002"]
+    assert site.status("AT-003") is Status.NEEDS_REVIEW
+
+
+# --- who is away, and what was said before -------------------------------------------------------
+
+
+def test_a_page_that_nobody_is_at_holds_nothing(site: Installation, looker: Looker) -> None:
+    site.waits(8)
+    ann = looker(site, clock=True)
+    held = ann.skus()
+    ann.button("confirm").hover()
+    kept, answered = list[str](), list[str]()
+    for event, found in (("request", kept), ("requestfinished", answered)):
+        ann.page.on(
+            event,
+            lambda one, found=found: found.append(one.url) if "/api/keep" in one.url else None,
+        )
+    ann.page.clock.run_for(20 * 60_000)
+    # Asking the page lets what it told meanwhile be heard.
+    wait_for(lambda: ann.page.evaluate("0") or len(answered) == len(kept), True)
+    # Five minutes of them, once a minute, for this grid and the next one.
+    assert 2 <= len(kept) <= 12
+    site.end_reservations()
+    bob = looker(site, "Bob")
+    assert bob.skus() == held
+    # Who comes back is shown nothing that is another's by now.
+    ann.page.mouse.move(5, 5)
+    wait_for(lambda: set(ann.skus()) & set(held), set())
+    expect(ann.messages).to_be_visible()
+
+
+def test_a_grid_of_before_a_reload_is_taken_back(site: Installation, looker: Looker) -> None:
+    site.waits(12)
+    ann = looker(site)
+    before = site.standing()
+    first = ann.save()
+    ann.saved()
+    ann.open()
+    expect(ann.button("undo")).to_be_enabled()
+    ann.press("z")
+    ann.must_show(*first)
+    ann.saved()
+    assert site.said() == []
+    assert site.standing() == before
+
+
+def test_any_of_what_was_said_is_taken_back_on_either_page(
+    site: Installation, looker: Looker
+) -> None:
+    site.waits(12)
+    ann = looker(site)
+    grid = ann.save()
+    ann.saved()
+    single = ReviewPage(ann.page, site)
+    single.open()
+    one, two = single.decide("Enter"), single.decide("x")
+    single.saved()
+    single.open()
+    lines = ann.page.locator("#said li")
+    ann.press("h")
+    expect(lines).to_have_count(3)
+    expect(lines.nth(0)).to_contain_text(two)
+    expect(lines.nth(2)).to_contain_text(f"{len(grid)} products")
+    lines.nth(1).get_by_role("button").click()
+    expect(single.title).to_have_text(f"Jacket {one}")
+    single.saved()
+    assert sorted(said(site)) == sorted([*grid, two])
+    ann.press("h")
+    expect(lines).to_have_count(2)
+    lines.nth(1).get_by_role("button").click()
+    expect(ann.page.get_by_text(f"{len(grid)} products wait again")).to_be_visible()
+    single.saved()
+    assert sorted(said(site)) == [two]
