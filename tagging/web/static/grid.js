@@ -637,5 +637,6 @@ window.addEventListener("beforeunload", (event) => {
 
 await wanted.recall();
 outbox.send();
-load().finally(() => wanted.count({ now: true }));
+await load(); // the photos first
+wanted.count({ now: true });
 last.recall(outbox.unsaid).catch(() => undefined); // what is said from now on is known anyway
