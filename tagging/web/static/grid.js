@@ -8,8 +8,9 @@ import { Outbox } from "./outbox.js";
 import { Picker } from "./picker.js";
 import { here, onReturn } from "./presence.js";
 import { SaidLast } from "./said.js";
-import { ask, leaving, photo, post } from "./server.js";
-import { sure, t, tn } from "./text.js";
+import { ask, leaving, post } from "./server.js";
+import { t, tn } from "./text.js";
+import { dress, isComing, isMissing, tag, thumb, tileItem } from "./tile.js";
 import { Wanted } from "./wanted.js";
 
 const root = document.querySelector("#grid");
@@ -18,7 +19,7 @@ const MOST = 96; // products that one request may hold or leave
 const MOST_KNOWN = 290;
 const KEEP_MS = 60000;
 const POLL_MS = 10000;
-const AGAIN_MS = [2000, 5000, 15000]; // until what did not come is asked for again
+const AGAIN_MS = 2000;
 
 const $ = (id) => document.getElementById(id);
 const messages = new Messages($("messages"));
@@ -138,7 +139,7 @@ async function load() {
     away = true;
     show();
     complain(error);
-    if (!error.refused) setTimeout(lookAgain, AGAIN_MS[0]);
+    if (!error.refused) setTimeout(lookAgain, AGAIN_MS);
     return;
   }
   // These photos first: what comes next would take half of the line from them.
@@ -226,11 +227,7 @@ async function lost(mine) {
 // What is on the screen, and what an undo put aside.
 const held = () => [...cards, ...later.flatMap((one) => one.cards)];
 const keys = (some) => some.map(({ product }) => product);
-const tag = (card) => (card.status === "tagged" ? card.category : card.suggestion) ?? "";
-const name = (card) => card.title ?? card.sku;
 const images = () => [...$("tiles").querySelectorAll("img")];
-// It came with the card, unless it is looked at for the first time.
-const thumb = (card) => card.thumb ?? photo(card.images[0], "thumb");
 
 // Other products on the screen; `before`: as they were marked and how many were seen.
 function put(some, before = { marks: new Map(), seen: 0 }) {
@@ -238,7 +235,21 @@ function put(some, before = { marks: new Map(), seen: 0 }) {
   marks = before.marks;
   seen = before.seen;
   at = 0;
-  $("tiles").replaceChildren(...cards.map(tile));
+  const mixed = new Set(cards.map(tag)).size > 1;
+  $("tiles").replaceChildren(
+    ...cards.map((card, index) => {
+      const item = tileItem(card, {
+        index,
+        mixed,
+        came() {
+          dress(item, marks.get(card.product));
+          tell();
+        },
+      });
+      dress(item, marks.get(card.product));
+      return item;
+    }),
+  );
   window.scrollTo(0, 0);
   show();
 }
@@ -255,65 +266,6 @@ function show() {
   offer(names);
   showActions(); // before it is measured what it covers
   look();
-}
-
-function tile(card, index) {
-  const item = document.createElement("li");
-  item.role = "option";
-  item.dataset.index = index;
-  item.tabIndex = index === at ? 0 : -1;
-  const image = document.createElement("img");
-  image.alt = "";
-  image.decoding = "async";
-  const waits = [...AGAIN_MS];
-  const told = () => {
-    dress(item, card);
-    tell();
-  };
-  image.addEventListener("load", told);
-  image.addEventListener("error", () => {
-    told();
-    const retry = () => {
-      if (image.isConnected) image.src = thumb(card);
-    };
-    if (waits.length) setTimeout(retry, waits.shift());
-  });
-  image.src = thumb(card);
-  const mark = document.createElement("span");
-  mark.className = "mark";
-  const line = document.createElement("span");
-  line.className = "name";
-  const words = document.createElement("span");
-  const mixed = new Set(cards.map(tag)).size > 1;
-  words.textContent = mixed ? `${tag(card)} · ${name(card)}` : name(card);
-  const share = document.createElement("span");
-  share.className = "sure";
-  share.textContent = card.confidence === null ? "" : sure(card.confidence);
-  line.append(words, share);
-  line.title = name(card);
-  item.append(image, mark, line);
-  dress(item, card);
-  return item;
-}
-
-function dress(item, card) {
-  const marked = marks.has(card.product);
-  const said = marks.get(card.product);
-  const missing = isMissing(item);
-  item.setAttribute("aria-selected", String(!marked && !missing));
-  item.classList.toggle("missing", missing);
-  const names = { unsure: t("unsure"), not_a_product: t("not a product") };
-  item.querySelector(".mark").textContent = marked
-    ? (said ? (said.category ?? names[said.verdict]) : "✗")
-    : missing
-      ? t("no photo")
-      : "";
-}
-
-// Its photo could not be had.
-function isMissing(item) {
-  const image = item.querySelector("img");
-  return image.complete && image.naturalWidth === 0;
 }
 
 // What of the grid was in sight by now, from the first tile on.
@@ -341,7 +293,7 @@ function more() {
 
 function tell() {
   const items = [...$("tiles").children];
-  const coming = items.some((item) => !item.querySelector("img").complete);
+  const coming = items.some(isComing);
   const wrong = cards.filter(({ product }) => marks.has(product)).length;
   const missing = items.filter((item, index) => isMissing(item) && !marks.has(cards[index]?.product)).length;
   const right = cards.length - wrong - missing;
@@ -396,7 +348,7 @@ function mark(index, wrong) {
   if (!card) return;
   if (wrong && !marks.has(card.product)) marks.set(card.product, null);
   else if (!wrong) marks.delete(card.product);
-  dress($("tiles").children[index], card);
+  dress($("tiles").children[index], marks.get(card.product));
   tell();
 }
 
@@ -410,7 +362,7 @@ function assign(said) {
   for (const card of chosen) {
     if (said.category && said.category === card.suggestion) marks.delete(card.product);
     else marks.set(card.product, said);
-    dress($("tiles").children[cards.indexOf(card)], card);
+    dress($("tiles").children[cards.indexOf(card)], marks.get(card.product));
   }
   tell();
 }
