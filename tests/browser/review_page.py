@@ -84,6 +84,11 @@ class ReviewPage:
         return self.page.locator("#choices button")
 
     @property
+    def lately(self) -> Locator:
+        """Categories with a key that the model does not offer."""
+        return self.page.locator("#lately button")
+
+    @property
     def unsent(self) -> Locator:
         return self.page.locator("#unsent")
 

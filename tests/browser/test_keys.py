@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tagging.database.tables import Category
 from tests.browser.conftest import Person
 from tests.browser.installation import Installation
 from tests.browser.pages import THEMES, Theme
@@ -157,3 +158,24 @@ def test_who_logs_in_by_a_password_comes_to_the_page(site: Installation, person:
     sku = ann.decide("Enter")
     ann.saved()
     assert [one for one, *_ in site.said()] == [sku]
+
+
+def test_what_was_chosen_lately_has_a_key(site: Installation, person: Person) -> None:
+    with site.database.write() as session:
+        session.add(Category(retailer_id=site.services.retailer_id, name="Skirt"))
+        session.commit()
+    site.waits(3)
+    ann = person(site)
+    expect(ann.lately).to_have_count(0)
+    first = ann.sku
+    ann.search("skirt")
+    expect(ann.found).to_have_count(1)
+    ann.press("Enter")
+    expect(ann.lately).to_have_text(["4Skirt"])
+    assert ann.sku != first
+    second = ann.decide("4")
+    third = ann.sku
+    ann.lately.first.click()
+    expect(ann.empty).to_be_visible()
+    ann.saved()
+    assert site.said() == [(sku, "corrected", "Skirt", "Ann") for sku in (first, second, third)]

@@ -15,6 +15,13 @@ export function choices(card) {
   return found.slice(0, MOST_CHOICES);
 }
 
+// What else has a key: the categories that were chosen last, of those that the model does not offer.
+export function lately(card, recent) {
+  const offered = choices(card);
+  const names = new Set(offered.map(({ category }) => category));
+  return recent.filter((category) => !names.has(category)).slice(0, MOST_CHOICES - offered.length);
+}
+
 export function reason(card) {
   if (card.fresh) return t("This photo is new: it replaced the one you decided on.");
   if (card.audit && card.status === "tagged") return t("Audit: is this tag right?");
@@ -55,6 +62,23 @@ export function choiceItems(card, chosen) {
     button.append(key, name, likely, bar);
     button.setAttribute("aria-keyshortcuts", String(index + 1));
     button.classList.toggle("suggested", category === card.suggestion);
+    button.addEventListener("click", () => chosen(category));
+    item.append(button);
+    return item;
+  });
+}
+
+// Small buttons, whose keys go on where those of the choices end.
+export function latelyItems(card, recent, chosen) {
+  const before = choices(card).length;
+  return lately(card, recent).map((category, index) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.className = "quiet";
+    const key = document.createElement("kbd");
+    key.textContent = before + index + 1;
+    button.append(key, category);
+    button.setAttribute("aria-keyshortcuts", String(before + index + 1));
     button.addEventListener("click", () => chosen(category));
     item.append(button);
     return item;

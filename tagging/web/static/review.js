@@ -1,6 +1,15 @@
 // One product at a time, by keys. The next photos are loaded and decoded already.
 
-import { attributeItems, choiceItems, choices, neighbourItems, reason, thumbItems } from "./card.js";
+import {
+  attributeItems,
+  choiceItems,
+  choices,
+  lately,
+  latelyItems,
+  neighbourItems,
+  reason,
+  thumbItems,
+} from "./card.js";
 import { LETTERS, digit, letters } from "./keys.js";
 import { Messages } from "./messages.js";
 import { Outbox } from "./outbox.js";
@@ -181,6 +190,7 @@ function draw(card) {
   $("thumbs").replaceChildren(...thumbItems(card, look));
   $("thumbs").hidden = card.images.length < 2;
   $("choices").replaceChildren(...choiceItems(card, choose));
+  $("lately").replaceChildren(...latelyItems(card, picker.recent, choose));
   $("confirm").disabled = !card.suggestion;
   $("attributes").replaceChildren(...attributeItems(card));
   $("neighbours").hidden = true;
@@ -360,8 +370,9 @@ function letter(event) {
   const key = event.key.toLowerCase();
   const chosen = digit(event);
   if (chosen && key !== "/") {
-    const one = choices(shown)[chosen - 1];
-    if (one) choose(one.category);
+    const offered = choices(shown).map(({ category }) => category);
+    const category = [...offered, ...lately(shown, picker.recent)][chosen - 1];
+    if (category) choose(category);
   } else if (key === "/") picker.open().catch(complain);
   else if (key === "h") lookBack();
   else if (key === "u") decide("unsure");
