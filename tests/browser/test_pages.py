@@ -56,11 +56,15 @@ def tab(
     theme: Theme = "light",
     size: str = "desk",
     who: StorageState | None = None,
+    locale: str = "en-GB",
 ) -> Iterator[Page]:
-    """A tab of a browser that asks for this theme."""
+    """A tab of a browser that asks for this theme and language."""
     width, height = SIZES[size]
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=theme, storage_state=who
+        viewport={"width": width, "height": height},
+        color_scheme=theme,
+        storage_state=who,
+        locale=locale,
     )
     try:
         found = context.new_page()
@@ -108,6 +112,17 @@ def test_no_confidence_is_told_as_certainty(
     context.close()
     # Which of the spaces that do not break stands before a sign, browsers change.
     assert [" ".join(one.split()) for one in found] == said
+
+
+@pytest.mark.parametrize("shown", PAGES, ids=lambda shown: shown.name)
+def test_a_page_fits_a_telephone_in_french(
+    browser: Browser, site: Installation, ann: StorageState, shown: Shown
+) -> None:
+    who = None if shown.stranger else ann
+    with tab(browser, size="telephone", who=who, locale="fr-FR") as page:
+        show(page, shown, site.url, retailer="default", empty="quiet")
+        assert page.locator("html").get_attribute("lang") == "fr"
+        assert sideways(page) is None
 
 
 def test_axe_sees_what_is_wrong(browser: Browser, site: Installation) -> None:
