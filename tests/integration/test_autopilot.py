@@ -242,7 +242,7 @@ def test_verdicts_and_a_delivery_of_new_photos_at_once_neither_block_nor_mix(
             # It was decided on the old photo; the new one waits for a person.
             assert (found.review_reason, found.category) == (ReviewReason.PHOTO_CHANGED, "Light")
         else:
-            assert "wait until it is" in str(one)
+            assert "being classified" in str(one)
             assert found.status is Status.QUEUED
     assert weighed(audited).verdicts == sum(isinstance(one, Recorded) for one in told)
 
