@@ -80,7 +80,7 @@ class Order(enum.StrEnum):
     CHEAPEST = "cheapest"
     """The surest first: most of them need one key."""
     UNCERTAIN = "uncertain"
-    """The least sure first."""
+    """The least sure of any single category first (least confidence: Lewis and Gale 1994)."""
     VALUABLE = "valuable"
     """What the next model learns most of: where two categories are nearly as likely."""
     OLDEST = "oldest"
@@ -91,7 +91,7 @@ class Order(enum.StrEnum):
 
 _ORDERS: Final = {
     Order.CHEAPEST: (Product.confidence.desc(), Product.id.desc()),
-    Order.UNCERTAIN: (Product.confidence, Product.id),
+    Order.UNCERTAIN: (Product.top_confidence, Product.id),
     Order.VALUABLE: (Product.margin, Product.id),
     Order.OLDEST: (Product.id,),
     Order.PRIORITY: (Product.priority.desc().nulls_last(), Product.id),

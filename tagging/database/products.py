@@ -236,6 +236,7 @@ def _move_classified(
             "to_suggestion": one.decision.suggested.category,
             "to_confidence": one.decision.suggested.confidence,
             "to_margin": one.prediction.margin,
+            "to_top": one.prediction.confidence,
             "to_prediction": prediction_ids[one.product_id, one.image_set],
         }
         for one in ordered
@@ -251,6 +252,7 @@ def _move_classified(
         "suggestion": sa.bindparam("to_suggestion"),
         "confidence": sa.bindparam("to_confidence"),
         "margin": sa.bindparam("to_margin"),
+        "top_confidence": sa.bindparam("to_top"),
         "prediction_id": sa.bindparam("to_prediction"),
         "tagged_at": now,
         "updated_at": now,
@@ -307,6 +309,7 @@ def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime
                 suggestion=None,
                 confidence=None,
                 margin=None,
+                top_confidence=None,
                 prediction_id=None,
                 review_reason=None,
                 failure_code=one.code,

@@ -285,6 +285,7 @@ WAITING_ORDERS = (
     ("retailer_id", "confidence", "id"),
     ("retailer_id", "suggestion", "confidence", "id"),
     ("retailer_id", "margin", "id"),
+    ("retailer_id", "top_confidence", "id"),
 )
 
 NOT_TO_DECIDE = (Status.QUEUED, Status.FAILED, Status.REVIEWED)
@@ -373,6 +374,10 @@ class Product(Base):
     )
     margin: Mapped[float | None] = mapped_column(
         sa.Double, comment="Confidence of the model's best category less its second best's."
+    )
+    top_confidence: Mapped[float | None] = mapped_column(
+        sa.Double,
+        comment="Confidence of the model's best category; the suggestion may be its parent.",
     )
     priority: Mapped[float | None] = mapped_column(
         sa.Double, comment="The higher the sooner; NULL where the retailer gave no number."

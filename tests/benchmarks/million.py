@@ -200,14 +200,14 @@ _STATEMENTS: Final = (
     """,
     """
     INSERT INTO products (id, retailer_id, sku, title, attributes, image_set, upload_id, status,
-        category, decided_by, suggestion, confidence, margin, review_reason, prediction_id, audit,
-        tagged_at, created_at, updated_at)
+        category, decided_by, suggestion, confidence, margin, top_confidence, review_reason,
+        prediction_id, audit, tagged_at, created_at, updated_at)
     SELECT id, %(retailer)s, 'SKU-' || lpad(id::text, 8, '0'), first || ' no. ' || id,
            jsonb_build_object('colour', 'navy', 'brand', 'Petit Port', 'price', mod(id, 300)),
            image_set, 'million', status,
            CASE WHEN u < 0.15 THEN NULL ELSE first END,
            CASE status WHEN 'reviewed' THEN 'person' WHEN 'tagged' THEN 'model' END,
-           first, confidence, confidence - (1 - confidence) / 2,
+           first, confidence, confidence - (1 - confidence) / 2, confidence,
            CASE WHEN u < 0.12 THEN 'low_confidence' WHEN u < 0.15 THEN 'out_of_distribution' END,
            id, audit, at, at, at
     FROM facts

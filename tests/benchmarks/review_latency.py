@@ -51,7 +51,7 @@ GOALS: Final = {KEY: 50, OPENED: 300, NEXT: 300}
 ORDERS: Final = ("cheapest", "uncertain", "valuable", "oldest")
 FIRST: Final = {
     "cheapest": "confidence DESC, id DESC",
-    "uncertain": "confidence, id",
+    "uncertain": "top_confidence, id",
     "valuable": "margin, id",
     "oldest": "id",
 }

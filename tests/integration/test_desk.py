@@ -19,7 +19,7 @@ from tagging.database import desk as queries
 from tagging.database import schema
 from tagging.database.desk import Order, Waiting
 from tagging.database.session import Database
-from tagging.database.tables import Reservation
+from tagging.database.tables import Product, Reservation
 from tagging.desk import Wish
 from tagging.domain import Purpose, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, NotFoundError, ReviewError
@@ -96,6 +96,19 @@ def test_the_orders(services: Services, tmp_path: Path, order: Order, expected: 
             services, count=1, order=order, but=[one.product_id for one in one_by_one]
         )
     assert one_by_one == found
+
+
+def test_who_asks_for_the_least_sure_is_not_led_by_the_parent(
+    services: Services, tmp_path: Path
+) -> None:
+    """Of Footwear it may be sure, and of no shoe."""
+    tagged(services, tmp_path / "in", UNSURE | {"s.png": 193})
+    with services.database.write() as session:
+        session.execute(sa.update(Product).where(Product.sku == "p").values(confidence=0.99))
+        session.commit()
+    assert skus(take(services, order=Order.CHEAPEST))[0] == "p"
+    desk.leave(services.database, "Ann")
+    assert skus(take(services, order=Order.UNCERTAIN))[0] == "p"
 
 
 def test_only_one_category_as_the_grid_shows_them(services: Services, tmp_path: Path) -> None:

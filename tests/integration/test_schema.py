@@ -83,6 +83,20 @@ def test_what_a_retailer_asked_survives_the_way_to_rules_and_back(
     assert say(services, "a", Verdict.CONFIRMED).status is Status.REVIEWED
 
 
+def test_what_waits_already_is_put_in_order_by_how_sure_the_model_was(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 255, "p.png": 64, "q.png": 57})
+    before = {sku: product(services, sku).top_confidence for sku in "pq"}
+    schema.downgrade(services.database, "0011")
+    schema.upgrade(services.database)
+    assert {sku: product(services, sku).top_confidence for sku in "pq"} == before
+    assert before["p"] == product(services, "p").confidence
+    assert before["p"] != before["q"]
+    # Nobody is asked about it; the next time that it is classified brings it.
+    assert product(services, "a").top_confidence is None
+
+
 def test_every_column_and_table_says_what_it_is() -> None:
     for table in Base.metadata.tables.values():
         assert table.comment, table
