@@ -114,10 +114,14 @@ def require_open(product: Product, answer: Answer) -> None:
     if product.status is Status.QUEUED and answer.image_set != product.image_set:
         raise ReviewError(
             f"the photos of {product.sku!r} changed since they were looked at; the new ones are "
-            "being classified, and come to a person if the model is unsure of them"
+            "being classified, and come to a person if the model is unsure of them",
+            why="being_replaced",
         )
     if product.status is Status.QUEUED:
-        raise ReviewError(f"{product.sku!r} is being classified; wait until it is and look again")
+        raise ReviewError(
+            f"{product.sku!r} is being classified; wait until it is and look again",
+            why="being_classified",
+        )
     if product.status is Status.FAILED:
         raise ReviewError(
             f"{product.sku!r} failed ({product.failure_code}), so there is no photo to look at; "
@@ -129,12 +133,14 @@ def require_seen(product: Product, answer: Answer) -> None:
     if answer.image_set != product.image_set:
         raise ReviewError(
             f"the photos of {product.sku!r} changed since they were looked at; look again and "
-            "answer for the new ones"
+            "answer for the new ones",
+            why="photos_changed",
         )
     if answer.prediction_id != product.prediction_id:
         raise ReviewError(
             f"{product.sku!r} was classified again since it was looked at; look again and answer "
-            "for the new suggestion"
+            "for the new suggestion",
+            why="classified_again",
         )
 
 

@@ -23,7 +23,16 @@ class NotFoundError(AtelierError):
 
 
 class ReviewError(AtelierError):
-    """A verdict cannot be recorded (other photos now, decided already, no such category)."""
+    """A verdict cannot be recorded (other photos now, decided already, no such category).
+
+    `why` names the reason, and `about` what it names, for pages in other languages than this one;
+    None where a page does not bring it about.
+    """
+
+    def __init__(self, said: str, *, why: str | None = None, **about: str | None) -> None:
+        super().__init__(said)
+        self.why = why
+        self.about = about
 
 
 class LoginError(AtelierError):

@@ -170,7 +170,12 @@ def record(
     if kind is None:
         raise ReviewError(
             f"{about.reviewer} decided on {product.sku!r} at {about.created_at:%Y-%m-%d %H:%M} "
-            "UTC, and no further opinion is asked"
+            "UTC, and no further opinion is asked",
+            why="decided",
+            who=about.reviewer,
+            at=about.created_at.isoformat(),
+            verdict=about.verdict,
+            category=about.category,
         )
     category = category_of(session, product, answer)
     said = rows.standing(session, about.id)
@@ -179,7 +184,9 @@ def record(
         if (mine.verdict, mine.category) != (answer.verdict, category):
             raise ReviewError(
                 f"you answered for {product.sku!r} at {mine.created_at:%Y-%m-%d %H:%M} UTC; take "
-                "that back first"
+                "that back first",
+                why="answered",
+                at=mine.created_at.isoformat(),
             )
         return repeated(session, mine)
     row = rows.add(
@@ -207,11 +214,14 @@ def undo(
         ReviewError: it was taken back already, or what it was about does not stand any more.
     """
     if opinion.undoes_id is not None or rows.is_taken_back(session, opinion.id):
-        raise ReviewError(f"the answer for {product.sku!r} was taken back already")
+        raise ReviewError(
+            f"the answer for {product.sku!r} was taken back already", why="taken_back"
+        )
     review = about(session, product, opinion.reviewer)
     if review is None or review.id != opinion.about_review_id:
         raise ReviewError(
-            f"the answer for {product.sku!r} cannot be undone: somebody decided on it since"
+            f"the answer for {product.sku!r} cannot be undone: somebody decided on it since",
+            why="changed_since",
         )
     row = rows.add(
         session,

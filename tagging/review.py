@@ -217,7 +217,12 @@ def _again(session: Session, product: Product, answer: Answer, reviewer: str) ->
     decided = last.verdict.value if last.category is None else f"{last.verdict}: {last.category}"
     raise ReviewError(
         f"{last.reviewer} decided on {product.sku!r} at {last.created_at:%Y-%m-%d %H:%M} UTC "
-        f"({decided}); a decision stands until it is undone"
+        f"({decided}); a decision stands until it is undone",
+        why="decided",
+        who=last.reviewer,
+        at=last.created_at.isoformat(),
+        verdict=last.verdict,
+        category=last.category,
     )
 
 

@@ -150,12 +150,16 @@ def undo(
     """
     newest = reviews.standing(session, product.id)
     if newest is None or newest.id != review.id:
+        gone = newest is None or newest.id < review.id
         later = (
             "it was taken back already"
-            if newest is None or newest.id < review.id
-            else (f"{newest.reviewer} decided on it since")
+            if newest is None or gone
+            else f"{newest.reviewer} decided on it since"
         )
-        raise ReviewError(f"the review of {product.sku!r} cannot be undone: {later}")
+        raise ReviewError(
+            f"the review of {product.sku!r} cannot be undone: {later}",
+            why="taken_back" if gone else "changed_since",
+        )
     if review.undoes_id is not None or review.before is None:
         raise ReviewError(
             f"the review of {product.sku!r} cannot be undone: it does not say what was before"
@@ -163,13 +167,15 @@ def undo(
     if (product.image_set, product.prediction_id) != (review.image_set, review.prediction_id):
         raise ReviewError(
             f"the review of {product.sku!r} cannot be undone: its photos or its suggestion changed "
-            "since; look at it anew"
+            "since; look at it anew",
+            why="changed_since",
         )
     # Compared as it was kept, not with the review's own time: clocks of machines differ.
     if review.before.get("tagged_at", at := reviews.tagged_at(product)) != at:
         raise ReviewError(
             f"the review of {product.sku!r} cannot be undone: it was classified again since; "
-            "look at it anew"
+            "look at it anew",
+            why="changed_since",
         )
     audited = autopilots.audited(session, review.id)
     state = None if audited is None else autopilots.lock(session, *audited)

@@ -16,7 +16,7 @@ from tagging.database import models, opinions, products, reviews
 from tagging.database.desk import Order, Waiting
 from tagging.desk import MOST_CARDS, Wish
 from tagging.domain import Purpose, Role, Verdict
-from tagging.errors import AtelierError, NotFoundError
+from tagging.errors import AtelierError, NotFoundError, ReviewError
 from tagging.review import record_reviews
 from tagging.undo import take_back
 from tagging.web.previews import EDGES, PreviewFailed
@@ -329,4 +329,10 @@ def _outcome(one: Recorded | Opined | AtelierError) -> dict[str, Any]:
             "category": one.category,
             "repeated": one.repeated,
         }
-    return {"error": str(one), "gone": isinstance(one, NotFoundError)}
+    refused = one if isinstance(one, ReviewError) else None
+    return {
+        "error": str(one),
+        "why": None if refused is None else refused.why,
+        "about": {} if refused is None else refused.about,
+        "gone": isinstance(one, NotFoundError),
+    }

@@ -667,7 +667,7 @@ def test_of_a_late_grid_each_that_counts_for_nothing_is_told(
     ann.press("Enter")
     ann.saved()
     for sku in taken:
-        expect(ann.messages).to_contain_text(f"Bob decided on '{sku}'")
+        expect(ann.messages).to_contain_text(f"{sku} · Bob decided on it already")
     told = ann.messages.inner_text()
     assert not [sku for sku in shown if sku not in taken and sku in told]
     assert {(sku, verdict, who) for sku, verdict, _, who in site.said()} == {

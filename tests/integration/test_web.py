@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import io
 import json
 import re
@@ -446,6 +447,31 @@ def test_a_grid_carries_the_photos_that_were_made_before(
     assert scheme == "data:image/webp;base64"
     assert base64.b64decode(content) == made
     assert again[second["sku"]] is None
+
+
+def test_why_an_answer_does_not_stand_is_told_for_any_language(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", UNSURE)
+    ann, bob = client("Ann"), client("Bob")
+    cards = {card["sku"]: card for card in ann.get("/api/default/cards").json()["cards"]}
+    services.clock.seconds += 130
+    bob.post("/api/default/reviews", json=act(said(cards["q"], "corrected", category="Light")))
+    tagged(services, tmp_path / "new", {"p.png": 62})
+    sent = act(said(cards["q"]), said(cards["p"]))
+    decided, changed = ann.post("/api/default/reviews", json=sent).json()["outcomes"]
+    assert decided["why"] == "decided"
+    about = decided["about"]
+    assert (about["who"], about["verdict"], about["category"]) == ("Bob", "corrected", "Light")
+    assert dt.datetime.fromisoformat(about["at"]).tzinfo is not None
+    assert (changed["why"], changed["about"]) == ("photos_changed", {})
+    first = act(said(cards["p"] | {"image_set": product(services, "p").image_set}))
+    first["answers"][0]["prediction"] = product(services, "p").prediction_id
+    ann.post("/api/default/reviews", json=first)
+    for _ in range(2):
+        back = {"action": str(uuid.uuid4()), "of": first["action"]}
+        (undone,) = ann.post("/api/default/undo", json=back).json()["outcomes"]
+    assert undone["why"] == "taken_back"
 
 
 def test_what_a_person_said_last_is_told_and_taken_back(

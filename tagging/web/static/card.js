@@ -22,7 +22,7 @@ export function lately(card, recent) {
   return recent.filter((category) => !names.has(category)).slice(0, MOST_CHOICES - offered.length);
 }
 
-export function reason(card) {
+export function whyItWaits(card) {
   if (card.fresh) return t("This photo is new: it replaced the one you decided on.");
   if (card.audit && card.status === "tagged") return t("Audit: is this tag right?");
   const changed = card.category

@@ -7,6 +7,7 @@ import { Messages } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { Picker } from "./picker.js";
 import { here, onReturn } from "./presence.js";
+import { reason } from "./reasons.js";
 import { SaidLast } from "./said.js";
 import { ask, leaving, post } from "./server.js";
 import { t, tn } from "./text.js";
@@ -473,13 +474,25 @@ async function back({ products }) {
   }
 }
 
-// What of an act does not stand, in one message.
+// What of an act does not stand, in one message: for each reason, of which products.
 function refused(act, outcomes) {
-  const wrong = outcomes.filter(({ error }) => error);
+  const wrong = outcomes
+    .map((outcome, index) => ({ outcome, sku: act.body.answers?.[index]?.sku }))
+    .filter(({ outcome }) => outcome.error);
   if (!wrong.length) return;
-  const reasons = [...new Set(wrong.map(({ error }) => error))];
+  const skus = new Map();
+  let foreign = false;
+  for (const { outcome, sku } of wrong) {
+    const why = reason(outcome);
+    foreign ||= why.foreign;
+    skus.set(why.text, [...(skus.get(why.text) ?? []), ...(sku ? [sku] : [])]);
+  }
+  const lines = [...skus].map(([text, about]) => {
+    const named = about.length > 3 ? `${about.slice(0, 3).join(", ")}, …` : about.join(", ");
+    return named ? `${named} · ${text}` : text;
+  });
   const title = tn("%(count)s answer does not stand", "%(count)s answers do not stand", wrong.length);
-  messages.say(reasons.slice(0, 3).join(" · ") + (reasons.length > 3 ? " …" : ""), { title, foreign: true });
+  messages.say(lines.slice(0, 3).join(" ") + (lines.length > 3 ? " …" : ""), { title, foreign });
 }
 
 // --- what is told --------------------------------------------------------------------------------

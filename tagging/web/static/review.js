@@ -7,8 +7,8 @@ import {
   lately,
   latelyItems,
   neighbourItems,
-  reason,
   thumbItems,
+  whyItWaits,
 } from "./card.js";
 import { LETTERS, digit, letters } from "./keys.js";
 import { Messages } from "./messages.js";
@@ -16,6 +16,7 @@ import { Outbox } from "./outbox.js";
 import { Photos } from "./photos.js";
 import { Picker } from "./picker.js";
 import { here, onReturn } from "./presence.js";
+import { reason } from "./reasons.js";
 import { SaidLast } from "./said.js";
 import { ask, leaving, post } from "./server.js";
 import { sure, t, tn } from "./text.js";
@@ -53,12 +54,12 @@ const outbox = new Outbox({
     const wrong = outcomes.find(({ error }) => error);
     // The server is there: what could not be asked for, or comes again, can be now.
     refill();
-    if (wrong) refuse(act, wrong.error);
+    if (wrong) refuse(act, reason(wrong));
     // What comes back by an undo is before this person again.
     else if (act.kind === "undo") returning.delete(act.body.of) ? back(act.products) : hold();
     wanted.count();
   },
-  refused: refuse,
+  refused: (act, why) => refuse(act, { text: why, foreign: true }),
   changed: tellUnsent,
 });
 
@@ -185,7 +186,7 @@ function draw(card) {
   look(0);
   $("title").textContent = name(card);
   $("sku").textContent = card.title ? card.sku : "";
-  $("reason").textContent = reason(card);
+  $("reason").textContent = whyItWaits(card);
   $("reason").classList.toggle("fresh", Boolean(card.fresh));
   $("thumbs").replaceChildren(...thumbItems(card, look));
   $("thumbs").hidden = card.images.length < 2;
@@ -199,7 +200,7 @@ function draw(card) {
   // The button that was pressed may be gone; the keyboard goes on from here.
   if (within && document.activeElement === document.body) $("title").focus({ preventScroll: true });
   const best = card.suggestion ? `${card.suggestion} ${card.confidence === null ? "" : sure(card.confidence)}` : "";
-  $("spoken").textContent = [name(card), reason(card), best].filter(Boolean).join(" ");
+  $("spoken").textContent = [name(card), whyItWaits(card), best].filter(Boolean).join(" ");
   compare(card);
 }
 
@@ -312,11 +313,11 @@ function back(products) {
 }
 
 // What was said does not stand. It is told why, and the product is asked again as it is now.
-function refuse(act, why) {
+function refuse(act, { text, foreign }) {
   const [product] = act.products;
   const said = last.take(act.body.action ?? "");
   const card = said?.card ?? deck.find((one) => one.product === product);
-  messages.say(why, { title: card ? name(card) : (act.body.answers?.[0]?.sku ?? ""), foreign: true });
+  messages.say(text, { title: card ? name(card) : (act.body.answers?.[0]?.sku ?? ""), foreign });
   show();
   if (product !== undefined) again(product, card);
   if (act.kind === "undo") last.recall(outbox.unsaid).catch(complain); // what was not undone stands
