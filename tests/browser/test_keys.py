@@ -10,6 +10,7 @@ from tests.browser.conftest import Person
 from tests.browser.installation import Installation
 from tests.browser.pages import THEMES, Theme
 from tests.browser.review_page import sideways
+from tests.integration.test_rules import put
 
 
 def test_each_key_says_what_it_stands_for(site: Installation, person: Person) -> None:
@@ -179,3 +180,21 @@ def test_what_was_chosen_lately_has_a_key(site: Installation, person: Person) ->
     expect(ann.empty).to_be_visible()
     ann.saved()
     assert site.said() == [(sku, "corrected", "Skirt", "Ann") for sku in (first, second, third)]
+
+
+def test_the_retailers_own_order_is_offered_where_there_is_one(
+    site: Installation, person: Person
+) -> None:
+    site.waits(2)
+    ann = person(site)
+    order = ann.page.locator("#order option[value=priority]")
+    expect(order).to_have_attribute("disabled", "")
+    put(site.services, "priority: margin")
+    ann.open()
+    expect(order).not_to_have_attribute("disabled", "")
+    ann.page.locator("#order").select_option("priority")
+    ann.ready()
+    assert "order=priority" in ann.page.url
+    ann.page.reload()
+    ann.ready()
+    assert ann.page.locator("#order").input_value() == "priority"

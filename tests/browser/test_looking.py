@@ -161,6 +161,33 @@ def test_a_photo_that_is_larger_than_the_window_is_dragged(
     assert site.said() == []
 
 
+def test_a_photo_that_is_larger_than_the_window_is_moved_without_dragging(
+    site: Installation, person: Person
+) -> None:
+    deliver_shades(site, {"AT-001": [60, 58]})
+    ann = person(site, window=WINDOW)
+    first = sha256(ann)
+    ann.press("Space")
+    expect(ann.page.locator('#stage img[src*="/full/"]')).to_be_visible()
+    ann.press("+")
+    ann.press("+")
+    middle = box(ann)
+    ann.press("ArrowRight")
+    assert box(ann)["x"] < middle["x"]
+    ann.press("ArrowDown")
+    assert box(ann)["y"] < middle["y"]
+    # The photo stays: arrows lead on to the next one only where nothing is beside the window.
+    assert sha256(ann, "#stage img") == first
+    ann.press("0")
+    ann.press("ArrowRight")
+    wait_for(lambda: sha256(ann, "#stage img") != first, True)
+    ann.press("+")
+    ann.press("+")
+    before = box(ann)
+    ann.page.mouse.click(WINDOW[0] / 2 + 100, WINDOW[1] / 2)
+    assert round(before["x"] - box(ann)["x"]) == 100
+
+
 def test_arrows_lead_through_the_photos_of_a_product(site: Installation, person: Person) -> None:
     deliver_shades(site, {"AT-001": [UNSURE, UNSURE + 1, UNSURE + 2], "AT-002": [UNSURE]})
     ann = person(site)
