@@ -24,6 +24,7 @@ const AGAIN_MS = 2000;
 
 const $ = (id) => document.getElementById(id);
 const messages = new Messages($("messages"));
+const complain = (error) => messages.complain(error);
 const aside = []; // products that this person left for one at a time
 let cards = [];
 let marks = new Map(); // product -> { verdict, category } or null where no category is known yet
@@ -45,13 +46,17 @@ const outbox = new Outbox({
   retailer: root.dataset.retailer,
   heard(act, outcomes) {
     refused(act, outcomes);
-    if (act.kind === "undo") returning.delete(act.body.of) ? back(act) : hold();
+    if (act.kind === "undo") {
+      if (returning.delete(act.body.of)) back(act);
+      else hold();
+      if (outcomes.some(({ error }) => error)) last.recall().catch(complain); // it stands
+    }
     wanted.count();
   },
   refused(act, why) {
     last.take(act.body.action);
     messages.say(why, { foreign: true });
-    if (act.kind === "undo") last.recall(outbox.unsaid).catch(complain); // what was not undone stands
+    if (act.kind === "undo") last.recall().catch(complain); // what was not undone stands
   },
   changed(unsent, failing) {
     $("unsent").textContent = unsent && failing ? t("%(count)s not saved yet; trying again", { count: unsent }) : "";
@@ -61,6 +66,7 @@ const outbox = new Outbox({
 // Acts of this page have their cards and marks in them.
 const last = new SaidLast({
   retailer,
+  outbox,
   dialog: $("said"),
   undo: takeBack,
   changed() {
@@ -497,14 +503,8 @@ function refused(act, outcomes) {
 
 // --- what is told --------------------------------------------------------------------------------
 
-function complain(error) {
-  // What the server refused is in its own words; all else is that it was not reached.
-  if (error.refused) messages.say(error.message, { named: "away", foreign: true });
-  else messages.say(t("The server cannot be reached. It is tried again."), { named: "away" });
-}
-
 function lookBack() {
-  last.open(outbox.undone).catch(complain);
+  last.open().catch(complain);
 }
 
 // --- a category for the marked -------------------------------------------------------------------
@@ -604,4 +604,4 @@ await wanted.recall();
 outbox.send();
 await load(); // the photos first
 wanted.count({ now: true });
-last.recall(outbox.unsaid).catch(() => undefined); // what is said from now on is known anyway
+last.recall().catch(() => undefined); // what is said from now on is known anyway

@@ -34,6 +34,12 @@ export class Messages {
     this.place.hidden = false;
   }
 
+  // A request failed. What the server refused is in its own words; all else is that it was not reached.
+  complain(error) {
+    if (error.refused) this.say(error.message, { named: "away", foreign: true });
+    else this.say(t("The server cannot be reached. It is tried again."), { named: "away" });
+  }
+
   // What was said under this name does not hold any more.
   settle(named) {
     for (const line of [...this.place.children]) {

@@ -38,6 +38,7 @@ const neighbours = new Map(); // product -> a promise of accepted products like 
 const returning = new Set(); // acts from before this page that are being taken back
 const photos = new Photos();
 const messages = new Messages($("error"));
+const complain = (error) => messages.complain(error);
 const zoom = new Zoom($("zoom"), photos);
 let shown = null; // the card that is on the screen
 let at = 0; // which of its photos
@@ -56,7 +57,10 @@ const outbox = new Outbox({
     refill();
     if (wrong) refuse(act, reason(wrong));
     // What comes back by an undo is before this person again.
-    else if (act.kind === "undo") returning.delete(act.body.of) ? back(act.products) : hold();
+    else if (act.kind === "undo") {
+      if (returning.delete(act.body.of)) back(act.products);
+      else hold();
+    }
     wanted.count();
   },
   refused: (act, why) => refuse(act, { text: why, foreign: true }),
@@ -66,6 +70,7 @@ const outbox = new Outbox({
 // Acts of this page have their card in them.
 const last = new SaidLast({
   retailer,
+  outbox,
   dialog: $("said"),
   undo: takeBack,
   changed() {
@@ -286,7 +291,7 @@ function choose(category) {
 function visible() {
   const photo = $("photo");
   if (photo.complete && !photo.naturalWidth) {
-    messages.say(t("Its photo cannot be shown. Say that you are unsure, or look again later."), { title: name(shown) });
+    messages.say(t("Its photo cannot be shown. Say that you are unsure, or look again later."), { title: name(shown), named: "photo" });
   }
   return photo.complete && photo.naturalWidth > 0;
 }
@@ -320,7 +325,7 @@ function refuse(act, { text, foreign }) {
   messages.say(text, { title: card ? name(card) : (act.body.answers?.[0]?.sku ?? ""), foreign });
   show();
   if (product !== undefined) again(product, card);
-  if (act.kind === "undo") last.recall(outbox.unsaid).catch(complain); // what was not undone stands
+  if (act.kind === "undo") last.recall().catch(complain); // what was not undone stands
 }
 
 // As it is now. `at`: where it comes, if it is not here yet.
@@ -343,14 +348,8 @@ async function again(product, before, at = Math.min(1, deck.length)) {
 
 // --- what is told --------------------------------------------------------------------------------
 
-function complain(error) {
-  // What the server refused is in its own words; all else is that it was not reached.
-  if (error.refused) messages.say(error.message, { named: "away", foreign: true });
-  else messages.say(t("The server cannot be reached. It is tried again."), { named: "away" });
-}
-
 function lookBack() {
-  last.open(outbox.undone).catch(complain);
+  last.open().catch(complain);
 }
 
 function tellUnsent(unsent, failing) {
@@ -457,4 +456,4 @@ await wanted.recall();
 outbox.send();
 refill();
 wanted.count();
-last.recall(outbox.unsaid).catch(() => undefined); // what is said from now on is known anyway
+last.recall().catch(() => undefined); // what is said from now on is known anyway

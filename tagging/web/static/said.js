@@ -9,13 +9,13 @@ const UNDOABLE = 50;
 export class SaidLast {
   // `dialog` has a list in it. `undo(act)`: one was chosen to be taken back. `changed()`: there are more
   // or fewer.
-  constructor({ retailer, dialog, undo, changed }) {
+  constructor({ retailer, outbox, dialog, undo, changed }) {
+    this.outbox = outbox;
     this.path = `/api/${retailer}/acts`;
     this.dialog = dialog;
     this.undo = undo;
     this.changed = changed;
     this.acts = []; // { action, products, ... }, the newest last
-    this.known = new Map(); // action -> as the server tells it
   }
 
   get empty() {
@@ -38,14 +38,13 @@ export class SaidLast {
     return act;
   }
 
-  // Asks the server what was said before this page was opened. `unsent`: acts that it may not have.
-  async recall(unsent = []) {
-    const { acts } = await ask(this.path);
-    this.known = new Map(acts.map((act) => [act.action, act]));
+  // Asks the server what was said before this page was opened.
+  async recall() {
+    const acts = await this.#standing();
     const here = new Set(this.acts.map(({ action }) => action));
     const before = [
       ...acts.reverse().map(({ action, products }) => ({ action, products })),
-      ...unsent,
+      ...this.outbox.unsaid,
     ].filter(({ action }) => !here.has(action));
     const once = new Map(before.map((act) => [act.action, act]));
     this.acts.unshift(...once.values());
@@ -53,13 +52,18 @@ export class SaidLast {
     this.changed();
   }
 
-  // Shows the list. `unsent`: names of acts that are to be taken back already.
-  async open(taken = new Set()) {
-    const { acts } = await ask(this.path);
+  async open() {
+    const acts = await this.#standing();
     const list = this.dialog.querySelector("ul");
-    list.replaceChildren(...acts.filter(({ action }) => !taken.has(action)).map((act) => this.#line(act)));
+    list.replaceChildren(...acts.map((act) => this.#line(act)));
     this.dialog.querySelector(".none").hidden = list.children.length > 0;
     if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  // As the server has them, but for those that are on their way to be taken back.
+  async #standing() {
+    const { acts } = await ask(this.path);
+    return acts.filter(({ action }) => !this.outbox.undone.has(action));
   }
 
   #line(act) {
