@@ -75,7 +75,7 @@ def add(
     """
     who = person(name)
     hashed = None if password is None else _hashed(password)
-    with database.write() as session:
+    with database.write("accounts.add") as session:
         if users.find(session, who) is not None:
             raise LoginError(f"there is an account {who!r} already; `atelier users list` shows it")
         users.add(session, who, role, hashed, now=now)
@@ -98,7 +98,7 @@ def change(
         LoginError: the password is too short or too long.
     """
     hashed = None if password is None else _hashed(password)
-    with database.write() as session:
+    with database.write("accounts.change") as session:
         user = _require(users.lock(session, name.strip()), name)
         if role is not None:
             user.role = role
@@ -131,7 +131,7 @@ def make_link(database: Database, name: str, *, now: dt.datetime) -> str:
         NotFoundError: there is no such account.
     """
     token = secrets.token_urlsafe(32)
-    with database.write() as session:
+    with database.write("accounts.link") as session:
         user = _require(users.find(session, name.strip()), name)
         session.add(LoginLink(token_hash=_digest(token), user_id=user.id, expires_at=now + LINK))
         session.commit()
@@ -140,7 +140,7 @@ def make_link(database: Database, name: str, *, now: dt.datetime) -> str:
 
 def enter_by_link(database: Database, token: str, *, now: dt.datetime) -> str:
     """The secret of a new session. Raises LoginError: the link was used or is too old."""
-    with database.write() as session:
+    with database.write("accounts.enter_by_link") as session:
         # The account before the link, as `change` locks them.
         user = users.lock_of_link(session, _digest(token))
         link = users.take_link(session, _digest(token))
@@ -172,7 +172,7 @@ def enter_by_password(database: Database, name: str, password: str, *, now: dt.d
         if hashed is None or not right:
             raise LoginError("name or password is wrong")
         renewed = _HASHER.hash(password) if _HASHER.check_needs_rehash(hashed) else hashed
-    with database.write() as session:
+    with database.write("accounts.enter_by_password") as session:
         user = users.lock(session, who)
         if user is None or user.password_hash != hashed or user.disabled_at is not None:
             raise LoginError("name or password is wrong")
@@ -195,7 +195,7 @@ def visitor(database: Database, token: str, *, now: dt.datetime) -> Visitor | No
     if opened.created_at + LONGEST_SESSION <= now:
         return None
     if opened.expires_at < now + SESSION - PROLONGED_AFTER:
-        with database.write() as session:
+        with database.write("accounts.prolong") as session:
             users.prolong(session, digest, until=now + SESSION)
             session.commit()
     return Visitor(name=user.name, role=user.role, csrf=opened.csrf)
@@ -203,7 +203,7 @@ def visitor(database: Database, token: str, *, now: dt.datetime) -> Visitor | No
 
 def leave(database: Database, token: str) -> None:
     """End the session of this secret."""
-    with database.write() as session:
+    with database.write("accounts.leave") as session:
         users.end_session(session, _digest(token))
         session.commit()
 
@@ -237,7 +237,7 @@ def _a_try() -> Iterator[None]:
 
 def _begin_try(database: Database, name: str, *, now: dt.datetime) -> str | None:
     """The account's hash to compare with, after a failure was counted; None if it has none."""
-    with database.write() as session:
+    with database.write("accounts.try") as session:
         user = users.lock(session, name)
         if user is None or user.disabled_at is not None or user.password_hash is None:
             return None

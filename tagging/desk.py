@@ -69,7 +69,7 @@ def take(
     who = person(reviewer)
     _require_count(wish.count)
     until = now + dt.timedelta(seconds=RESERVED_S)
-    with database.write() as session:
+    with database.write("desk.take") as session:
         taken = desk.hand_out(
             session,
             retailer_id,
@@ -135,7 +135,7 @@ def take_alike(
     but = set(wish.but)
     taken: list[int] = []
     features: dict[int, bytes] = {}
-    with database.write() as session:
+    with database.write("desk.take_alike") as session:
         while len(taken) < wish.count:
             pool = desk.alike_candidates(
                 session,
@@ -190,7 +190,7 @@ def take_again(
     has it.
     """
     who = person(reviewer)
-    with database.write() as session:
+    with database.write("desk.take_again") as session:
         if not desk.waits(session, retailer_id, product_id):
             return None
         kept = desk.reserve(
@@ -213,7 +213,7 @@ def keep(
     which nobody decided meanwhile.
     """
     who = person(reviewer)
-    with database.write() as session:
+    with database.write("desk.keep") as session:
         kept = desk.reserve(
             session,
             desk.to_keep(session, who, product_ids),
@@ -230,7 +230,7 @@ def hand_back(
 ) -> None:
     """Reserve what a person took back what they said of, unless somebody else has it by now."""
     who = person(reviewer)
-    with database.write() as session:
+    with database.write("desk.hand_back") as session:
         desk.reserve(
             session,
             products.existing(session, product_ids),
@@ -251,7 +251,7 @@ def said_by(database: Database, retailer_id: int, reviewer: str) -> list[Act]:
 def leave(database: Database, reviewer: str, product_ids: Collection[int] | None = None) -> None:
     """Give back what a person has before them and does not decide on: these products, or all."""
     who = person(reviewer)
-    with database.write() as session:
+    with database.write("desk.leave") as session:
         desk.release(session, who, product_ids)
         session.commit()
 

@@ -54,7 +54,7 @@ def settle(
     """
     require_action(action)
     who = person(by)
-    with database.write() as session:
+    with database.write("review.settle") as session:
         product = reviews.lock_product(session, retailer_id, sku)
         if product is None:
             raise NotFoundError(

@@ -26,6 +26,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.catalog.paths import FileImage
 from tagging.database import uploads
 from tagging.errors import DeliveryError
+from tagging.failpoints import failpoint
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
 
 DONE: Final = "done"
@@ -98,7 +99,9 @@ class Inbox:
         for plan in self._plans():
             yield from self._try(plan)
         for plan in self._ripe_plans():
+            failpoint("inbox.plan")
             self._write_plan(plan)
+            failpoint("inbox.planned")
             yield from self._try(plan)
 
     def _try(self, plan: Plan) -> Iterator[dict[str, Any]]:
@@ -217,6 +220,7 @@ class Inbox:
                 if target.exists():
                     # A new file of that name landed after the claim: it stays for its own turn.
                     continue
+                failpoint("inbox.claim")
                 source.rename(target)
         _sync_folder(claimed)
         return claimed
@@ -234,8 +238,10 @@ class Inbox:
             self._plan_path(plan).unlink()
             return plan.rejected
         claimed = self._claim(plan)
+        failpoint("inbox.claimed")
         try:
             summary = self._take_in(plan, claimed)
+            failpoint("inbox.taken_in")
         except DeliveryError as error:
             report = {"upload": plan.upload, "outcome": REJECTED, "error": str(error)}
             self._reject(plan, report)
@@ -250,6 +256,7 @@ class Inbox:
             else:
                 _write_durably(claimed / REPORT, report)
                 claimed.rename(done)
+                failpoint("inbox.done")
                 _sync_folder(done.parent)
         self._plan_path(plan).unlink()
         log.info("taken", **{k: v for k, v in report.items() if k not in ("rejected", "skipped")})
@@ -311,6 +318,7 @@ class Inbox:
         _write_durably(rejected / f"{prefix}{names[-1]}", report)
         if claimed.exists():
             for entry in sorted(claimed.iterdir()):
+                failpoint("inbox.move_aside")
                 entry.rename(rejected / f"{prefix}{entry.name}")
             shutil.rmtree(claimed)
 

@@ -105,7 +105,7 @@ class Ingest:
         """
         upload_id = upload_id or new_upload_id(self.now())
         receiver = secrets.token_hex(16)
-        with self.database.write() as session:
+        with self.database.write("upload.begin") as session:
             state = uploads.begin(
                 session,
                 upload_id=upload_id,
@@ -136,13 +136,13 @@ class Ingest:
                     lines.append(line)
                     images.extend(stored)
                 puts.flush()
-            with self.database.write() as session:
+            with self.database.write("upload.receive") as session:
                 uploads.append_lines(
                     session, upload_id, lines, images, receiver=receiver, now=self.now()
                 )
                 session.commit()
             on_rows(len(rows))
-        with self.database.write() as session:
+        with self.database.write("upload.received") as session:
             uploads.end_receiving(
                 session,
                 upload_id,
@@ -211,7 +211,7 @@ class Ingest:
         """
         filed = False
         while not filed:
-            with self.database.write() as session:
+            with self.database.write("upload.file") as session:
                 upload = uploads.lock(session, upload_id)
                 if upload.state is not UploadState.RECEIVED:
                     return

@@ -20,7 +20,7 @@ def mark(database: Database, retailer_id: int, sku: str, *, by: str, now: dt.dat
         ReviewError: no person decided on it.
     """
     who = person(by)
-    with database.write() as session:
+    with database.write("known.mark") as session:
         product = _found(reviews.lock_product(session, retailer_id, sku), sku)
         review = reviews.standing(session, product.id)
         if product.status is not Status.REVIEWED or review is None or review.before is None:
@@ -48,7 +48,7 @@ def withdraw(database: Database, retailer_id: int, sku: str, *, by: str, now: dt
         NotFoundError: the retailer has no such product, or it is not known.
     """
     who = person(by)
-    with database.write() as session:
+    with database.write("known.withdraw") as session:
         product = _found(reviews.lock_product(session, retailer_id, sku), sku)
         answer = opinions.known_of(session, product.id)
         if answer is None:

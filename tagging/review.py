@@ -47,7 +47,7 @@ def record_review(database: Database, answer: Answer, *, now: dt.datetime) -> Re
             another prediction, or somebody decided already.
     """
     reviewer = person(answer.reviewer)
-    with database.write() as session:
+    with database.write("review.one") as session:
         product = reviews.lock_product(session, answer.retailer_id, answer.sku)
         recorded = record(session, product, answer, reviewer, action=None, now=now)
         session.commit()
@@ -85,7 +85,7 @@ def record_reviews(
         )
     (said_by, retailer_id) = people.pop()
     reviewer = person(said_by)
-    with database.write() as session:
+    with database.write("review.act") as session:
         found = reviews.lock_products(session, retailer_id, {answer.sku for answer in answers})
         audited = {
             product.prediction_id

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
         default=8.0, ge=0, description="After SIGTERM, how long work in hand may go on."
     )
 
+    failpoints: Path | None = Field(
+        default=None,
+        description="For tests only: a folder of orders to fail; unset: failpoints are off.",
+    )
     log_format: Literal["console", "json"] = Field(
         default="console", description="Log lines for people, or JSON."
     )

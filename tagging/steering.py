@@ -37,7 +37,7 @@ def turn(
             f"a reason has at most {WHY_CHARS} printable characters, got {len(because)}; say it in "
             "a sentence"
         )
-    with database.write() as session:
+    with database.write("autopilot.turn") as session:
         retailer_id = find_retailer(session, retailer)
         model = models.in_charge(session, retailer_id)
         row = autopilots.lock(session, retailer_id, model.id)
@@ -99,7 +99,7 @@ def _put_in_force(
     *,
     now: dt.datetime,
 ) -> tuple[int, RetailerRules]:
-    with database.write() as session:
+    with database.write("rules.change") as session:
         retailer_id = find_retailer(session, retailer)
         model = models.in_charge(session, retailer_id)
         check_names(rules, reviews.taxonomy(session, retailer_id))
@@ -128,7 +128,7 @@ def _renew_priorities(database: Database, retailer_id: int) -> None:
     for status in priorities.AHEAD:
         after: int | None = 0
         while after is not None:
-            with database.write() as session:
+            with database.write("rules.priorities") as session:
                 after = priorities.renew_page(
                     session, retailer_id, status, after=after, most=priorities.PAGE
                 )

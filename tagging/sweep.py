@@ -103,13 +103,13 @@ class Sweeper:
     def leave(self) -> None:
         """Free the chair at a clean shutdown."""
         if self.in_chair:
-            with self.database.write() as session:
+            with self.database.write("sweep.leave") as session:
                 leaders.leave_chair(session, ROLE, holder=self.holder)
                 session.commit()
             self.in_chair = False
 
     def _keep_chair(self) -> None:
-        with self.database.write() as session:
+        with self.database.write("sweep.keep_chair") as session:
             self.in_chair = leaders.keep_chair(session, ROLE, holder=self.holder)
             session.commit()
 
@@ -122,7 +122,7 @@ class Sweeper:
         silent = self._chair.outlasted([seen], self.monotonic())
         if seen[0] and not silent:
             return False
-        with self.database.write() as session:
+        with self.database.write("sweep.take_chair") as session:
             self.in_chair = leaders.take_chair(session, ROLE, holder=self.holder, displacing=seen)
             session.commit()
         if self.in_chair:
@@ -136,7 +136,7 @@ class Sweeper:
         for pulse in pulses:
             if pulse not in silent:
                 continue
-            with self.database.write() as session:
+            with self.database.write("sweep.take_back") as session:
                 taken = batches.take_back(session, pulse, now=self.now())
                 session.commit()
             if taken is not None:
@@ -166,7 +166,7 @@ class Sweeper:
             return
         if not self._unannounced.outlasted(["short"], self.monotonic()):
             return
-        with self.database.write() as session:
+        with self.database.write("sweep.announce") as session:
             older = self.now() - dt.timedelta(seconds=self.stale_s / 2)
             missing = batches.to_announce(
                 session, older_than=older, limit=min(queued - depth, ANNOUNCE_AT_ONCE)

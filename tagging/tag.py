@@ -35,6 +35,7 @@ from tagging.domain import (
     softmax_log_probs,
 )
 from tagging.errors import AtelierError
+from tagging.failpoints import failpoint
 from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.store import ImageStore
 from tagging.in_hand import InHand, Work
@@ -165,7 +166,7 @@ class Tagger:
         )
         text = str(reason) if isinstance(reason, AtelierError) else _told(reason)
         try:
-            with self.database.write() as session:
+            with self.database.write("batch.give_back") as session:
                 batches.give_back(session, lease, error=None if away else text)
                 session.commit()
         except DBAPIError:
@@ -173,7 +174,7 @@ class Tagger:
             self.in_hand.abandon(lease)
 
     def _lease(self, batch_id: int, *, alone: bool) -> Lease | None:
-        with self.database.write() as session:
+        with self.database.write("batch.lease") as session:
             lease = batches.lease(
                 session, batch_id, token=secrets.token_hex(16), worker=self.worker, alone=alone
             )
@@ -186,7 +187,9 @@ class Tagger:
             model = models.get_model(session, work.lease.model_id)
             wanted = batches.leased_products(session, work.lease.batch_id)
         work.step(MODEL_LOAD_S)
+        failpoint("tag.model")
         classifier = self.classifiers.get(model)
+        failpoint("tag.model_ready")
         work.step()
         found = self._look(work, wanted, model.id, classifier)
         writing = time.perf_counter()
@@ -231,16 +234,19 @@ class Tagger:
         self, work: Work, sha256s: Sequence[str], classifier: Classifier, found: _Found
     ) -> None:
         began = time.perf_counter()
+        failpoint("tag.decode")
         decoded = self.decoders.decode(
             [DecodeRequest(sha256=sha, path=self.store.path(sha)) for sha in sha256s],
             classifier.card.input,
             on_progress=lambda _: work.step(),
         )
+        failpoint("tag.decoded")
         work.step()
         pixels: list[npt.NDArray[np.uint8]] = []
         readable: list[str] = []
         for sha256, one in zip(sha256s, decoded, strict=True):
             if one.pixels is not None:
+                failpoint("tag.image", sha256)
                 pixels.append(one.pixels)
                 readable.append(sha256)
             else:
@@ -256,7 +262,9 @@ class Tagger:
         began = time.perf_counter()
         # The one inferring thread may be loading another model just now.
         work.step(MODEL_LOAD_S)
+        failpoint("tag.classify")
         answers = classifier.classify(np.stack(pixels))
+        failpoint("tag.classified")
         work.step()
         found.classify_s += time.perf_counter() - began
         for sha256, raw, scored, seen in zip(
@@ -282,7 +290,7 @@ class Tagger:
     ) -> int | None:
         """Write everything and end the lease; how many products failed, None if it was lost."""
         now = self.now()
-        with self.database.write() as session:
+        with self.database.write("batch.write") as session:
             if not batches.finish(session, lease, now=now):
                 return None
             asked = rules.in_force(session, lease.retailer_id)

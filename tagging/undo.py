@@ -54,7 +54,7 @@ def take_back(
     """
     require_action(action)
     who = person(by)
-    with database.write() as session:
+    with database.write("review.undo") as session:
         rows: dict[int, tuple[Review | Opinion, int, str]] = {
             row[0].id: row
             for row in reviews.with_skus(session, review_ids)

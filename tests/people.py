@@ -87,7 +87,7 @@ def add_verdicts(services: Services, sku: str, *, right: int, wrong: int) -> Non
     """Audit verdicts as so many other products would have brought them, right ones first."""
     about = product(services, sku)
     now = services.clock.now()
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         ids = session.scalars(
             sa.insert(Review).returning(Review.id),
             [

@@ -378,7 +378,7 @@ class _Person:
     def _let_run_out(self, card: Card) -> None:
         """The two minutes pass at once, for a run of two minutes has no time for them."""
         self._end([card["product"]])
-        with self._database.write() as session:
+        with self._database.write("test") as session:
             session.execute(
                 sa.update(Reservation)
                 .where(

@@ -193,7 +193,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
     """Services of one worker over `database`, with one retailer, `default`."""
     clock, bell, shelf, decoders = Clock(), Bell(), ShadeShelf(), InlineDecoders()
     store = FolderImageStore(folder / "images")
-    with database.write() as session:
+    with database.write("test") as session:
         model_id = models.register(session, stand_in_card(), folder / "bundle", now=clock.now())
         retailer_id = models.add_retailer(session, "default", model_id=model_id, now=clock.now())
         session.commit()

@@ -15,6 +15,7 @@ from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
+from tagging.failpoints import failpoint
 from tagging.settings import Settings
 from worker import embedded_broker, redis_broker
 
@@ -94,8 +95,10 @@ class BrokerDoorbell:
         try:
             with self._app.producer_or_acquire() as producer:
                 for batch_id in batch_ids:
+                    failpoint("announce.publish")
                     self._app.send_task(TASK, args=[batch_id], producer=producer, queue=QUEUE)
                     sent += 1
+                failpoint("announce.published")
         except self._errors() as error:
             log.warning(
                 "broker_away",

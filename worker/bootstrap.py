@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
 from celery import Celery
 
 import model_training
+from tagging import failpoints
 from tagging.database import models, schema
 from tagging.database.models import KnownModel
 from tagging.database.session import Database
@@ -35,6 +37,8 @@ from worker.classifier import ClassifierShelf
 
 SHIPPED_BUNDLES: Final = Path(model_training.__file__).parent / "bundles"
 DEFAULT_BUNDLE: Final = SHIPPED_BUNDLES / "fashion-mnist-2"
+
+log = structlog.get_logger("worker")
 
 
 def utc_now() -> dt.datetime:
@@ -60,7 +64,7 @@ class Runtime:
             for known, _ in models.all_models(session):
                 if card_fingerprint(known.card) == card_fingerprint(card):
                     return known.id
-        with self.database.write() as session:
+        with self.database.write("models.register_default") as session:
             found = models.register(session, card, path, now=utc_now())
             session.commit()
             return found
@@ -72,7 +76,7 @@ class Runtime:
         if found is not None:
             return found
         model_id = self.default_model()
-        with self.database.write() as session:
+        with self.database.write("retailers.add") as session:
             found = models.add_retailer(session, name, model_id=model_id, now=utc_now())
             session.commit()
             return found
@@ -117,6 +121,9 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     Raises:
         SchemaError: a server's database is not at the migration that this version needs.
     """
+    if settings.failpoints is not None:
+        log.warning("failpoints_on", folder=str(settings.failpoints), note="for tests only")
+    failpoints.switch_on(settings.failpoints)
     if settings.embedded or settings.broker_url is None or settings.images_dir is None:
         settings.home.mkdir(parents=True, exist_ok=True)
     database = Database(settings.resolved_database_url(), pool_size=settings.concurrency + 4)

@@ -20,6 +20,7 @@ import structlog
 
 from tagging.database.models import KnownModel
 from tagging.errors import BundleError
+from tagging.failpoints import failpoint
 from tagging.model_card import ModelCard, card_fingerprint, read_card
 from tagging.tag import Answers
 
@@ -114,6 +115,7 @@ class ClassifierShelf:
 
         began = time.perf_counter()
         path = self._find(model)
+        failpoint("model.load")
         card, network = self._thread.submit(load_network, path).result()
         if card_fingerprint(card) != card_fingerprint(model.card):
             raise BundleError(
@@ -121,6 +123,7 @@ class ClassifierShelf:
                 "Put the registered one back, or register this one under a new version."
             )
         classifier = KerasClassifier(card, network, shapes=self._shapes, thread=self._thread)
+        failpoint("model.loaded")
         classifier.warm_up()
         log.info(
             "model_loaded",

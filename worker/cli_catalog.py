@@ -200,7 +200,7 @@ def add_retailer(
     with open_runtime(settings) as runtime:
         default = runtime.default_model()
         _register_found(runtime)
-        with runtime.database.write() as session:
+        with runtime.database.write("models.put_in_charge") as session:
             model_id = default if model is None else models.find_model(session, model).id
             retailer_id = models.add_retailer(session, name, model_id=model_id, now=utc_now())
             if model is not None:
@@ -296,7 +296,7 @@ def _register_found(runtime: Runtime) -> None:
     for path in bundle_folders(runtime.settings):
         card = read_bundle(path)
         if card.title not in known:
-            with runtime.database.write() as session:
+            with runtime.database.write("models.register") as session:
                 models.register(session, card, path.absolute(), now=utc_now())
                 session.commit()
 

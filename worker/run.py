@@ -130,7 +130,7 @@ def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
         if not alive and not abandoned:
             continue
         try:
-            with database.write() as session:
+            with database.write("worker.beat") as session:
                 batches.beat(session, alive)
                 for lease in abandoned:
                     batches.give_back(session, lease, error=None)
@@ -162,7 +162,7 @@ def _give_back_and_exit(work: WorkerRuntime, code: int, but: Sequence[Lease] = (
     in_hand = work.in_hand
     leases = [lease for lease in in_hand.leases() + in_hand.abandoned() if lease not in but]
     try:
-        with work.runtime.database.write() as session:
+        with work.runtime.database.write("worker.give_back") as session:
             for lease in leases:
                 batches.give_back(session, lease, error=None)
             session.commit()

@@ -6,19 +6,31 @@ from collections.abc import Callable
 
 import structlog
 from celery import Celery
+from celery.worker.request import Request
 from sqlalchemy.exc import DBAPIError
 
 from tagging.errors import AtelierError
+from tagging.failpoints import failpoint
 from tagging.tag import BatchReport
 from worker.app import TASK
 
 log = structlog.get_logger("worker")
 
 
+class AcknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
+    """Celery's own, with a failpoint before and after the message is acknowledged."""
+
+    def acknowledge(self) -> None:
+        failpoint("task.acknowledge")
+        super().acknowledge()
+        failpoint("task.acknowledged")
+
+
 def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) -> None:
     """Put the tasks on `app`. `tag_batch` is `Tagger.tag_batch`."""
 
     def task(batch_id: int) -> None:
+        failpoint("task.delivered")
         try:
             report = tag_batch(batch_id)
         except AtelierError as error:
@@ -46,4 +58,6 @@ def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) 
                     images_per_s=round(report.images_per_s, 1),
                 )
 
-    app.task(name=TASK, acks_late=True, ignore_result=True)(task)
+    app.task(
+        name=TASK, acks_late=True, ignore_result=True, Request="worker.tasks:AcknowledgedRequest"
+    )(task)

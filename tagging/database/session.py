@@ -1,8 +1,10 @@
 """The connection to the database: short read and write transactions, rolled back unless committed.
 
-    with database.write() as session:
+    with database.write("products.delist") as session:
         ...
         session.commit()
+
+A write has a name, by which tests make it fail around its commit (`tagging/failpoints.py`).
 
 SQLite (the embedded default): a write begins with BEGIN IMMEDIATE, so that it waits for its turn
 at the start instead of failing in the middle. SQLite releases before 3.51.3 (3.50.7 and 3.44.6
@@ -19,6 +21,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+
+from tagging.failpoints import commitpoint, failpoint
 
 SQLITE_BUSY_TIMEOUT_S: Final = 60.0
 _WRITE: Final = "atelier_write"
@@ -56,9 +60,12 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A write transaction; nothing is kept without a visible `session.commit()`."""
-        with Session(self._writing, expire_on_commit=False) as session:
+    def write(self, name: str) -> Iterator[Session]:
+        """A write transaction; nothing is kept without a visible `session.commit()`.
+
+        `name`: of what it writes; its failpoints are `NAME.commit` and `NAME.committed`.
+        """
+        with _WritingSession(self._writing, name) as session:
             yield session
 
     @contextmanager
@@ -66,9 +73,24 @@ class Database:
         """A bare connection in a write transaction that commits at the end; for migrations."""
         with self._writing.begin() as connection:
             yield connection
+            failpoint("schema.upgrade.commit")
+        failpoint("schema.upgrade.committed")
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+class _WritingSession(Session):
+    """A session with a failpoint before and after its commit."""
+
+    def __init__(self, engine: sa.Engine, name: str) -> None:
+        super().__init__(engine, expire_on_commit=False)
+        self._name = name
+
+    def commit(self) -> None:
+        commitpoint(self._name, "commit")
+        super().commit()
+        commitpoint(self._name, "committed")
 
 
 def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

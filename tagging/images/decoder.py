@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, Final
 from PIL import AvifImagePlugin
 
 from tagging.domain import FailureCode
+from tagging.failpoints import failpoint, switch_on
 from tagging.images.decode import align_pillow_bound, decode_image, memory_exceeded
 from tagging.images.model_input import to_model_input
 from tagging.images.protocol import WireSpec, pack, unpack_from
@@ -37,8 +38,9 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Serve until the input ends. `sys.argv[1]`: the `ImageLimits` as JSON."""
+    """Serve until the input ends. Arguments: the `ImageLimits` as JSON; the failpoints' folder."""
     limits = ImageLimits(**json.loads(sys.argv[1]))
+    switch_on(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody to answer
         answers = _claim_output()
         _outlive_nobody()
@@ -65,6 +67,7 @@ def _serve(requests: BinaryIO, answers: int, limits: ImageLimits, idle_bytes: in
         spec = WireSpec(**message[0]["spec"])
         for sha256, path in message[0]["images"]:
             _allow_seconds(limits.max_seconds)
+            failpoint("decoder.image", sha256)
             header, payload = _answer(sha256, Path(path), spec, limits)
             # After a MemoryError, and whenever the heap has kept much (fragments, leaks of a C
             # library), a fresh process is the only one whose memory bound means what it says.
@@ -73,6 +76,7 @@ def _serve(requests: BinaryIO, answers: int, limits: ImageLimits, idle_bytes: in
                 grown > limits.max_memory_bytes // 4
             ):
                 header["retire"] = True
+            failpoint("decoder.answer", sha256)
             _write(answers, pack(header, payload))
             if "retire" in header:
                 return

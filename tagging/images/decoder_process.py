@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from tagging import failpoints
 from tagging.domain import FailureCode
 from tagging.errors import AtelierError
 from tagging.images.model_input import ModelInput
@@ -77,12 +78,14 @@ class DecoderProcess:
         self._buffer = bytearray()
         self.answered = 0
         self.usable = True
-        arguments = json.dumps(dataclasses.asdict(limits))
+        arguments = [json.dumps(dataclasses.asdict(limits))]
+        if failpoints.folder() is not None:
+            arguments.append(str(failpoints.folder()))
         try:
             # Popen execs at once (vfork, no Python in between), which is safe beside TensorFlow's
             # threads; fork or multiprocessing would not be.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-m", "tagging.images.decoder", arguments],
+                [sys.executable, "-P", "-W", "ignore", "-m", "tagging.images.decoder", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Protocol
 
 from tagging.errors import StoreAwayError
+from tagging.failpoints import failpoint
 from tagging.images.rejection import ImageTooLarge
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -181,9 +182,11 @@ class FolderSession:
             if sha256 in self._pending or self._stands(sha256, size):
                 return sha256, size
             source = io.BytesIO(source)
+        failpoint("image.write")
         temporary = self._incoming / uuid.uuid4().hex
         try:
             sha256, size = _write_hashed(source, temporary, max_bytes)
+            failpoint("image.written")
             if sha256 in self._pending or self._stands(sha256, size):
                 temporary.unlink()
             else:
@@ -199,13 +202,16 @@ class FolderSession:
         Names appear after their bytes are safe, and count as durable once their folders are.
         """
         _sync_all(self._pending.values())
+        failpoint("image.synced")
         for sha256, temporary in list(self._pending.items()):
             final = self._store.path(sha256)
             self._make_folder(final.parent)
             temporary.replace(final)
             self._folders.add(final.parent)
             del self._pending[sha256]
+            failpoint("image.renamed")
         _sync_all(self._folders)
+        failpoint("image.stored")
         self._folders.clear()
 
     def _make_folder(self, folder: Path) -> None:

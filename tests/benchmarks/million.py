@@ -87,7 +87,7 @@ class Photos:
 
 def fill(database: Database, photos: Photos, count: int) -> None:
     """Write `count` products of one retailer, `default`, and all that stands behind them."""
-    with database.write() as session:
+    with database.write("test") as session:
         model_id = models.register(
             session, read_card(DEFAULT_BUNDLE), DEFAULT_BUNDLE, now=utc_now()
         )

@@ -196,7 +196,7 @@ class Installation(Site):
             time.sleep(0.05)
 
     def _execute(self, statement: Any) -> None:
-        with self.database.write() as session:
+        with self.database.write("test") as session:
             session.execute(statement)
             session.commit()
 

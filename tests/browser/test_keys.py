@@ -162,7 +162,7 @@ def test_who_logs_in_by_a_password_comes_to_the_page(site: Installation, person:
 
 
 def test_what_was_chosen_lately_has_a_key(site: Installation, person: Person) -> None:
-    with site.database.write() as session:
+    with site.database.write("test") as session:
         session.add(Category(retailer_id=site.services.retailer_id, name="Skirt"))
         session.commit()
     site.waits(3)

@@ -31,7 +31,7 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found.waits(60)
         found.disagreement("AT-900")
         found.person("Ann", Role.ADMIN)
-        with database.write() as session:
+        with database.write("test") as session:
             models.add_retailer(
                 session, "quiet", model_id=found.services.model_id, now=found.services.clock.now()
             )

@@ -89,7 +89,7 @@ def test_after_some_wrong_passwords_none_is_looked_at_for_a_while(ann: Database)
     with ann.read() as session:
         assert session.execute(sa.select(User.failures)).scalar_one() == 0
     for _ in range(40):
-        with ann.write() as session:
+        with ann.write("test") as session:
             session.execute(sa.update(User).values(locked_until=None))
             session.commit()
         with pytest.raises(LoginError):
@@ -165,7 +165,7 @@ def test_a_password_that_changes_meanwhile_lets_nobody_in(
 def test_who_comes_by_a_link_while_they_are_changed_has_no_session_left(ann: Database) -> None:
     link = accounts.make_link(ann, "Ann", now=NOW)
     with ThreadPoolExecutor(1) as pool:
-        with ann.write() as session:
+        with ann.write("test") as session:
             # As `change` begins; on SQLite nobody else writes meanwhile in any case.
             user = users.lock(session, "Ann")
             assert user is not None

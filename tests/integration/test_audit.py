@@ -47,14 +47,14 @@ def test_only_accepted_products_are_audited_by_their_share(
 
 def test_the_key_is_made_once_for_each_retailer(services: Services) -> None:
     now = services.clock.now()
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         other = models.add_retailer(session, "other", model_id=services.model_id, now=now)
         one = autopilots.audit_key(session, services.retailer_id, now=now)
         two = autopilots.audit_key(session, other, now=now)
         session.commit()
     assert (len(one), len(two)) == (32, 32)
     assert one != two
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         assert autopilots.audit_key(session, services.retailer_id, now=now) == one
 
 
@@ -85,7 +85,7 @@ def test_verdicts_on_the_audit_sample_are_evidence_and_others_are_not(
     say(audited, "unsure", Verdict.CORRECTED, "Light")
     assert (weighed(audited).verdicts, weighed(audited).errors) == (3, 2)
     # A narrower category than the one that was accepted does not make that one wrong.
-    with audited.database.write() as session:
+    with audited.database.write("test") as session:
         session.execute(
             sa.update(Product)
             .where(Product.sku == "d")
@@ -142,7 +142,7 @@ def test_the_audit_queue_has_the_tags_whose_verdict_counts(
     assert awaited(audited) == []
     tagged(audited, tmp_path / "more", {"e.png": 255})
     assert awaited(audited) == ["e"]
-    with audited.database.write() as session:
+    with audited.database.write("test") as session:
         now = audited.clock.now()
         second = models.register(session, stand_in_card(version="2"), tmp_path / "b2", now=now)
         models.put_in_charge(session, audited.retailer_id, second, now=now)
@@ -153,7 +153,7 @@ def test_the_audit_queue_has_the_tags_whose_verdict_counts(
 def test_every_model_has_evidence_of_its_own(audited: Services, tmp_path: Path) -> None:
     tagged(audited, tmp_path / "in", SURE)
     say(audited, "a", Verdict.CONFIRMED)
-    with audited.database.write() as session:
+    with audited.database.write("test") as session:
         now = audited.clock.now()
         second = models.register(session, stand_in_card(version="2"), tmp_path / "b2", now=now)
         models.put_in_charge(session, audited.retailer_id, second, now=now)

@@ -131,7 +131,7 @@ def test_verdicts_of_an_older_version_count_as_near_as_can_be_known(
     assert then is not None
     audited.clock.seconds += WEEK_S
     say(audited, "a", Verdict.CONFIRMED)
-    with audited.database.write() as session:
+    with audited.database.write("test") as session:
         session.execute(sa.update(AuditVerdict).values(share=None, accepted_at=None))
         session.commit()
     found = report(audited)

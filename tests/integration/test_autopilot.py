@@ -248,7 +248,10 @@ def test_verdicts_and_a_delivery_of_new_photos_at_once_neither_block_nor_mix(
 
 
 def test_the_state_of_a_model_that_was_never_in_charge_is_no_state(services: Services) -> None:
-    with services.database.write() as session, pytest.raises(NotFoundError, match="autopilot"):
+    with (
+        services.database.write("test") as session,
+        pytest.raises(NotFoundError, match="autopilot"),
+    ):
         autopilots.lock(session, services.retailer_id, 999)
     with services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(AutopilotState)) == 1

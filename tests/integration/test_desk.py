@@ -103,7 +103,7 @@ def test_who_asks_for_the_least_sure_is_not_led_by_the_parent(
 ) -> None:
     """Of Footwear it may be sure, and of no shoe."""
     tagged(services, tmp_path / "in", UNSURE | {"s.png": 193})
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         session.execute(sa.update(Product).where(Product.sku == "p").values(confidence=0.99))
         session.commit()
     assert skus(take(services, order=Order.CHEAPEST))[0] == "p"

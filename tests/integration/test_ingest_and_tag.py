@@ -239,7 +239,7 @@ def test_a_person_is_never_overwritten(services: Services, tmp_path: Path) -> No
     source = write_folder(tmp_path / "in", {"a.png": 0})
     deliver(services, source)
     services.tag_all()
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         product = session.scalars(sa.select(Product)).one()
         product.status, product.category, product.decided_by = Status.REVIEWED, "Light", "person"
         session.commit()
@@ -256,7 +256,7 @@ def test_a_write_with_a_lost_lease_changes_no_row(services: Services, tmp_path: 
     (batch_id,) = services.bell.messages
 
     def steal(_: object) -> None:
-        with services.database.write() as session:
+        with services.database.write("test") as session:
             session.execute(sa.update(Batch).values(lease_token="somebody else"))
             session.commit()
 
@@ -407,7 +407,7 @@ def test_an_error_of_ours_is_no_crash_of_a_product(
 def test_a_lost_image_is_mended_by_delivering_it_again(services: Services, tmp_path: Path) -> None:
     source = write_folder(tmp_path / "in", {"a.png": 255, "b.png": 0})
     deliver(services, source)
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         session.execute(
             sa.update(Product)
             .where(Product.sku == "a")
@@ -459,7 +459,7 @@ def test_a_batch_keeps_the_model_it_was_leased_with_and_retailers_have_their_own
 ) -> None:
     source = write_folder(tmp_path / "in", {"a.png": 255})
     now = services.clock.now()
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         second = models.register(session, stand_in_card(version="2"), tmp_path / "b2", now=now)
         other = models.add_retailer(session, "other", model_id=second, now=now)
         session.commit()
@@ -468,7 +468,7 @@ def test_a_batch_keeps_the_model_it_was_leased_with_and_retailers_have_their_own
         services.ingest.accept_upload(delivery, retailer_id=other)
 
     def promote(_: object) -> None:
-        with services.database.write() as session:
+        with services.database.write("test") as session:
             models.put_in_charge(session, services.retailer_id, second, now=now)
             session.commit()
 

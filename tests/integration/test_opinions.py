@@ -153,7 +153,7 @@ def settled(services: Services, sku: str, category: str | None, **more: Any) -> 
 @pytest.fixture(autouse=True)
 def fixed_key(services: Services) -> None:
     """What is drawn is the same in every run."""
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         session.add(
             AuditKey(
                 retailer_id=services.retailer_id, key="5e" * 32, created_at=services.clock.now()
@@ -607,7 +607,7 @@ class TestTheReport:
         names = ["Dark", "Middle", "Light"]
         truth = dice.integers(3, size=n)
         guesses = dice.integers(3, size=n)
-        with services.database.write() as session:
+        with services.database.write("test") as session:
             about = session.scalars(sa.select(Product).order_by(Product.id)).all()
             for one, right, guess in zip(about, truth, guesses, strict=True):
                 said = {"verdict": Verdict.CORRECTED, "created_at": services.clock.now()}

@@ -114,7 +114,7 @@ def test_a_renewal_that_was_cut_off_is_done_by_the_same_rules_again(
 ) -> None:
     delivered(services, tmp_path / "in", MARGINS)
     put(services, "priority: margin")
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         session.execute(sa.update(Product).values(priority=None))
         session.commit()
     put(services, "priority: margin")

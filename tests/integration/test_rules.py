@@ -192,7 +192,7 @@ class TestTrials:
     def test_what_no_model_saw_is_counted_apart(self, services: Services, tmp_path: Path) -> None:
         assert tried(services, "").products == 0
         tagged(services, tmp_path / "in", SURE)
-        with services.database.write() as session:
+        with services.database.write("test") as session:
             session.execute(sa.text("DELETE FROM image_predictions"))
             session.commit()
         found = tried(services, "")

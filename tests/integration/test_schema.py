@@ -59,7 +59,7 @@ def test_what_a_retailer_asked_survives_the_way_to_rules_and_back(
     accounts.enter_by_password(database, "Ann", "correct horse battery", now=now)
     accounts.make_link(database, "Ann", now=now)
     asked = RetailerRules(target_precision=0.98, accept_parent=True)
-    with database.write() as session:
+    with database.write("test") as session:
         versions.add(session, services.retailer_id, asked, "", by="Eve", now=now)
         models.add_retailer(session, "other", model_id=services.model_id, now=now)
         session.commit()
@@ -165,7 +165,7 @@ def test_wal_is_used_only_where_it_is_safe(version: tuple[int, ...], safe: bool)
 
 
 def test_a_write_that_is_not_committed_leaves_nothing(services: Services) -> None:
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         session.execute(sa.text("DELETE FROM autopilots"))
     with services.database.read() as session:
         assert session.execute(sa.text("SELECT count(*) FROM autopilots")).scalar() == 1

@@ -161,7 +161,7 @@ class TestOddRequests:
     ) -> None:
         tagged(services, tmp_path / "in", UNSURE)
         now = services.clock.now()
-        with services.database.write() as session:
+        with services.database.write("test") as session:
             models.add_retailer(session, "other", model_id=services.model_id, now=now)
             session.commit()
         ann = client()

@@ -16,7 +16,7 @@ from tests.stand_in import Services
 
 
 def lease(services: Services, batch_id: int, *, alone: bool = False) -> Lease:
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         held = batches.lease(session, batch_id, token=f"t{batch_id}", worker="w", alone=alone)
         session.commit()
     assert held is not None
@@ -65,7 +65,7 @@ def test_a_lease_that_beats_is_left_alone(delivered: Services) -> None:
     held = lease(delivered, delivered.bell.messages[0])
     for _ in range(30):
         pass_time(delivered, 4)
-        with delivered.database.write() as session:
+        with delivered.database.write("test") as session:
             batches.beat(session, [held])
             session.commit()
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
@@ -128,7 +128,7 @@ def test_a_crash_beside_other_work_does_not_count_against_a_single_product(
 
 def test_giving_back_counts_as_no_attempt(delivered: Services) -> None:
     held = lease(delivered, delivered.bell.messages[0])
-    with delivered.database.write() as session:
+    with delivered.database.write("test") as session:
         assert batches.give_back(session, held, error=None)
         session.commit()
     batch = batch_of(delivered, held.batch_id)
@@ -139,7 +139,7 @@ def test_a_stale_lease_can_neither_finish_nor_give_back_nor_beat(delivered: Serv
     held = lease(delivered, delivered.bell.messages[0])
     pass_time(delivered, 14)
     before = batch_of(delivered, held.batch_id).beat
-    with delivered.database.write() as session:
+    with delivered.database.write("test") as session:
         assert not batches.finish(session, held, now=delivered.clock.now())
         assert not batches.give_back(session, held, error=None)
         batches.beat(session, [held])
@@ -161,7 +161,7 @@ def test_a_wiped_broker_is_filled_again_but_never_flooded(
 
 def test_filing_that_was_cut_off_is_taken_up(services: Services, tmp_path: Path) -> None:
     summary = deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         upload = session.get_one(Upload, summary.upload_id)
         upload.state, upload.filed_at = UploadState.RECEIVED, None
         session.commit()

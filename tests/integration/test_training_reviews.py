@@ -35,7 +35,7 @@ def listing_of(services: Services) -> Listing:
 
 
 def put_another_model_in_charge(services: Services) -> None:
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         card = stand_in_card(version="2")
         now = services.clock.now()
         model_id = models.register(session, card, services.folder / "second", now=now)
@@ -127,7 +127,7 @@ def test_audited_verdicts_wait_until_another_model_is_in_charge(
 def test_only_the_reviews_of_that_retailer(unaudited: Services, tmp_path: Path) -> None:
     tagged(unaudited, tmp_path / "in", {"a.png": 255})
     say(unaudited, "a", Verdict.CONFIRMED)
-    with unaudited.database.write() as session:
+    with unaudited.database.write("test") as session:
         models.add_retailer(
             session, "maison", model_id=unaudited.model_id, now=unaudited.clock.now()
         )

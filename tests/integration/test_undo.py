@@ -227,7 +227,7 @@ def test_acts_on_tags_of_several_models_never_wait_for_each_other(
 ) -> None:
     audit_all(services)
     tagged(services, tmp_path / "in", {f"p{i}.png": 255 for i in range(6)})
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         other = models.register(
             session, stand_in_card(version="2"), tmp_path / "other", now=services.clock.now()
         )
@@ -299,7 +299,7 @@ def test_a_review_from_before_this_could_be_undone_stays(
 ) -> None:
     tagged(services, tmp_path / "in", {"a.png": 255})
     said = say(services, "a", Verdict.CONFIRMED)
-    with services.database.write() as session:
+    with services.database.write("test") as session:
         session.execute(sa.update(Review).values(before=sa.null()))
         session.commit()
     (refused,) = undo(services, said.review_id)
