@@ -26,16 +26,20 @@ class Work:
     def __post_init__(self) -> None:
         self.step()
 
-    def step(self, allowance_s: float = 0.0) -> None:
-        """Say that the work moved on; the next step may take `allowance_s` if that is longer."""
-        self.alive_until = self.monotonic() + max(self.stuck_s, allowance_s)
+    def step(self) -> None:
+        """Say that the work moved on."""
+        self.alive_until = self.monotonic() + self.stuck_s
 
 
 @dataclass(eq=False, kw_only=True)
 class InHand:
-    """The leases of this process. Thread-safe."""
+    """The leases of this process. Thread-safe.
+
+    `load_s`: how long a model may take to load before the work that waits for it counts as stuck.
+    """
 
     stuck_s: float
+    load_s: float = 300.0
     monotonic: Callable[[], float] = time.monotonic
     _works: set[Work] = field(default_factory=set)
     _abandoned: dict[str, Lease] = field(default_factory=dict)
@@ -44,6 +48,8 @@ class InHand:
     _sharing: int = 0
     _alone: bool = False
     _waiting_alone: int = 0
+    _loading: list[float] = field(default_factory=list)
+    _deliveries: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -85,6 +91,37 @@ class InHand:
             with self._lock:
                 self._works.discard(work)
 
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While the one inferring thread loads a model, all work may wait for it."""
+        until = self.monotonic() + self.load_s
+        with self._lock:
+            self._loading.append(until)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loading.remove(until)
+                for work in self._works:
+                    work.step()
+
+    def forgive(self) -> None:
+        """Count from now on: this process was stopped, and nothing in it could move."""
+        with self._lock:
+            for work in self._works:
+                work.step()
+
+    def deliver(self) -> None:
+        """Say that a message came in."""
+        with self._lock:
+            self._deliveries += 1
+
+    @property
+    def deliveries(self) -> int:
+        """How many messages came in so far."""
+        with self._lock:
+            return self._deliveries
+
     def leases(self) -> list[Lease]:
         """All leases in hand."""
         with self._lock:
@@ -109,10 +146,13 @@ class InHand:
         """The leases whose work stopped beating `beyond_s` ago or longer."""
         now = self.monotonic()
         with self._lock:
-            return [work.lease for work in self._works if now >= work.alive_until + beyond_s]
+            return [work.lease for work in self._works if now >= self._until(work) + beyond_s]
 
     def alive(self) -> list[Lease]:
         """The leases whose work made a step recently enough to beat."""
         now = self.monotonic()
         with self._lock:
-            return [work.lease for work in self._works if now < work.alive_until]
+            return [work.lease for work in self._works if now < self._until(work)]
+
+    def _until(self, work: Work) -> float:
+        return max([work.alive_until, *self._loading])

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     stuck_s: float = Field(
         default=30.0, gt=0, description="A step of work that takes longer is stuck."
     )
+    load_s: float = Field(
+        default=300.0, gt=0, description="How long a model may take to load before it is stuck."
+    )
     sweep_s: float = Field(default=2.0, gt=0, description="How often the sweeper looks.")
     stop_s: float = Field(
         default=8.0, ge=0, description="After SIGTERM, how long work in hand may go on."

@@ -80,13 +80,14 @@ class Sweeper:
         self._uploads = Silence(patience_s=self.stale_s)
         self._unannounced = Silence(patience_s=self.stale_s / 2)
 
-    def step(self) -> None:
-        """Keep or seek the chair; in it, sweep once."""
+    def step(self, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on."""
         if not self._sit():
             self.forget()
             return
-        self._take_back_leases()
-        self._file_uploads()
+        on_progress()
+        self._take_back_leases(on_progress)
+        self._file_uploads(on_progress)
         self._announce()
 
     def forget(self) -> None:
@@ -129,7 +130,7 @@ class Sweeper:
             log.info("sweeping", holder=self.holder)
         return self.in_chair
 
-    def _take_back_leases(self) -> None:
+    def _take_back_leases(self, on_progress: Callable[[], None]) -> None:
         with self.database.read() as session:
             pulses = batches.pulses(session)
         silent = set(self._leases.outlasted(pulses, self.monotonic()))
@@ -142,15 +143,21 @@ class Sweeper:
             if taken is not None:
                 log.warning("batch_taken_back", batch=pulse.batch_id, now=taken.outcome)
                 self.doorbell.announce(taken.queued)
+            on_progress()
 
-    def _file_uploads(self) -> None:
+    def _file_uploads(self, on_progress: Callable[[], None]) -> None:
+        def keep_on() -> None:
+            self._keep_chair()
+            on_progress()
+
         with self.database.read() as session:
             waiting = uploads.unfiled(session)
         silent = set(self._uploads.outlasted(waiting, self.monotonic()))
         for upload in waiting:
             if upload in silent:
                 log.warning("filing_taken_up", upload=upload[0])
-                self.ingest.file_upload(upload[0], on_page=self._keep_chair)
+                self.ingest.file_upload(upload[0], on_page=keep_on)
+        on_progress()
 
     def _announce(self) -> None:
         with self.database.read() as session:

@@ -47,8 +47,6 @@ STEP_IMAGES: Final = 256
 
 STRANGEST: Final = sys.float_info.max
 """The ood score of a picture of which the model could say nothing; above every threshold."""
-MODEL_LOAD_S: Final = 300.0
-"""How long a model that is not loaded yet may take before the lease counts as stuck."""
 
 Logits = npt.NDArray[np.float32]
 
@@ -142,6 +140,7 @@ class Tagger:
             Exception: whatever stood in the way. The batch was given back with the reason; the
                 attempt does not count.
         """
+        self.in_hand.deliver()
         with self.database.read() as session:
             alone = batches.needs_solitude(session, batch_id)
         with self.in_hand.room(alone=alone):
@@ -186,7 +185,6 @@ class Tagger:
         with self.database.read() as session:
             model = models.get_model(session, work.lease.model_id)
             wanted = batches.leased_products(session, work.lease.batch_id)
-        work.step(MODEL_LOAD_S)
         failpoint("tag.model")
         classifier = self.classifiers.get(model)
         failpoint("tag.model_ready")
@@ -260,8 +258,6 @@ class Tagger:
         if not pixels:
             return
         began = time.perf_counter()
-        # The one inferring thread may be loading another model just now.
-        work.step(MODEL_LOAD_S)
         failpoint("tag.classify")
         answers = classifier.classify(np.stack(pixels))
         failpoint("tag.classified")

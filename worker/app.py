@@ -21,7 +21,6 @@ from worker import embedded_broker, redis_broker
 
 QUEUE: Final = "atelier.batches"
 TASK: Final = "atelier.tag_batch"
-SOCKET_TIMEOUT_S: Final = 15.0
 
 log = structlog.get_logger("broker")
 
@@ -30,6 +29,8 @@ def create_app(settings: Settings) -> Celery:
     """A Celery application for these settings. Nothing is connected yet."""
     embedded_broker.register()
     url = settings.resolved_broker_url()
+    # A publish is tried three times; all of them must end before its thread counts as stuck.
+    socket_s = max(2.0, min(10.0, settings.stuck_s / 4))
     app = Celery("atelier", broker=url, set_as_current=False)
     if _is_redis(url):
         app.conf.broker_transport = redis_broker.TRANSPORT
@@ -52,8 +53,8 @@ def create_app(settings: Settings) -> Celery:
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_connection_timeout=SOCKET_TIMEOUT_S,
-        broker_transport_options=_transport_options(url),
+        broker_connection_timeout=socket_s,
+        broker_transport_options=_transport_options(url, socket_s),
         task_publish_retry=True,
         task_publish_retry_policy={
             "max_retries": 2,
@@ -69,12 +70,12 @@ def _is_redis(url: str) -> bool:
     return url.startswith(("redis://", "rediss://"))
 
 
-def _transport_options(url: str) -> dict[str, Any]:
+def _transport_options(url: str, socket_s: float) -> dict[str, Any]:
     if not _is_redis(url):
         return {}
     return {
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_timeout": socket_s,
+        "socket_connect_timeout": socket_s,
         "socket_keepalive": True,
         "health_check_interval": 10,
         # A worker that died leaves its message unacknowledged; the sweeper rings long before

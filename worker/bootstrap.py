@@ -7,11 +7,11 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from celery import Celery
@@ -31,7 +31,7 @@ from tagging.ingest import Ingest
 from tagging.model_card import CARD_NAME, card_fingerprint, read_card
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
-from tagging.tag import Tagger
+from tagging.tag import Classifiers, Tagger
 from worker.app import BrokerDoorbell, create_app
 from worker.classifier import ClassifierShelf
 
@@ -88,7 +88,7 @@ class WorkerRuntime:
 
     runtime: Runtime
     decoders: DecoderPool
-    classifiers: ClassifierShelf
+    classifiers: Shelf
     in_hand: InHand
     tagger: Tagger
     sweeper: Sweeper
@@ -126,7 +126,11 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     failpoints.switch_on(settings.failpoints)
     if settings.embedded or settings.broker_url is None or settings.images_dir is None:
         settings.home.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.resolved_database_url(), pool_size=settings.concurrency + 4)
+    database = Database(
+        settings.resolved_database_url(),
+        pool_size=settings.concurrency + 4,
+        wait_s=settings.stuck_s,
+    )
     try:
         if settings.embedded:
             schema.ensure_current(database)
@@ -154,16 +158,32 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         database.close()
 
 
+class Shelf(Classifiers, Protocol):
+    """Classifiers that end with the process."""
+
+    def close(self) -> None:
+        """Wait for nothing."""
+
+
+def keras_shelf(settings: Settings, in_hand: InHand) -> Shelf:
+    """The models of this machine."""
+    return ClassifierShelf(
+        shapes=settings.classify_shapes,
+        bundles=lambda: bundle_folders(settings),
+        loading=in_hand.loading,
+    )
+
+
 @contextmanager
-def open_worker(settings: Settings) -> Iterator[WorkerRuntime]:
+def open_worker(
+    settings: Settings, make_shelf: Callable[[Settings, InHand], Shelf] = keras_shelf
+) -> Iterator[WorkerRuntime]:
     """A worker's services. The decoders are started first, before TensorFlow is imported."""
     limits = image_limits(settings)
     with open_runtime(settings) as runtime, DecoderPool(settings.decoders, limits) as decoders:
         name = f"{socket.gethostname()}:{os.getpid()}"
-        classifiers = ClassifierShelf(
-            shapes=settings.classify_shapes, bundles=lambda: bundle_folders(settings)
-        )
-        in_hand = InHand(stuck_s=settings.stuck_s)
+        in_hand = InHand(stuck_s=settings.stuck_s, load_s=settings.load_s)
+        classifiers = make_shelf(settings, in_hand)
         try:
             yield WorkerRuntime(
                 runtime=runtime,

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,12 +91,20 @@ class ClassifierShelf:
     """Loads models on demand, keeps the few last used, and runs all of them in one thread."""
 
     def __init__(
-        self, *, shapes: Sequence[int], bundles: Callable[[], Sequence[Path]], keep: int = 4
+        self,
+        *,
+        shapes: Sequence[int],
+        bundles: Callable[[], Sequence[Path]],
+        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
+        keep: int = 4,
     ) -> None:
-        """`bundles`: folders to search when a model's registered path is not on this machine."""
+        """`bundles`: folders to search when a model's registered path is not on this machine.
+        `loading`: entered while a model is loaded.
+        """
         self._shapes = shapes
         self._bundles = bundles
         self._keep = keep
+        self._loading = loading
         self._loaded: dict[int, KerasClassifier] = {}
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
@@ -103,7 +112,10 @@ class ClassifierShelf:
     def get(self, model: KnownModel) -> KerasClassifier:
         """The loaded and warm model. Raises BundleError."""
         with self._lock:  # a second batch of the same model waits instead of loading it too
-            loaded = self._loaded.pop(model.id, None) or self._load(model)
+            loaded = self._loaded.pop(model.id, None)
+            if loaded is None:
+                with self._loading():
+                    loaded = self._load(model)
             self._loaded[model.id] = loaded  # the youngest stands last
             while len(self._loaded) > self._keep:
                 del self._loaded[next(iter(self._loaded))]

@@ -1,8 +1,9 @@
 """A worker process, from start to shutdown.
 
 Threads: Celery's consumer (main), `--concurrency` that tag, one that infers, one that beats, one
-that sweeps. On SIGTERM nothing new is taken; work in hand may finish for `stop_s`, what is left
-is then given back and the process ends, whatever its threads are doing.
+that sweeps, and one that watches over the others (`worker/watchdog.py`). On SIGTERM nothing new is
+taken; work in hand may finish for `stop_s`, what is left is then given back and the process ends,
+whatever its threads are doing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -23,19 +24,26 @@ from celery.exceptions import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches
-from tagging.database.batches import Lease
+from tagging.in_hand import InHand
 from tagging.settings import Settings
-from worker.bootstrap import WorkerRuntime, open_worker
+from worker.bootstrap import Shelf, WorkerRuntime, keras_shelf, open_worker
 from worker.tasks import register_tasks
+from worker.watchdog import Ear, Rounds, Watchdog, give_back_and_exit
 
 log = structlog.get_logger("worker")
 
 
-def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
+def run_worker(
+    settings: Settings,
+    *,
+    with_parent: bool = False,
+    make_shelf: Callable[[Settings, InHand], Shelf] = keras_shelf,
+) -> None:
     """Run until SIGTERM or SIGINT; returns after a clean shutdown.
 
     Args:
         settings: `concurrency` batches are in flight at once.
+        make_shelf: builds the classifiers; the Keras ones.
         with_parent: end when standard input does: the process that started this one is gone.
 
     Raises:
@@ -43,13 +51,32 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
     """
     if with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
-    with open_worker(settings) as work:
-        work.preload()
+    with ExitStack() as to_close:
+        # What hangs here has nothing in hand yet, so no lease tells of it.
+        faulthandler.dump_traceback_later(settings.load_s, exit=True)
+        try:
+            work = to_close.enter_context(open_worker(settings, make_shelf))
+            work.preload()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         register_tasks(work.runtime.app, work.tagger.tag_batch)
         ended = threading.Event()
+        watchdog = Watchdog(
+            database=work.runtime.database,
+            in_hand=work.in_hand,
+            rounds=Rounds(),
+            every_s=settings.beat_s,
+            stuck_s=settings.stuck_s,
+            stale_s=settings.stale_s,
+        )
+        targets: list[tuple[str, Callable[..., None], tuple[object, ...]]] = [
+            ("beat", _beat, (work, watchdog.rounds, ended)),
+            ("sweep", _sweep, (work, watchdog, ended)),
+            ("watchdog", watchdog.watch, (ended,)),
+        ]
         loops = [
-            threading.Thread(target=_beat, args=(work, ended), name="beat", daemon=True),
-            threading.Thread(target=_sweep, args=(work, ended), name="sweep", daemon=True),
+            threading.Thread(target=target, args=args, name=name, daemon=True)
+            for name, target, args in targets
         ]
         for loop in loops:
             loop.start()
@@ -58,13 +85,13 @@ def run_worker(settings: Settings, *, with_parent: bool = False) -> None:
             if not work.in_hand.stopping.is_set():
                 work.in_hand.stopping.set()
                 log.info("stopping", in_hand=len(work.in_hand.leases()))
-                # The last one is for a database that answers to nothing: the sweeper takes over.
-                for timer in (
-                    threading.Timer(settings.stop_s, _give_back_and_exit, args=(work, 0)),
-                    threading.Timer(settings.stop_s + 1.5, os._exit, args=(0,)),
-                ):
-                    timer.daemon = True
-                    timer.start()
+                timer = threading.Timer(
+                    settings.stop_s,
+                    give_back_and_exit,
+                    args=(work.runtime.database, work.in_hand, 0),
+                )
+                timer.daemon = True
+                timer.start()
 
         # weak=False: Celery would drop the closure at once.
         signals.worker_shutting_down.connect(on_stopping, weak=False)
@@ -115,17 +142,11 @@ def _follow_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
+def _beat(work: WorkerRuntime, rounds: Rounds, ended: threading.Event) -> None:
     """Show progress of the leases in hand; give back what could not be given back before."""
     database, in_hand = work.runtime.database, work.in_hand
     while not ended.wait(work.runtime.settings.beat_s):
-        stuck = in_hand.stuck(work.runtime.settings.stale_s)
-        if stuck:
-            # A thread cannot be ended from outside, so the process goes, and its supervisor starts
-            # another. The stuck lease is left to the sweeper: it counts against the batch.
-            log.error("stuck", batches=[lease.batch_id for lease in stuck])
-            faulthandler.dump_traceback(all_threads=True)
-            _give_back_and_exit(work, 1, but=stuck)
+        rounds.mark("beat")
         alive, abandoned = in_hand.alive(), in_hand.abandoned()
         if not alive and not abandoned:
             continue
@@ -144,31 +165,21 @@ def _beat(work: WorkerRuntime, ended: threading.Event) -> None:
                 in_hand.settled(lease)
 
 
-def _sweep(work: WorkerRuntime, ended: threading.Event) -> None:
-    while not ended.wait(work.runtime.settings.sweep_s):
+def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> None:
+    settings = work.runtime.settings
+    ear = Ear(in_hand=work.in_hand, patience_s=settings.stuck_s + settings.stale_s)
+    while not ended.wait(settings.sweep_s):
+        watchdog.rounds.mark("sweep")
         if work.in_hand.stopping.is_set():
             continue  # a process that is about to go takes no chair
         try:
-            work.sweeper.step()
+            work.sweeper.step(on_progress=lambda: watchdog.rounds.mark("sweep"))
         except DBAPIError as error:
             work.sweeper.forget_everything()
             log.warning("database_away", error=str(error.orig))
         except Exception:  # without a sweeper, what falls silent would wait for ever
             work.sweeper.forget_everything()
             log.exception("sweep_failed")
-
-
-def _give_back_and_exit(work: WorkerRuntime, code: int, but: Sequence[Lease] = ()) -> None:
-    in_hand = work.in_hand
-    leases = [lease for lease in in_hand.leases() + in_hand.abandoned() if lease not in but]
-    try:
-        with work.runtime.database.write("worker.give_back") as session:
-            for lease in leases:
-                batches.give_back(session, lease, error=None)
-            session.commit()
-        log.warning("gave_back", batches=[lease.batch_id for lease in leases])
-    except DBAPIError as error:
-        log.error("could_not_give_back", error=str(error.orig))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        watchdog.rounds.mark("sweep")
+        if not work.in_hand.leases() and ear.deaf(work.runtime.doorbell.depth()):
+            watchdog.die(deaf=True)

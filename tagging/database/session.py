@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from tagging.failpoints import commitpoint, failpoint
 
-SQLITE_BUSY_TIMEOUT_S: Final = 60.0
+WAIT_S: Final = 60.0
 _WRITE: Final = "atelier_write"
 
 
@@ -34,19 +34,21 @@ class Database:
     Args:
         url: SQLAlchemy URL; `sqlite:///FILE` or `postgresql+psycopg://...`.
         pool_size: how many connections a PostgreSQL engine keeps.
+        wait_s: how long a transaction waits for what another one has locked, in seconds; and how
+            long one that does nothing may keep others waiting (PostgreSQL ends its session).
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+    def __init__(self, url: str, *, pool_size: int = 5, wait_s: float = WAIT_S) -> None:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {}
         if self.is_sqlite:
-            options["connect_args"] = {"timeout": SQLITE_BUSY_TIMEOUT_S}
+            options["connect_args"] = {"timeout": wait_s}
         else:
             # pool_pre_ping: a restarted server costs a reconnect, not a failed batch.
-            options |= {"pool_size": pool_size, "pool_pre_ping": True}
+            options |= {"pool_size": pool_size, "pool_pre_ping": True, "pool_timeout": wait_s}
             if self.url.get_driver_name() == "psycopg":
-                options["connect_args"] = {"connect_timeout": 10}
+                options["connect_args"] = _of_psycopg(self.url, wait_s)
         self.engine = sa.create_engine(self.url, **options)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
@@ -100,6 +102,27 @@ def wal_is_safe(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
     return (version[:2] == (3, 50) and version >= (3, 50, 7)) or (
         version[:2] == (3, 44) and version >= (3, 44, 6)
     )
+
+
+def _of_psycopg(url: sa.URL, wait_s: float) -> dict[str, Any]:
+    """libpq's parameters, but for those that the URL names."""
+    wait_ms = round(wait_s * 1000)
+    limits = f"-c lock_timeout={wait_ms} -c idle_in_transaction_session_timeout={wait_ms}"
+    asked = url.query.get("options", "")
+    parameters = {
+        "connect_timeout": 10,
+        # A server that vanished without a word is given up after half a minute, not two hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30_000,
+        "options": f"{limits} {asked if isinstance(asked, str) else ' '.join(asked)}".strip(),
+    }
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name == "options" or name not in url.query
+    }
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

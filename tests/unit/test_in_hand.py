@@ -22,10 +22,27 @@ def test_a_lease_beats_while_its_work_makes_steps() -> None:
         assert hand.alive() == []
         work.step()
         assert hand.alive() == [lease(1)]
-        work.step(300.0)
-        now[0] = 330.0
-        assert hand.alive() == [lease(1)]
     assert hand.leases() == []
+
+
+def test_while_a_model_is_loaded_no_work_is_stuck() -> None:
+    now = [0.0]
+    hand = InHand(stuck_s=30.0, load_s=300.0, monotonic=lambda: now[0])
+    with hand.hold(lease(1)):
+        with hand.loading():
+            now[0] = 299.0
+            assert hand.alive() == [lease(1)]
+            now[0] = 310.0
+            assert hand.alive() == []
+            assert hand.stuck(10.0) == [lease(1)]
+        assert hand.alive() == [lease(1)]
+        now[0] = 340.0
+        assert hand.alive() == []
+        assert hand.stuck(10.0) == []
+        now[0] = 350.0
+        assert hand.stuck(10.0) == [lease(1)]
+        hand.forgive()
+        assert hand.stuck(10.0) == []
 
 
 def test_abandoned_leases_are_kept_until_they_are_settled() -> None:

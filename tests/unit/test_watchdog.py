@@ -1,0 +1,56 @@
+"""When a worker counts as stuck or deaf."""
+
+from __future__ import annotations
+
+from tagging.in_hand import InHand
+from tests.unit.test_in_hand import lease
+from worker.watchdog import Ear, Rounds
+
+
+def test_a_loop_that_does_not_come_round_is_overdue() -> None:
+    now = [0.0]
+    rounds = Rounds(monotonic=lambda: now[0])
+    rounds.mark("beat")
+    now[0] = 5.0
+    rounds.mark("sweep")
+    now[0] = 40.0
+    assert rounds.overdue(40.0) == ["beat"]
+    rounds.mark("beat")
+    assert rounds.overdue(40.0) == []
+    now[0] = 100.0
+    rounds.forgive()
+    assert rounds.overdue(40.0) == []
+
+
+def test_who_hears_nothing_while_messages_wait_is_deaf() -> None:
+    now = [0.0]
+    hand = InHand(stuck_s=30.0)
+    ear = Ear(in_hand=hand, patience_s=40.0, monotonic=lambda: now[0])
+    assert not ear.deaf(3)
+    now[0] = 39.0
+    assert not ear.deaf(3)
+    now[0] = 41.0
+    assert ear.deaf(3)
+
+
+def test_whatever_may_explain_the_silence_is_no_deafness() -> None:
+    now = [0.0]
+    hand = InHand(stuck_s=30.0)
+    ear = Ear(in_hand=hand, patience_s=40.0, monotonic=lambda: now[0])
+
+    def later(depth: int | None) -> bool:
+        now[0] += 39.0
+        return ear.deaf(depth)
+
+    assert not ear.deaf(3)
+    assert not later(0)  # nothing waits
+    assert not later(3)
+    assert not later(None)  # the broker is away
+    assert not later(3)
+    hand.deliver()
+    assert not later(3)  # something came
+    with hand.hold(lease(1)):
+        assert not later(3)  # hands full
+    assert not later(3)
+    now[0] += 1.0
+    assert later(3)

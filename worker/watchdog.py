@@ -1,0 +1,141 @@
+"""Stuck is dead: ends a worker whose threads no longer come round, so that another one is started.
+
+A thread cannot be ended from outside, so the process goes: it writes the stacks of its threads,
+gives back what is not stuck, and exits; its supervisor starts another. The thread that watches asks
+neither database nor broker, so that nothing which hangs them hangs it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from tagging.database import batches
+from tagging.database.batches import Lease
+from tagging.database.session import Database
+from tagging.in_hand import InHand
+
+FAREWELL_S: Final = 1.5
+"""How long the database may take to take leases back before the process ends without it."""
+
+log = structlog.get_logger("worker")
+
+
+@dataclass(eq=False, kw_only=True)
+class Rounds:
+    """When each loop of this process last came round. Thread-safe."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    _last: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def mark(self, loop: str) -> None:
+        """Say that this loop moved on."""
+        with self._lock:
+            self._last[loop] = self.monotonic()
+
+    def forgive(self) -> None:
+        """Count from now on: this process was stopped, and nothing in it could move."""
+        with self._lock:
+            self._last = dict.fromkeys(self._last, self.monotonic())
+
+    def overdue(self, after_s: float) -> list[str]:
+        """The loops that did not move on for so long."""
+        now = self.monotonic()
+        with self._lock:
+            return [loop for loop, last in self._last.items() if now - last >= after_s]
+
+
+@dataclass(eq=False, kw_only=True)
+class Ear:
+    """Whether messages that wait on the broker still reach this process.
+
+    A connection whose answers were lost on the way looks as one on which nothing comes. So: with
+    nothing in hand, messages on the broker and none delivered for `patience_s`, it is deaf.
+    """
+
+    in_hand: InHand
+    patience_s: float
+    monotonic: Callable[[], float] = time.monotonic
+    _since: float | None = None
+    _heard: int = -1
+
+    def deaf(self, depth: int | None) -> bool:
+        """`depth`: messages that wait just now; None if the broker could not be asked."""
+        heard, now = self.in_hand.deliveries, self.monotonic()
+        if not depth or self.in_hand.leases():
+            self._since = None
+            return False
+        if self._since is None or heard != self._heard:
+            self._heard, self._since = heard, now
+        return now - self._since >= self.patience_s
+
+
+@dataclass(eq=False, kw_only=True)
+class Watchdog:
+    """Looks every `every_s`, in a thread of its own, until `ended`.
+
+    `patience_s`: how long a lease may go without beating, and a loop without coming round.
+    """
+
+    database: Database
+    in_hand: InHand
+    rounds: Rounds
+    every_s: float
+    stuck_s: float
+    stale_s: float
+
+    def watch(self, ended: threading.Event) -> None:
+        """The thread's body."""
+        looked = self.rounds.monotonic()
+        while not ended.wait(self.every_s):
+            before, looked = looked, self.rounds.monotonic()
+            if looked - before > self.every_s + self.stale_s:
+                self.rounds.forgive()
+                self.in_hand.forgive()
+                continue
+            stuck = self.in_hand.stuck(self.stale_s)
+            overdue = self.rounds.overdue(self.stuck_s + self.stale_s)
+            if stuck or overdue:
+                # The stuck leases are left to the sweeper: they count against their batches.
+                self.die(batches=[lease.batch_id for lease in stuck], loops=overdue, but=stuck)
+
+    def die(self, *, but: Sequence[Lease] = (), **said: object) -> None:
+        """Say why and with which stacks, and end the process."""
+        log.error("stuck", **said)
+        with suppress(OSError, ValueError):  # a full disk, or no standard error, saves nobody
+            faulthandler.dump_traceback(all_threads=True)
+        give_back_and_exit(self.database, self.in_hand, 1, but=but)
+
+
+def give_back_and_exit(
+    database: Database, in_hand: InHand, code: int, but: Sequence[Lease] = ()
+) -> None:
+    """Give all leases back but these, and end the process, also if the database does not answer."""
+    last = threading.Timer(FAREWELL_S, os._exit, args=(code,))
+    last.daemon = True
+    last.start()
+    leases = [lease for lease in in_hand.leases() + in_hand.abandoned() if lease not in but]
+    try:
+        with database.write("worker.give_back") as session:
+            for lease in leases:
+                batches.give_back(session, lease, error=None)
+            session.commit()
+        log.warning("gave_back", batches=[lease.batch_id for lease in leases])
+    except DBAPIError as error:
+        log.error("could_not_give_back", error=str(error.orig))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
