@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=socket_s,
-        broker_transport_options=_transport_options(url, socket_s),
+        broker_transport_options=_transport_options(url, socket_s, settings.stuck_s),
         task_publish_retry=True,
         task_publish_retry_policy={
             "max_retries": 2,
@@ -70,7 +70,7 @@ def _is_redis(url: str) -> bool:
     return url.startswith(("redis://", "rediss://"))
 
 
-def _transport_options(url: str, socket_s: float) -> dict[str, Any]:
+def _transport_options(url: str, socket_s: float, stuck_s: float) -> dict[str, Any]:
     if not _is_redis(url):
         return {}
     return {
@@ -78,9 +78,9 @@ def _transport_options(url: str, socket_s: float) -> dict[str, Any]:
         "socket_connect_timeout": socket_s,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        # A worker that died leaves its message unacknowledged; the sweeper rings long before
-        # this, the time-out only cleans Redis up.
-        "visibility_timeout": 300,
+        # A worker that died leaves its message unacknowledged. The sweeper rings before this; the
+        # time-out cleans Redis up, and a message that comes twice does no harm.
+        "visibility_timeout": max(5, round(stuck_s)),
     }
 
 
@@ -113,8 +113,11 @@ class BrokerDoorbell:
         """Messages that wait; None if the broker cannot be asked."""
         try:
             with self._app.connection_or_acquire() as connection:
-                channel = connection.default_channel
-                return int(Queue(QUEUE)(channel).queue_declare(passive=True).message_count)
+                queue = self._app.amqp.queues[QUEUE](connection.default_channel)
+                # Not passively: to Kombu, an empty queue on Redis is none at all. And a broker that
+                # was wiped has forgotten the binding, which nobody else would tell it again.
+                queue.declare()
+                return int(queue.queue_declare().message_count)
         except self._errors() as error:
             log.warning("broker_away", error=str(error))
             return None

@@ -1,0 +1,140 @@
+"""A seeded run of faults over one world, and what it came to.
+
+python -m tests.faults --kind embedded --seed 7 --injections 40
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.faults import promises
+from tests.faults.injections import inject, plan
+from tests.faults.installations import Servers, installed
+from tests.faults.promises import Broken
+from tests.faults.world import World, inhabited
+
+FLOW_S: Final = 60.0
+"""Within which work must flow again after a fault: promise 10."""
+REST_S: Final = 120.0
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a run came to. `recoveries_s`: from each fault's end to the next batch that is done."""
+
+    kind: str
+    seed: int
+    injected: dict[str, int] = field(default_factory=dict)
+    counted: int = 0
+    unreached: list[str] = field(default_factory=list)
+    recoveries_s: list[float] = field(default_factory=list)
+    products: int = 0
+    reviews: int = 0
+    ends: int = 0
+    broken: str = ""
+    seconds: float = 0.0
+
+    @property
+    def repeat(self) -> str:
+        """The one command that does it again."""
+        count = sum(self.injected.values()) + len(self.unreached)
+        return f"python -m tests.faults --kind {self.kind} --seed {self.seed} --injections {count}"
+
+
+def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
+    """Inject, and check every promise once all work has come to rest."""
+    rng = random.Random(f"{kind}:{seed}")
+    began = time.monotonic()
+    result = Result(kind=kind, seed=seed)
+    folder = Path(tempfile.mkdtemp(prefix="atelier-world-"))
+    try:
+        with (
+            installed(kind, folder / "home") as installation,
+            inhabited(installation, folder / "world", rng) as world,
+        ):
+            todo = plan(installation.faults(), (seed - 1) * injections, injections)
+            for injection in todo:
+                _one(world, injection, result, talk=talk)
+                if result.broken:
+                    break
+            if not result.broken:
+                _rest(world, result)
+            result.products = len(world.expected)
+            result.reviews = len(world.reviewed)
+            result.ends = len(world.ends)
+            if result.broken:
+                logs = "\n".join(f"== {what}\n{world.tail(what)}" for what in ("worker", "deliver"))
+                result.broken += f"\n{logs}"
+    finally:
+        result.seconds = time.monotonic() - began
+        if result.broken:
+            print(f"kept: {folder}", flush=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
+    began = time.monotonic()
+    outcome = inject(world, injection)
+    if not outcome.reached:
+        result.unreached.append(injection)
+        if talk:
+            print(f"{injection}: not reached", flush=True)
+        return
+    family = injection.split()[0]
+    result.injected[family] = result.injected.get(family, 0) + 1
+    result.counted += outcome.counted
+    done = world.done_batches()
+    flowed = world.wait(lambda: world.done_batches() > done, FLOW_S)
+    recovery = time.monotonic() - outcome.ended
+    result.recoveries_s.append(recovery)
+    world.look()
+    if talk:
+        print(
+            f"{injection}: {outcome.ended - began:.1f} s, flows again after {recovery:.1f} s"
+            + ("" if outcome.counted else " (nothing was in flight)"),
+            flush=True,
+        )
+    if not flowed:
+        result.broken = f"promise 10: after {injection!r} nothing flowed for {FLOW_S:g} s"
+    elif world.broken:
+        result.broken = f"after {injection!r}: " + "\n".join(world.broken[:5])
+
+
+def _rest(world: World, result: Result) -> None:
+    """Let everything end, and check."""
+    if not world.wait(lambda: not world.errands, REST_S, busy=False):
+        result.broken = f"errands never ended: {[e.kind for e in world.errands]}"
+        return
+    if not world.wait(lambda: world.queued() == 0 and world.leases() == 0, REST_S, busy=False):
+        result.broken = f"promise 1: {world.queued()} products are queued for {REST_S:g} s"
+        return
+    world.look()
+    with world.observer.read() as session:
+        broken: Broken = promises.check(session, world.store, world.expected, world.reviewed)
+    found = [str(broken)] if broken else []
+    found += world.broken
+    found += _at_rest(world)
+    result.broken = "\n".join(found)
+
+
+def _at_rest(world: World) -> list[str]:
+    """Broker keys and files are back where they were: promise 10."""
+    found = []
+    installation = world.installation
+    if isinstance(installation, Servers):
+        allowed = {"_kombu.binding.atelier.batches", "_kombu.binding_permanent.atelier.batches"}
+        if not world.wait(lambda: set(installation.keys()) <= allowed, 60, busy=False):
+            found.append(f"promise 10: left on the broker: {installation.keys()}")
+    stray = [p.name for p in (world.store / "incoming").iterdir()] if world.store.exists() else []
+    # What a process that died left half-written is removed when it is a day old.
+    if len(stray) > len(world.ends) * 64:
+        found.append(f"promise 10: {len(stray)} half-written images")
+    return found

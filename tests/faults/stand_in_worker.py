@@ -1,0 +1,60 @@
+"""Workers whose model judges brightness and takes its time; everything else about them is real."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tagging.database.models import KnownModel
+from tagging.in_hand import InHand
+from tagging.model_card import CARD_NAME, ModelCard
+from tagging.settings import Settings
+from tagging.tag import Answers
+from tests.stand_in import ShadeClassifier, ShadeShelf, stand_in_card
+
+_WEIGHTS = b"no weights at all"
+
+
+class SlowClassifier(ShadeClassifier):
+    """So slow that something is nearly always in hand."""
+
+    def __init__(self, card: ModelCard, seconds: float) -> None:
+        super().__init__(card)
+        self._seconds = seconds
+
+    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
+        time.sleep(self._seconds)
+        return super().classify(images)
+
+
+class SlowShelf(ShadeShelf):
+    """Every model is a stand-in, at this speed per batch."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def get(self, model: KnownModel) -> ShadeClassifier:
+        return self.classifiers.setdefault(model.id, SlowClassifier(model.card, self._seconds))
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def slow_shelf(settings: Settings, in_hand: InHand) -> SlowShelf:  # noqa: ARG001
+    """As `worker.bootstrap.keras_shelf`."""
+    return SlowShelf(0.25)
+
+
+def write_bundle(folder: Path, version: str) -> Path:
+    """A complete bundle of the stand-in model on disk."""
+    folder.mkdir(parents=True)
+    (folder / "none").write_bytes(_WEIGHTS)
+    digest = hashlib.sha256(_WEIGHTS).hexdigest()
+    card = stand_in_card(version=version).model_copy(update={"files": {"none": digest}})
+    (folder / CARD_NAME).write_text(card.model_dump_json(), encoding="utf-8")
+    return folder

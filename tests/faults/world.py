@@ -1,0 +1,550 @@
+"""One installation at work: workers, people, and what they were told.
+
+The process that holds a world has no threads and forks everything else, so that a worker is there
+in a tenth of a second. `tick()` must be called again and again: it takes note of who ended, starts
+workers again as a supervisor does, and lets people try again as people do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from PIL import Image
+
+from tagging.database import models
+from tagging.database.session import Database
+from tests.faults import clock, journal, promises
+from tests.faults.errands import ERRANDS, Details
+from tests.faults.installations import Embedded, Servers
+from tests.faults.promises import Expected
+from tests.faults.stand_in_worker import slow_shelf, write_bundle
+from worker import bootstrap
+from worker.bootstrap import open_runtime
+from worker.embedded import environment_of
+from worker.logs import configure_logging
+from worker.run import run_worker
+
+SHADES: Final = {0: "Dark", 128: "Middle", 255: "Light", 60: "Dark", 190: "Middle"}
+"""Grey level -> what the stand-in model must say; of 60 and 190 it is not sure enough."""
+PATIENCE_S: Final = 3.0
+"""How long an errand may hang before its person ends it."""
+MOST_TRIES: Final = 30
+OFFICE: Final = 64
+
+
+@dataclass(kw_only=True)
+class Child:
+    """A forked process. `status`: as `os.waitpid` gives it, None while it runs."""
+
+    pid: int
+    what: str
+    since: float
+    status: int | None = None
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        if self.status is None:
+            os.kill(self.pid, number)
+
+
+@dataclass(kw_only=True)
+class Errand:
+    """Something a person wants done. `heard`: what they were told in the end."""
+
+    kind: str
+    details: Details
+    child: Child
+    tries: int = 1
+    done: bool = False
+    heard: Any = None
+
+
+@dataclass(kw_only=True)
+class World:
+    """`folder`: for what is delivered, the logs and what was heard."""
+
+    installation: Embedded | Servers
+    folder: Path
+    rng: random.Random
+    workers_wanted: int = 2
+    run_worker: Callable[..., None] = run_worker
+    expected: dict[tuple[int, str], Expected] = field(default_factory=dict)
+    reviewed: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    errands: list[Errand] = field(default_factory=list)
+    workers: list[Child] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    errands_done: int = 0
+    tries: int = 0
+    held_down: bool = False
+    _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1 << 62)))
+    _sound: set[str] = field(default_factory=set)
+    _cards: list[dict[str, Any]] = field(default_factory=list)
+    _said: list[tuple[int, str]] = field(default_factory=list)
+    _offices: int = 0
+    _asked: dict[str, tuple[float, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("deliveries", "heard", "logs", "failpoints"):
+            (self.folder / name).mkdir(parents=True)
+        self.bundle = write_bundle(self.folder / "bundles" / "shades-1", "1")
+        second = write_bundle(self.folder / "bundles" / "shades-2", "2")
+        self.settings = self.installation.settings.model_copy(
+            update={"failpoints": self.folder / "failpoints", "model_bundle": self.bundle}
+        )
+        self.observer = Database(self.installation.observer_url)
+        with self.observer.write("test") as session:
+            ids = [
+                models.register(session, bootstrap.read_card(path), path, now=clock.utc_now())
+                for path in (self.bundle, second)
+            ]
+            self.retailers = {
+                name: models.add_retailer(session, name, model_id=ids[0], now=clock.utc_now())
+                for name in ("shop", "drop", "office")
+            }
+            session.commit()
+        journal.install(self.observer)
+        self.store = self.settings.resolved_images_dir()
+
+    # Processes
+
+    def fork(self, what: str, body: Callable[[], None]) -> Child:
+        """Run `body` in a process of its own; its exit code says whether it raised."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.observer.engine.dispose()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                self._become(what)
+                body()
+                code = 0
+            except SystemExit as error:
+                code = error.code if isinstance(error.code, int) else 1
+            except BaseException:  # whatever it was stands in the log, and its end is seen
+                traceback.print_exc()
+            finally:
+                with contextlib.suppress(OSError):
+                    sys.stderr.flush()
+                os._exit(code)
+        return Child(pid=pid, what=what, since=time.monotonic())
+
+    def _become(self, what: str) -> None:
+        os.closerange(3, 512)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        log = os.open(self.folder / "logs" / f"{what}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.environ.update(environment_of(self.settings))
+        bootstrap.utc_now = clock.utc_now  # type: ignore[assignment]
+        configure_logging("console")
+
+    def start_worker(self) -> None:
+        """One more worker."""
+        settings = self.settings
+
+        def body() -> None:
+            self.run_worker(settings, make_shelf=slow_shelf)
+
+        self.workers.append(self.fork("worker", body))
+
+    def begin(self, kind: str, **details: Any) -> Errand:
+        """Have an errand done, as often as it takes."""
+        errand = Errand(kind=kind, details=details, child=self._try(kind, details))
+        self.errands.append(errand)
+        return errand
+
+    def _try(self, kind: str, details: Details, *, again: bool = False) -> Child:
+        self.tries += 1
+        answer = self.folder / "heard" / f"{self.tries}.json"
+
+        def body() -> None:
+            if again:
+                time.sleep(0.3)  # nobody is faster
+            with open_runtime(self.settings) as runtime:
+                heard = ERRANDS[kind](runtime, details)
+            partial = answer.with_suffix(".tmp")
+            partial.write_text(json.dumps(heard))
+            partial.rename(answer)
+
+        child = self.fork(kind, body)
+        child.what = f"{kind} {self.tries}"
+        return child
+
+    # Time
+
+    def tick(self) -> None:
+        """Look who ended, and go on."""
+        for worker in list(self.workers):
+            if self._ended(worker):
+                self.workers.remove(worker)
+                self.ends.append(f"worker {_said_of(worker.status)}")
+        while len(self.workers) < self.workers_wanted and not self.held_down:
+            self.start_worker()
+        for errand in list(self.errands):
+            child = errand.child
+            if time.monotonic() - child.since > PATIENCE_S + (2 * errand.tries):
+                child.kill()
+            if not self._ended(child):
+                continue
+            if child.status == 0:
+                number = child.what.split()[1]
+                path = self.folder / "heard" / f"{number}.json"
+                errand.heard = json.loads(path.read_text())
+                path.unlink()
+                errand.done = True
+                self.errands.remove(errand)
+                self.errands_done += 1
+                self._hear(errand)
+            else:
+                self.ends.append(f"{errand.kind} {_said_of(child.status)}")
+                errand.tries += 1
+                if errand.tries > MOST_TRIES:
+                    raise AssertionError(
+                        f"{errand.kind} is never done: {errand.details}\n{self.tail(errand.kind)}"
+                    )
+                errand.child = self._try(errand.kind, errand.details, again=True)
+        time.sleep(0.02)
+
+    def _ended(self, child: Child) -> bool:
+        if child.status is None:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                child.status = status
+        return child.status is not None
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float, *, busy: bool = True) -> bool:
+        """Tick until it holds; whether it did in time. `busy`: people go on meanwhile."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if condition():
+                return True
+            self.tick()
+            if busy:
+                self.keep_busy()
+        return condition()
+
+    def children(self) -> list[Child]:
+        """Everybody who runs."""
+        return [*self.workers, *(errand.child for errand in self.errands)]
+
+    def lead(self, what: str) -> None:
+        """Have somebody do this: `take`, `say`, `undo`, `drop`, `look_around`, ..."""
+        match what:
+            case "say" | "undo":
+                # Both need something that was taken, or said, before; `keep_busy` brings it about.
+                if what == "say" and not self._cards:
+                    self.take()
+                elif what == "undo" and self._said:
+                    self.undo()
+            case _:
+                getattr(self, what)()
+
+    def lose_messages(self) -> None:
+        """The broker forgets what it was told."""
+        self.wait(lambda: not any(one.kind == "deliver" for one in self.errands), 20, busy=False)
+        large = self.deliver(120)  # more batches than workers have in reserve
+        self.wait(lambda: large.done, 20, busy=False)
+        self.installation.fault("broker wiped")
+        self.installation.mend()
+
+    def ring_again(self, times: int) -> None:
+        """Messages for every batch that is not done, again and again."""
+        settings = self.settings
+
+        def body() -> None:
+            with open_runtime(settings) as runtime:
+                with runtime.database.read() as session:
+                    ids = session.execute(
+                        sa.text("SELECT id FROM batches ORDER BY id DESC LIMIT 20")
+                    ).scalars()
+                    found = list(ids)
+                for _ in range(times):
+                    runtime.doorbell.announce(found)
+
+        child = self.fork("ring", body)
+        self.wait(lambda: self._ended(child), 20)
+
+    # Looking
+
+    def ask(self, query: str, **values: Any) -> Any:
+        """One number from the database; None while it is away."""
+        try:
+            with self.observer.read() as session:
+                return session.execute(sa.text(query), values).scalar()
+        except sa.exc.DBAPIError:
+            return None
+
+    def leases(self) -> int:
+        return int(self.ask("SELECT count(*) FROM batches WHERE state = 'leased'") or 0)
+
+    def in_flight(self) -> bool:
+        """Whether a lease, an upload or a review is in flight now."""
+        busy = {"deliver", "watch", "say", "undo", "take"}
+        return any(e.kind in busy for e in self.errands) or self.leases() > 0
+
+    def done_batches(self) -> int:
+        return int(self._now_and_then("SELECT count(*) FROM batches WHERE state = 'done'") or 0)
+
+    def queued(self) -> int | None:
+        found = self._now_and_then("SELECT count(*) FROM products WHERE status = 'queued'")
+        return None if found is None else int(found)
+
+    def _now_and_then(self, query: str) -> Any:
+        """As `ask`, but five times a second at most: whoever waits asks all the time."""
+        when, found = self._asked.get(query, (0.0, None))
+        if time.monotonic() - when > 0.2:
+            found = self.ask(query)
+            self._asked[query] = (time.monotonic(), found)
+        return found
+
+    def look(self) -> None:
+        """One snapshot: ledgers add up, and every image that a row names is there, whole."""
+        with contextlib.suppress(sa.exc.DBAPIError), self.observer.read() as session:
+            self.broken += [f"promise 7: {what}" for what in promises.ledger(session)]
+            rows = session.execute(sa.text("SELECT sha256, size_bytes FROM images")).all()
+            for sha256, size in rows:
+                if sha256 in self._sound:
+                    continue
+                self._sound.add(sha256)
+                what = promises.wrong_bytes(self.store, sha256, size)
+                if what is not None:
+                    self.broken.append(f"promise 9: {what}")
+
+    # What people do
+
+    def keep_busy(self) -> None:
+        """A catalogue that comes in, and people who review; not more than is worked off."""
+        kinds = {errand.kind for errand in self.errands}
+        if "deliver" not in kinds and (self.queued() or 0) < 40:
+            self.deliver()
+        if self._cards and "say" not in kinds:
+            self.say()
+        elif not kinds & {"take", "say", "look"} and self.rng.random() < 0.04:
+            self.take()
+        if self._said and "undo" not in kinds and self.rng.random() < 0.02:
+            self.undo()
+
+    def deliver(self, count: int = 24) -> Errand:
+        """New products, some with another photo than before, some as they were, some bad lines."""
+        number = next(self._numbers)
+        retailer = self.retailers["shop"]
+        known = [sku for owner, sku in self.expected if owner == retailer]
+        again = self.rng.sample(known, min(len(known), 4))
+        skus = [f"p{number}-{index}" for index in range(count)] + again[:3]
+        rows = self._write(number, retailer, skus)
+        same = again[3:]
+        for sku in same:
+            images = self.expected[retailer, sku].images
+            rows += [(sku, f"same/{sha256}.png") for sha256 in images]
+            for sha256 in images:
+                source = self._kept(sha256)
+                target = self.folder / "deliveries" / str(number) / "same" / f"{sha256}.png"
+                target.parent.mkdir(exist_ok=True)
+                os.link(source, target)
+        rows.append((f"bad{number}", "there-is-none.png"))
+        # Lines of one product may stand anywhere, but the order of its photos is theirs.
+        places = [sku for sku, _ in rows]
+        self.rng.shuffle(places)
+        photos = {sku: iter([row for row in rows if row[0] == sku]) for sku in places}
+        rows = [next(photos[sku]) for sku in places]
+        return self._send(number, "shop", rows)
+
+    def open_office(self) -> None:
+        """Products that administrators work with; to be called once, and tagged before faults."""
+        skus = [f"o{index}" for index in range(OFFICE)]
+        number = next(self._numbers)
+        self._send(number, "office", self._write(number, self.retailers["office"], skus))
+
+    def _send(self, number: int, retailer: str, rows: list[tuple[str, str]]) -> Errand:
+        folder = self.folder / "deliveries" / str(number)
+        lines = [f"{sku},{image},{self.rng.randrange(9)}\n" for sku, image in rows]
+        (folder / "products.csv").write_text("sku,image,rank\n" + "".join(lines))
+        return self.begin("deliver", folder=str(folder), retailer=retailer, upload=f"u{number:06}")
+
+    def _write(self, number: int, retailer: int, skus: list[str]) -> list[tuple[str, str]]:
+        """Photos of these products, each one's own; notes what must come of them."""
+        folder = self.folder / "deliveries" / str(number)
+        folder.mkdir()
+        rows: list[tuple[str, str]] = []
+        for place, sku in enumerate(skus):
+            shade = self.rng.choice(list(SHADES))
+            shas = []
+            for which in range(2 if self.rng.random() < 0.15 else 1):
+                name = f"{place}-{which}.png"
+                shas.append(self._picture(folder / name, shade))
+                rows.append((sku, name))
+            self.expected[retailer, sku] = Expected(images=tuple(shas), suggestion=SHADES[shade])
+        return rows
+
+    def _picture(self, path: Path, shade: int) -> str:
+        """A picture of this shade that no other is equal to; returns its sha256."""
+        # The text makes the bytes differ; the pixels say nothing but the shade.
+        Image.new("RGB", (12, 12), (shade,) * 3).save(path, pnginfo=_text(next(self._numbers)))
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        kept = self._kept(found)
+        kept.parent.mkdir(exist_ok=True)
+        os.link(path, kept)
+        return found
+
+    def _kept(self, sha256: str) -> Path:
+        return self.folder / "photos" / f"{sha256}.png"
+
+    def drop(self) -> Errand | None:
+        """Loose photos and a broken archive land in the inbox."""
+        if any(errand.kind == "watch" for errand in self.errands):
+            return None
+        inbox = self.folder / "inbox"
+        number = next(self._numbers)
+        folder = self.folder / "deliveries" / str(number)
+        skus = [f"d{number}-{index}" for index in range(3)]
+        rows = self._write(number, self.retailers["drop"], skus)
+        inbox.mkdir(exist_ok=True)
+        seen: dict[str, str] = {}
+        for sku, name in rows:
+            if sku in seen:  # one photo each: a loose file is a product
+                continue
+            seen[sku] = name
+            (folder / name).rename(inbox / f"{sku}.png")
+            key = self.retailers["drop"], sku
+            before = self.expected[key]
+            self.expected[key] = Expected(images=before.images[:1], suggestion=before.suggestion)
+        (inbox / f"broken{number}.zip").write_bytes(b"PK\x03\x04 and no more")
+        return self.begin("watch", inbox=str(inbox), retailer="drop")
+
+    def take(self) -> Errand:
+        return self.begin(
+            "take",
+            retailer="shop",
+            reviewer=self.rng.choice(("Ann", "Bob")),
+            count=4,
+            audit=self.rng.random() < 0.3,
+        )
+
+    def say(self) -> Errand:
+        """Answer the cards that were taken, right, as people do."""
+        answers = []
+        for card in self._cards:
+            wanted = self.expected[self.retailers["shop"], card["sku"]].suggestion
+            right = card["suggestion"] == wanted
+            unsure = self.rng.random() < 0.1
+            verdict = "unsure" if unsure else ("confirmed" if right else "corrected")
+            answers.append(
+                {**card, "verdict": verdict, "category": None if verdict != "corrected" else wanted}
+            )
+        self._cards = []
+        return self.begin("say", retailer="shop", answers=answers, action=self._uuid())
+
+    def undo(self) -> Errand:
+        review, reviewer = self._said.pop()
+        return self.begin("undo", reviews=[review], reviewer=reviewer, action=self._uuid())
+
+    def look_around(self) -> Errand:
+        return self.begin("look", retailer="shop", reviewer="Zoe")
+
+    def log_in(self) -> Errand:
+        return self.begin("log_in", name=f"person {next(self._numbers)}")
+
+    def govern(self) -> Errand:
+        self._offices += 1
+        number = next(self._numbers)
+        bundle = write_bundle(self.folder / "bundles" / f"shades-x{number}", f"x{number}")
+        write_bundle(self.settings.models_dir() / f"shades-y{number}", f"y{number}")
+        return self.begin(
+            "govern",
+            number=self._offices,
+            retailer="office",
+            switched="shop",
+            sku=f"o{self._offices % OFFICE}",
+            bundle=str(bundle),
+            opinion=self._uuid(),
+            settled=self._uuid(),
+        )
+
+    def migrate(self) -> Errand:
+        number = next(self._numbers)
+        url = f"sqlite:///{self.folder / f'fresh{number}.db'}"
+        return self.begin("migrate", url=url)
+
+    def _uuid(self) -> str:
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def _hear(self, errand: Errand) -> None:
+        match errand.kind:
+            case "take":
+                self._cards = errand.heard
+            case "say":
+                reviewer = errand.details["answers"][0]["reviewer"] if errand.heard else ""
+                for review, sku, category in errand.heard:
+                    self.reviewed[errand.details["action"], sku] = category
+                    self._said.append((review, reviewer))
+
+    # The end
+
+    def close(self) -> None:
+        """Nobody is left."""
+        for child in [*self.workers, *(errand.child for errand in self.errands)]:
+            if child.status is None:
+                child.kill(signal.SIGCONT)
+                child.kill()
+                os.waitpid(child.pid, 0)
+        self.workers.clear()
+        self.errands.clear()
+        self.observer.close()
+
+    def tail(self, what: str = "worker", most: int = 4000) -> str:
+        path = self.folder / "logs" / f"{what}.log"
+        return path.read_text(errors="replace")[-most:] if path.exists() else ""
+
+
+@contextmanager
+def inhabited(
+    installation: Embedded | Servers, folder: Path, rng: random.Random
+) -> Iterator[World]:
+    """A world with its workers at work and its office open."""
+    (folder / "photos").mkdir(parents=True)
+    world = World(installation=installation, folder=folder, rng=rng)
+    try:
+        world.open_office()
+        if not world.wait(lambda: not world.errands and world.queued() == 0, 60, busy=False):
+            raise AssertionError(
+                f"the office never opened\n{world.tail()}\n{world.tail('deliver')}"
+            )
+        yield world
+    finally:
+        world.close()
+
+
+def _said_of(status: int | None) -> str:
+    if status is None:
+        return "runs"
+    if os.WIFSIGNALED(status):
+        return f"by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"with {os.WEXITSTATUS(status)}"
+
+
+def _text(mark: int) -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    found = PngInfo()
+    found.add_text("mark", str(mark))
+    return found
