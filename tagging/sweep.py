@@ -174,9 +174,12 @@ class Sweeper:
         if not self._unannounced.outlasted(["short"], self.monotonic()):
             return
         with self.database.write("sweep.announce") as session:
-            older = self.now() - dt.timedelta(seconds=self.stale_s / 2)
+            now = self.now()
             missing = batches.to_announce(
-                session, older_than=older, limit=min(queued - depth, ANNOUNCE_AT_ONCE)
+                session,
+                older_than=now - dt.timedelta(seconds=self.stale_s / 2),
+                now=now,
+                limit=min(queued - depth, ANNOUNCE_AT_ONCE),
             )
             if missing:
                 batches.mark_announced(session, missing, now=self.now())

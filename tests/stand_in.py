@@ -152,15 +152,18 @@ class Bell:
 
 @dataclass(kw_only=True)
 class Clock:
-    """A clock that only tests move. `monotonic` and wall time go together."""
+    """A clock that only tests move. `jumped_s`: by how much the wall's was set forward."""
 
     seconds: float = 0.0
+    jumped_s: float = 0.0
 
     def monotonic(self) -> float:
         return self.seconds
 
     def now(self) -> dt.datetime:
-        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.seconds)
+        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(
+            seconds=self.seconds + self.jumped_s
+        )
 
 
 @dataclass(kw_only=True)

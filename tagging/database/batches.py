@@ -302,14 +302,23 @@ def queued_count(session: Session) -> int:
     ).scalar_one()
 
 
-def to_announce(session: Session, *, older_than: dt.datetime, limit: int) -> list[int]:
-    """Queued batches not announced since `older_than`, oldest announcement first."""
+def to_announce(
+    session: Session, *, older_than: dt.datetime, now: dt.datetime, limit: int
+) -> list[int]:
+    """Queued batches not announced since `older_than`, oldest announcement first.
+
+    An announcement after `now` was made before the clock was set back, and says nothing.
+    """
     return list(
         session.execute(
             sa.select(Batch.id)
             .where(
                 Batch.state == BatchState.QUEUED,
-                sa.or_(Batch.announced_at.is_(None), Batch.announced_at < older_than),
+                sa.or_(
+                    Batch.announced_at.is_(None),
+                    Batch.announced_at < older_than,
+                    Batch.announced_at > now + dt.timedelta(seconds=60),
+                ),
             )
             .order_by(Batch.announced_at.asc().nulls_first(), Batch.id)
             .limit(limit)

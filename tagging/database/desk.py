@@ -29,6 +29,8 @@ from tagging.database.tables import (
 from tagging.domain import Purpose, ReviewReason, Status, Verdict
 from tagging.errors import NotFoundError
 
+LONGEST_RESERVATION: Final = dt.timedelta(minutes=10)
+
 UNSURE_FOR: Final = dt.timedelta(days=1)
 """For how long who was unsure of a product is not asked again, so that somebody else is."""
 
@@ -374,7 +376,7 @@ def _free(
 ) -> sa.Select[int]:
     taken = sa.exists().where(
         Reservation.product_id == Product.id,
-        Reservation.until > now,
+        is_reserved(now),
         Reservation.reviewer != reviewer,
     )
     query = sa.select(Product.id).where(
@@ -430,6 +432,13 @@ def to_keep(session: Session, reviewer: str, product_ids: Collection[int]) -> se
     )
 
 
+def is_reserved(now: dt.datetime) -> sa.ColumnElement[bool]:
+    """Whether a reservation still holds. One that seems to hold for longer than any was made before
+    the clock was set back.
+    """
+    return sa.and_(Reservation.until > now, Reservation.until <= now + LONGEST_RESERVATION)
+
+
 def reserve(
     session: Session,
     product_ids: Collection[int],
@@ -455,6 +464,6 @@ def reserve(
     taking = statement.on_conflict_do_update(
         index_elements=[Reservation.product_id],
         set_={"reviewer": statement.excluded.reviewer, "until": statement.excluded.until},
-        where=sa.or_(Reservation.until <= now, Reservation.reviewer == reviewer),
+        where=sa.or_(~is_reserved(now), Reservation.reviewer == reviewer),
     ).returning(Reservation.product_id)
     return set(session.scalars(taking))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from tagging.database import uploads
-from tagging.database.desk import Waiting, card
+from tagging.database.desk import Waiting, card, is_reserved
 from tagging.database.products import images_of
 from tagging.database.tables import (
     KnownAnswer,
@@ -372,7 +372,7 @@ def _stands() -> tuple[sa.ColumnElement[bool], ...]:
 def _may_be_asked(asked: Asked) -> tuple[sa.ColumnElement[bool], ...]:
     taken = sa.exists().where(
         Reservation.product_id == Product.id,
-        Reservation.until > asked.now,
+        is_reserved(asked.now),
         Reservation.reviewer != asked.reviewer,
     )
     said = sa.exists().where(

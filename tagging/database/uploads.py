@@ -84,6 +84,8 @@ def begin(
     """A new upload, or where a cut-off one of the same id stands.
 
     Who begins (or begins again) is the receiver from then on: lines of any other are refused.
+    Uploads are filed in the order of `created_at`, so none is older than the retailer's one before
+    it, though the clock was set back.
     """
     upload = session.execute(
         sa.select(Upload).where(Upload.id == upload_id).with_for_update()
@@ -93,6 +95,10 @@ def begin(
             upload.receiver = receiver
             session.flush()
         return upload.state
+    newest = session.execute(
+        sa.select(sa.func.max(Upload.created_at)).where(Upload.retailer_id == retailer_id)
+    ).scalar_one()
+    after_it = now if newest is None else newest + dt.timedelta(microseconds=1)
     session.add(
         Upload(
             id=upload_id,
@@ -102,7 +108,7 @@ def begin(
             state=UploadState.RECEIVING,
             warnings=[],
             receiver=receiver,
-            created_at=now,
+            created_at=max(now, after_it),
             beat_at=now,
         )
     )
@@ -371,6 +377,7 @@ def coming_in(
     query = sa.select(Upload.id).where(
         Upload.state != UploadState.FILED,
         Upload.beat_at > now - dt.timedelta(seconds=patience_s),
+        Upload.beat_at < now + dt.timedelta(seconds=patience_s),  # the clock was set back
     )
     if upload_id is not None:
         query = query.where(Upload.id == upload_id)

@@ -68,13 +68,10 @@ def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
             result.products = len(world.expected)
             result.reviews = len(world.reviewed)
             result.ends = len(world.ends)
-            if result.broken:
-                logs = "\n".join(f"== {what}\n{world.tail(what)}" for what in ("worker", "deliver"))
-                result.broken += f"\n{logs}"
     finally:
         result.seconds = time.monotonic() - began
         if result.broken:
-            print(f"kept: {folder}", flush=True)
+            result.broken += f"\nkept, with its logs: {folder}"
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return result

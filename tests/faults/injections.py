@@ -95,9 +95,9 @@ class Outcome:
 def plan(kinds: list[str], start: int, count: int) -> list[str]:
     """Injections `start` to `start + count` of the endless list for an installation.
 
-    It comes in rounds. Each has a kill at every failpoint and a part of everything else, which takes
-    turns: every failpoint with every other action, and what is done to servers (`kinds`), workers,
-    clock, disk and messages.
+    It comes in rounds. Each has a kill at every failpoint and a part of everything else, which
+    takes turns: every failpoint with every other action, and what is done to servers (`kinds`),
+    workers, clock, disk and messages.
     """
     kills = [f"failpoint {name} kill" for name in swept()]
     others = [f"failpoint {name} {action}" for name in swept() for action in ACTIONS[1:]]

@@ -132,6 +132,17 @@ def test_what_one_person_has_nobody_else_is_shown(services: Services, tmp_path: 
     assert take(services, "Eve") == theirs[:1]
 
 
+def test_a_clock_that_was_set_back_keeps_nothing_reserved(
+    services: Services, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 60})
+    services.clock.jumped_s = 3600.0
+    assert skus(take(services, "Ann")) == ["p"]
+    assert take(services, "Bob") == []
+    services.clock.jumped_s = 0.0
+    assert skus(take(services, "Bob")) == ["p"]
+
+
 def test_a_reservation_runs_out_unless_it_is_kept(services: Services, tmp_path: Path) -> None:
     tagged(services, tmp_path / "in", UNSURE)
     ann = [one.product_id for one in take(services, "Ann", count=2)]

@@ -9,8 +9,16 @@ import sqlalchemy as sa
 
 from tagging.database import batches
 from tagging.database.batches import Lease
-from tagging.database.tables import Batch, BatchState, Product, Upload, UploadState
-from tagging.domain import FailureCode, Status
+from tagging.database.tables import (
+    Batch,
+    BatchState,
+    Image,
+    Product,
+    Upload,
+    UploadItem,
+    UploadState,
+)
+from tagging.domain import FailureCode, ItemOutcome, Status
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.stand_in import Services
 
@@ -193,3 +201,56 @@ def test_one_sweeper_at_a_time_and_a_dead_one_is_replaced(delivered: Services) -
     second.leave()
     first.step()
     assert first.in_chair
+
+
+def test_a_clock_that_was_set_back_keeps_no_batch_from_being_announced(
+    delivered: Services,
+) -> None:
+    lost = delivered.bell.messages.copy()
+    delivered.bell.messages.clear()
+    delivered.clock.jumped_s = -3600.0
+    pass_time(delivered, 20)
+    assert delivered.bell.messages[: len(lost)] == lost
+
+
+def test_a_clock_that_was_set_back_keeps_uploads_in_their_order(
+    services: Services, tmp_path: Path
+) -> None:
+    """The older one is cut off before it is filed, and filed before the younger all the same."""
+    cut_off = write_folder(tmp_path / "old", {"p.png": 0})
+    with services.database.write("test") as session:
+        session.add(
+            Upload(
+                id="old",
+                retailer_id=services.retailer_id,
+                source="old",
+                kind="folder",
+                state=UploadState.RECEIVED,
+                warnings=[],
+                receiver="x",
+                created_at=services.clock.now(),
+                beat_at=services.clock.now(),
+            )
+        )
+        session.commit()
+    with services.store.session() as puts:
+        sha256, size = puts.put((cut_off / "p.png").read_bytes(), 10**6)
+        puts.flush()
+    with services.database.write("test") as session:
+        session.add(Image(sha256=sha256, size_bytes=size, created_at=services.clock.now()))
+        session.add(
+            UploadItem(
+                upload_id="old",
+                seq=1,
+                line=1,
+                sku="p",
+                images=[sha256],
+                attributes={},
+                outcome=ItemOutcome.PENDING,
+            )
+        )
+        session.commit()
+    services.clock.jumped_s = -3600.0
+    deliver(services, write_folder(tmp_path / "young", {"p.png": 255}))
+    services.tag_all()
+    assert listed(services)["p"].category == "Light"
