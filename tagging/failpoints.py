@@ -6,7 +6,7 @@
 They are off unless the setting `ATELIER_FAILPOINTS` names a folder. A file in it, named like the
 failpoint, arms it, also in processes that run already. What it says:
 
-    kill | exit | raise | delay SECONDS | hang   [key=KEY] [always]
+    kill | exit | raise | delay SECONDS | hang   [key=KEY,KEY...] [always]
 
 `kill` is SIGKILL, `exit` ends the process without any clean-up. Without `always` it happens once,
 in whichever process comes first: that one renames the file to `NAME.fired`. Every write transaction
@@ -38,11 +38,13 @@ class FailpointError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to happen at a failpoint. `key`: only for this one; `always`: not once only."""
+    """What is to happen at a failpoint. `keys`: only for these, if there are any; `always`: not
+    once only.
+    """
 
     action: str
     seconds: float = 0.0
-    key: str | None = None
+    keys: frozenset[str] = frozenset()
     always: bool = False
 
     @staticmethod
@@ -52,11 +54,11 @@ class Order:
         if action not in ACTIONS:
             raise ValueError(f"an order begins with one of {', '.join(ACTIONS)}; got {text!r}")
         seconds = float(rest.pop(0)) if action == "delay" and rest else 0.0
-        keys = [word.removeprefix("key=") for word in rest if word.startswith("key=")]
+        keys = [word.removeprefix("key=").split(",") for word in rest if word.startswith("key=")]
         return Order(
             action=action,
             seconds=seconds,
-            key=keys[0] if keys else None,
+            keys=frozenset(*keys),
             always="always" in rest,
         )
 
@@ -65,8 +67,8 @@ class Order:
         words = [self.action]
         if self.action == "delay":
             words.append(f"{self.seconds:g}")
-        if self.key is not None:
-            words.append(f"key={self.key}")
+        if self.keys:
+            words.append(f"key={','.join(sorted(self.keys))}")
         if self.always:
             words.append("always")
         return " ".join(words)
@@ -104,7 +106,7 @@ def _obey(path: Path, key: str | None) -> None:
         order = Order.read(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         return
-    if order.key is not None and order.key != key:
+    if order.keys and key not in order.keys:
         return
     if not order.always:
         try:

@@ -82,9 +82,13 @@ class Sweeper:
 
     def step(self, on_progress: Callable[[], None] = lambda: None) -> None:
         """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on."""
+        began = self.monotonic()
         if not self._sit():
             self.forget()
             return
+        if self.monotonic() - began > self.stale_s / 4:
+            # Whoever beats had to wait for the database as long as we had.
+            self.forget()
         on_progress()
         self._take_back_leases(on_progress)
         self._file_uploads(on_progress)

@@ -156,6 +156,7 @@ class Tagger:
                     # Whatever it is (a model that cannot be loaded, a GPU out of memory, a server
                     # that is away), no process died of it, so no product is to blame for a crash.
                     # The reason stands in the batch's row, and whoever waits is told.
+                    work.step()
                     self._give_back(lease, error)
                     raise
 
@@ -190,6 +191,8 @@ class Tagger:
         failpoint("tag.model_ready")
         work.step()
         found = self._look(work, wanted, model.id, classifier)
+        # Each wait for the database is bounded by itself, and must not count as one long one.
+        work.step()
         writing = time.perf_counter()
         failed = self._write(work.lease, wanted, found, model)
         ended = time.perf_counter()

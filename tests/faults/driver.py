@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults import promises
-from tests.faults.injections import inject, plan
-from tests.faults.installations import Servers, installed
+from tests.faults.injections import inject, keras_plan, plan
+from tests.faults.installations import WITH_KERAS, Servers, installed
 from tests.faults.promises import Broken
 from tests.faults.world import World, inhabited
 
@@ -55,10 +55,15 @@ def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="atelier-world-"))
     try:
         with (
-            installed(kind, folder / "home") as installation,
-            inhabited(installation, folder / "world", rng) as world,
+            installed(
+                kind, folder / "home", **(WITH_KERAS if kind == "keras" else {})
+            ) as installation,
+            inhabited(installation, folder / "world", rng, keras=kind == "keras") as world,
         ):
-            todo = plan(installation.faults(), (seed - 1) * injections, injections)
+            if kind == "keras":
+                todo = keras_plan(rng)[:injections]
+            else:
+                todo = plan(installation.faults(), (seed - 1) * injections, injections)
             for injection in todo:
                 _one(world, injection, result, talk=talk)
                 if result.broken:
@@ -115,7 +120,13 @@ def _rest(world: World, result: Result) -> None:
         return
     world.look()
     with world.observer.read() as session:
-        broken: Broken = promises.check(session, world.store, world.expected, world.reviewed)
+        broken: Broken = promises.check(
+            session,
+            world.store,
+            world.expected,
+            world.reviewed,
+            decoder_faults=world.decoder_faults,
+        )
     found = [str(broken)] if broken else []
     found += world.broken
     found += _at_rest(world)

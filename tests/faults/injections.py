@@ -36,7 +36,7 @@ LEADS_TO: Final[dict[str, str]] = {
     "desk.take": "take",
     "inbox": "drop",
     "known": "govern",
-    "models": "govern",
+    "models.": "govern",
     "retailers": "govern",
     "review.act": "say",
     "review.one": "govern",
@@ -50,6 +50,7 @@ LEADS_TO: Final[dict[str, str]] = {
     "sweep.take_back": "kill in hand",
     "sweep.take_chair": "kill all",
     "worker.give_back": "end in hand",
+    "model": "kill all",
 }
 """Beginning of a name -> what must happen for it to be reached; whatever else happens by itself."""
 
@@ -57,21 +58,43 @@ KERAS_ONLY: Final = frozenset({"model.load", "model.loaded"})
 """The stand-in loads nothing; `tests/faults/test_with_keras.py` visits these."""
 
 
+def _calls() -> Iterator[tuple[ast.Call, str]]:
+    """Every call of a failpoint, or of a named write, with the place where it stands."""
+    for package in ("tagging", "worker", "model_training"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.name == "failpoints.py":
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                function = ast.unparse(node.func)
+                named = function.endswith(".write") and "database" in function
+                if named or function.split(".")[-1] == "failpoint":
+                    yield node, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def calls_in_code() -> int:
+    """How many there are, whether or not their names can be read."""
+    return sum(1 for _ in _calls())
+
+
+def places_in_code() -> dict[str, list[str]]:
+    """Name -> where it stands; a named write under its own name."""
+    found: dict[str, list[str]] = {}
+    for node, place in _calls():
+        first = node.args[0]
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            is_write = ast.unparse(node.func).endswith(".write")
+            found.setdefault(first.value + (".*" if is_write else ""), []).append(place)
+    return found
+
+
 def names_in_code() -> set[str]:
     """Every failpoint that the code has: `failpoint("...")`, and two for every named write."""
     found: set[str] = set()
-    for package in ("tagging", "worker", "model_training"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not isinstance(node, ast.Call) or not node.args:
-                    continue
-                first, function = node.args[0], ast.unparse(node.func)
-                if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
-                    continue
-                if function in ("failpoint", "failpoints.failpoint"):
-                    found.add(first.value)
-                elif function.endswith(".write") and "database" in function:
-                    found |= {f"{first.value}.commit", f"{first.value}.committed"}
+    for name in places_in_code():
+        stem = name.removesuffix(".*")
+        found |= {name} if name == stem else {f"{stem}.commit", f"{stem}.committed"}
     return found
 
 
@@ -118,6 +141,16 @@ def plan(kinds: list[str], start: int, count: int) -> list[str]:
     return found[skipped : skipped + count]
 
 
+def keras_plan(rng: random.Random) -> list[str]:
+    """What is done to workers that load a real network: fewer, for each start takes seconds."""
+    names = ["model.load", "model.loaded", "tag.classify", "tag.classified", "batch.write.commit"]
+    found = [f"failpoint {name} {action}" for name in names for action in ("kill", "raise", "hang")]
+    found += ["model cut", "model swapped"] * 3
+    found += ["worker killed", "worker terminated", "worker stopped", "disk full"] * 2
+    rng.shuffle(found)
+    return found
+
+
 def inject(world: World, injection: str) -> Outcome:
     """Make it happen to a world that is at work, and end it."""
     kind, *rest = injection.split()
@@ -136,6 +169,8 @@ def inject(world: World, injection: str) -> Outcome:
             counted = world.in_flight()
             world.ring_again(5)
             return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+        case "model":
+            return _during(world, injection, _model(world, rest[0]))
         case "disk":
             return _during(world, injection, _full(world))
         case _:
@@ -156,7 +191,9 @@ def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     lead = max((key for key in LEADS_TO if name.startswith(key)), key=len, default=None)
     if lead is not None:
         _lead(world, LEADS_TO[lead])
-    reached = world.wait(fired.exists, REACH_S)
+    reached = world.wait(fired.exists, REACH_S if not world.keras else 6 * REACH_S)
+    if reached and name.startswith("decoder.") and not action.startswith("delay"):
+        world.decoder_faults += 1
     counted = world.in_flight()
     began = time.monotonic()
     order.unlink(missing_ok=True)
@@ -168,7 +205,7 @@ def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     if action == "hang":
         # Whoever hangs is noticed and ended: a worker by itself, anybody else by who waits.
         ends = len(world.ends)
-        world.wait(lambda: len(world.ends) > ends, 12)
+        world.wait(lambda: len(world.ends) > ends, 12 if not world.keras else 80)
     return Outcome(injection=injection, counted=counted, ended=time.monotonic())
 
 
@@ -256,6 +293,20 @@ _WORKER: Final[dict[str, Callable[[World], Iterator[None]]]] = {
     "terminated": _terminated,
     "stopped": _stopped,
 }
+
+
+def _model(world: World, how: str) -> Iterator[None]:
+    """While a network is loaded, its file is cut short, or another's lies in its place; then its
+    workers die, and the next ones find it so.
+    """
+    weights = world.bundle / "model.weights.h5"
+    whole = weights.read_bytes()
+    other = (world.bundle / "sentinel.weights.h5").read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2] if how == "cut" else other)
+    for worker in world.workers:
+        worker.kill()
+    yield
+    weights.write_bytes(whole)
 
 
 def _full(world: World) -> Iterator[None]:

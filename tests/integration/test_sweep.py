@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
-from tagging.database import batches
+from tagging.database import batches, leaders
 from tagging.database.batches import Lease
 from tagging.database.tables import (
     Batch,
@@ -254,3 +255,24 @@ def test_a_clock_that_was_set_back_keeps_uploads_in_their_order(
     deliver(services, write_folder(tmp_path / "young", {"p.png": 255}))
     services.tag_all()
     assert listed(services)["p"].category == "Light"
+
+
+def test_a_database_that_kept_the_sweeper_waiting_costs_nobody_a_lease(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who beats had to wait as long: nobody could show that they live."""
+    held = lease(delivered, delivered.bell.messages[0])
+    pass_time(delivered, 8)
+    keep = leaders.keep_chair
+
+    def slowly(session: Session, role: str, *, holder: str) -> bool:
+        delivered.clock.seconds += 4.0
+        return keep(session, role, holder=holder)
+
+    monkeypatch.setattr(leaders, "keep_chair", slowly)
+    for _ in range(10):
+        delivered.sweeper.step()
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+    monkeypatch.undo()
+    pass_time(delivered, 20)
+    assert batch_of(delivered, held.batch_id).state is BatchState.QUEUED

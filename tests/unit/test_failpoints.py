@@ -1,0 +1,106 @@
+"""Failpoints: what an order says, who obeys it, and that the sweep knows every one of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tagging import failpoints
+from tagging.failpoints import FailpointError, Order, failpoint
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Iterator[Path]:
+    failpoints.switch_on(tmp_path)
+    yield tmp_path
+    failpoints.switch_on(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("kill", Order(action="kill")),
+        ("exit", Order(action="exit")),
+        ("raise always", Order(action="raise", always=True)),
+        ("delay 2.5", Order(action="delay", seconds=2.5)),
+        ("hang key=a,b always", Order(action="hang", keys=frozenset("ab"), always=True)),
+    ],
+)
+def test_an_order_reads_as_it_was_written(text: str, order: Order) -> None:
+    assert Order.read(text) == order
+    assert order.written() == text
+
+
+@pytest.mark.parametrize("text", ["", "explode", "delay soon"])
+def test_what_is_no_order_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"order|float"):
+        Order.read(text)
+
+
+def test_off_nothing_happens(tmp_path: Path) -> None:
+    (tmp_path / "a.b").write_text("raise")
+    failpoint("a.b")
+    assert (tmp_path / "a.b").exists()
+
+
+def test_an_order_is_obeyed_once(orders: Path) -> None:
+    (orders / "a.b").write_text("raise")
+    failpoint("a.c")
+    with pytest.raises(FailpointError, match=r"a\.b"):
+        failpoint("a.b")
+    failpoint("a.b")
+    assert (orders / "a.b.fired").exists()
+
+
+def test_or_always_and_only_for_its_keys(orders: Path) -> None:
+    (orders / "a.b").write_text("raise key=x,y always")
+    failpoint("a.b")
+    failpoint("a.b", "z")
+    for key in ("x", "y", "x"):
+        with pytest.raises(FailpointError):
+            failpoint("a.b", key)
+
+
+def test_a_delay_passes(orders: Path) -> None:
+    (orders / "a.b").write_text("delay 0.2")
+    began = time.monotonic()
+    failpoint("a.b")
+    assert time.monotonic() - began >= 0.2
+
+
+@pytest.mark.parametrize(("action", "status"), [("kill", -9), ("exit", failpoints.EXIT_CODE)])
+def test_a_process_ends_without_clean_up(tmp_path: Path, action: str, status: int) -> None:
+    (tmp_path / "a.b").write_text(action)
+    code = (
+        "import atexit, sys; from pathlib import Path; from tagging import failpoints\n"
+        "atexit.register(print, 'cleaned up')\n"
+        "failpoints.switch_on(Path(sys.argv[1])); failpoints.failpoint('a.b'); print('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+
+
+def test_every_name_stands_in_one_place_only() -> None:
+    from tests.faults.injections import places_in_code
+
+    doubled = {name: places for name, places in places_in_code().items() if len(places) > 1}
+    assert doubled == {}
+
+
+def test_the_sweep_visits_every_failpoint_that_the_code_has() -> None:
+    """What `names_in_code` misses (a name that is no plain text) is found by its call."""
+    from tests.faults import injections
+
+    calls = injections.calls_in_code()
+    assert calls == sum(len(found) for found in injections.places_in_code().values())
+    visited = {line.split()[1] for line in injections.plan([], 0, 2000) if "failpoint" in line}
+    assert visited | injections.KERAS_ONLY == injections.names_in_code()
+    kills = {line.split()[1] for line in injections.plan([], 0, 2000) if line.endswith(" kill")}
+    assert kills == visited
