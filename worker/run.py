@@ -122,10 +122,6 @@ def run_worker(
             ended.set()
             for loop in loops:
                 loop.join(timeout=settings.stop_s)
-            try:
-                work.sweeper.leave()
-            except DBAPIError as error:
-                log.warning("chair_not_left", error=str(error.orig))
         log.info("stopped")
     if worker.exitcode:
         raise SystemExit(worker.exitcode)
@@ -170,9 +166,10 @@ def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> N
     ear = Ear(in_hand=work.in_hand, patience_s=settings.stuck_s + settings.stale_s)
     while not ended.wait(settings.sweep_s):
         watchdog.rounds.mark("sweep")
-        if work.in_hand.stopping.is_set():
-            continue  # a process that is about to go takes no chair
         try:
+            if work.in_hand.stopping.is_set():
+                work.sweeper.leave()  # a process that is about to go keeps no chair
+                continue
             work.sweeper.step(on_progress=lambda: watchdog.rounds.mark("sweep"))
         except DBAPIError as error:
             work.sweeper.forget_everything()

@@ -68,6 +68,10 @@ def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
                 _one(world, injection, result, talk=talk)
                 if result.broken:
                     break
+            # What nothing came to is tried once more.
+            again, result.unreached = result.unreached, []
+            for injection in again if not result.broken else []:
+                _one(world, injection, result, talk=talk)
             if not result.broken:
                 _rest(world, result)
             result.products = len(world.expected)

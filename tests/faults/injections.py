@@ -18,7 +18,7 @@ from typing import Final
 
 from tagging.failpoints import FIRED
 from tests.faults import clock
-from tests.faults.world import World
+from tests.faults.world import Errand, World
 
 ROOT: Final = Path(__file__).parents[2]
 ACTIONS: Final = ("kill", "exit", "raise", "delay 1.5", "hang")
@@ -26,7 +26,7 @@ FAULT_S: Final = 1.5
 """How long what is turned off stays off."""
 OTHERS: Final = 140
 """Injections besides the kills in a round."""
-REACH_S: Final = 10.0
+REACH_S: Final = 30.0
 """How long a failpoint may take to be reached."""
 
 LEADS_TO: Final[dict[str, str]] = {
@@ -189,9 +189,13 @@ def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     partial.write_text(action, encoding="ascii")
     partial.rename(order)
     lead = max((key for key in LEADS_TO if name.startswith(key)), key=len, default=None)
-    if lead is not None:
-        _lead(world, LEADS_TO[lead])
-    reached = world.wait(fired.exists, REACH_S if not world.keras else 6 * REACH_S)
+    errand = None if lead is None else _lead(world, LEADS_TO[lead])
+
+    def over() -> bool:
+        return fired.exists() or (errand is not None and errand.done)
+
+    world.wait(over, REACH_S)
+    reached = fired.exists()
     if reached and name.startswith("decoder.") and not action.startswith("delay"):
         world.decoder_faults += 1
     counted = world.in_flight()
@@ -209,8 +213,8 @@ def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     return Outcome(injection=injection, counted=counted, ended=time.monotonic())
 
 
-def _lead(world: World, what: str) -> None:
-    """Bring about what a failpoint waits for."""
+def _lead(world: World, what: str) -> Errand | None:
+    """Bring about what a failpoint waits for; the errand that comes by it, if one does."""
     match what:
         case "raise in hand":
             _order(world, "tag.classify", "raise")
@@ -229,7 +233,8 @@ def _lead(world: World, what: str) -> None:
             for worker in world.workers:
                 worker.kill(signal.SIGTERM)
         case _:
-            world.lead(what)
+            return world.lead(what)
+    return None
 
 
 def _order(world: World, name: str, action: str) -> None:

@@ -253,17 +253,21 @@ class World:
         """Everybody who runs."""
         return [*self.workers, *(errand.child for errand in self.errands)]
 
-    def lead(self, what: str) -> None:
-        """Have somebody do this: `take`, `say`, `undo`, `drop`, `look_around`, ..."""
+    def lead(self, what: str) -> Errand | None:
+        """Have somebody do this: `take`, `say`, `undo`, `drop`, `look_around`, ...; None where it
+        comes by itself.
+        """
         match what:
             case "say" | "undo":
                 # Both need something that was taken, or said, before; `keep_busy` brings it about.
                 if what == "say" and not self._cards:
                     self.take()
                 elif what == "undo" and self._said:
-                    self.undo()
+                    return self.undo()
+                return None
             case _:
-                getattr(self, what)()
+                found: Errand | None = getattr(self, what)()
+                return found
 
     def lose_messages(self) -> None:
         """The broker forgets what it was told."""
