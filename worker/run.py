@@ -122,6 +122,10 @@ def run_worker(
             ended.set()
             for loop in loops:
                 loop.join(timeout=settings.stop_s)
+            try:
+                work.sweeper.leave()
+            except DBAPIError as error:
+                log.warning("chair_not_left", error=str(error.orig))
         log.info("stopped")
     if worker.exitcode:
         raise SystemExit(worker.exitcode)
