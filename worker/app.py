@@ -81,6 +81,7 @@ def _transport_options(url: str, socket_s: float, stuck_s: float) -> dict[str, A
         # A worker that died leaves its message unacknowledged. The sweeper rings before this; the
         # time-out cleans Redis up, and a message that comes twice does no harm.
         "visibility_timeout": max(5, round(stuck_s)),
+        "unacked_restore_throttle": 1,  # look every ten seconds, not every hundred
     }
 
 

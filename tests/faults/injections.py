@@ -33,7 +33,7 @@ LEADS_TO: Final[dict[str, str]] = {
     "accounts": "log_in",
     "autopilot": "govern",
     "desk": "look_around",
-    "desk.take": "take",
+    "desk.take.": "take",
     "inbox": "drop",
     "known": "govern",
     "models.": "govern",

@@ -3,8 +3,8 @@
     python -m tests.faults.poison --images 10000 --kills 5
 
 Three pictures end the worker that has them in hand, every time: two side by side, one far from
-them. Meanwhile workers are killed from outside at random. Exactly these three products must fail, as
-`worker_crash`, and everything else must be tagged.
+them. Meanwhile workers are killed from outside at random. Exactly these three products must fail,
+as `worker_crash`, and everything else must be tagged.
 """
 
 from __future__ import annotations

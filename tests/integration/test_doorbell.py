@@ -1,0 +1,78 @@
+"""The doorbell on either broker: what is announced waits, and what was lost can be told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from kombu import Connection
+from pydantic import SecretStr
+
+from tagging.settings import Settings
+from worker.app import QUEUE, BrokerDoorbell, create_app
+from worker.redis_broker import AHEAD_S, Channel
+
+# Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+
+@pytest.fixture(params=["file", "redis"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+    return Settings(home=tmp_path, broker_url=None if url is None else SecretStr(url), stuck_s=4)
+
+
+@pytest.fixture
+def doorbell(settings: Settings) -> Iterator[BrokerDoorbell]:
+    app = create_app(settings)
+    yield BrokerDoorbell(app)
+    app.close()
+
+
+def wipe(settings: Settings) -> None:
+    if settings.broker_url is None:
+        settings.broker_file().unlink()
+    else:
+        with redis.Redis.from_url(settings.broker_url.get_secret_value()) as client:
+            client.flushall()
+
+
+def test_an_empty_queue_is_a_queue(doorbell: BrokerDoorbell) -> None:
+    assert doorbell.depth() == 0
+
+
+def test_what_was_announced_waits(doorbell: BrokerDoorbell) -> None:
+    doorbell.announce([1, 2, 3])
+    assert doorbell.depth() == 3
+
+
+def test_a_broker_that_was_wiped_is_told_everything_anew(
+    doorbell: BrokerDoorbell, settings: Settings
+) -> None:
+    doorbell.announce([1, 2, 3])
+    wipe(settings)
+    assert doorbell.depth() == 0
+    doorbell.announce([1, 2])
+    assert doorbell.depth() == 2
+
+
+def test_what_was_taken_before_the_clock_was_set_back_is_let_go(redis_url: str) -> None:
+    """Kombu remembers by the clock when a message was taken; this one says: in an hour."""
+    settings = Settings(broker_url=SecretStr(redis_url), stuck_s=4)
+    app = create_app(settings)
+    BrokerDoorbell(app).announce([1])
+    with (
+        Connection(redis_url, transport=app.conf.broker_transport) as connection,
+        redis.Redis.from_url(redis_url) as client,
+    ):
+        channel = connection.channel()
+        assert isinstance(channel, Channel)
+        channel.basic_get(QUEUE)
+        (tag,) = client.zrange("unacked_index", 0, -1)
+        client.zadd("unacked_index", {tag: time.time() + 3600})
+        channel.qos.restore_visible(interval=1)
+        assert client.zscore("unacked_index", tag) <= time.time() + AHEAD_S
+    app.close()
