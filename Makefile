@@ -8,14 +8,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults lint types check report screenshots simulate-autopilot review-cost \
+.PHONY: help demo test faults faults-long faults-large soak mutants lint types check report screenshots simulate-autopilot review-cost \
 	messages review-latency review-load lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     tag the sample catalogue on this machine, nothing to install before"
 	@echo "make test     all tests, with real Redis and PostgreSQL from wheels"
-	@echo "make faults   the kill tests at full size (about ten minutes)"
+	@echo "make faults   500 faults of every kind, and ten promises checked (about ten minutes)"
+	@echo "make faults-long    10,000 of them (hours; goes on where it was cut off)"
+	@echo "make faults-large   kills and poisoned pictures among 10,000"
+	@echo "make soak     steady work for MINUTES: does anything grow?"
+	@echo "make mutants  take guards out of the code and see their tests fail"
 	@echo "make lint     ruff: format and lint"
 	@echo "make types    mypy, strict"
 	@echo "make check    lint, types and test"
@@ -50,10 +54,31 @@ demo: $(VENV)/runtime.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-# The same kills at full size: ten of them during 10,000 images, on both kinds of installation.
+# Five hundred faults of every kind on both kinds of installation; about ten minutes.
+INJECTIONS ?= 504
+WORLDS ?= 3
 faults: $(VENV)/dev.stamp
-	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 \
-		$(BIN)/python -m pytest tests/faults
+	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS)
+
+# Ten thousand of them; what stands in the log is not done again, so it may be cut off and go on.
+FAULTS_LOG ?= runs/faults-long.jsonl
+faults-long: $(VENV)/dev.stamp
+	@mkdir -p $(dir $(FAULTS_LOG))
+	@$(BIN)/python -W ignore -m tests.faults --injections 10080 --worlds $(WORLDS) \
+		--seed 1000 --log $(FAULTS_LOG)
+
+# kill -9 during 10,000 images, and three pictures among 10,000 that end every worker.
+faults-large: $(VENV)/dev.stamp
+	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 ATELIER_POISON_IMAGES=10000 \
+		ATELIER_POISON_KILLS=5 $(BIN)/python -m pytest tests/faults
+
+# Does anything grow under steady work? MINUTES=30 for the plot in the docs.
+soak: $(VENV)/dev.stamp
+	@$(BIN)/python -W ignore -m tests.faults.soak --minutes $(MINUTES) --plot reports/soak.png
+
+# Guards are taken out of the code one by one; the test named for each must fail.
+mutants: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.mutants
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ KINDS: Final = ("embedded", "servers")
 def main() -> None:
     """See the module's text in `__main__`."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--kind", choices=(*KINDS, "keras"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--injections", type=int, default=PER_WORLD)
     parser.add_argument("--worlds", type=int, default=1, help="how many at once")
@@ -49,7 +49,9 @@ def many(injections: int, worlds: int, *, first_seed: int, log: Path | None) -> 
     if log is not None and log.exists():
         results = [Result(**json.loads(line)) for line in log.read_text().splitlines()]
     done = {(result.kind, result.seed) for result in results}
-    jobs = [
+    # Those with the real network last longest, so they go first.
+    jobs = [("keras", first_seed)]
+    jobs += [
         (KINDS[number % 2], first_seed + number // 2)
         for number in range(-(-injections // PER_WORLD))
     ]

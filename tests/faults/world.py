@@ -347,6 +347,11 @@ class World:
         kinds = {errand.kind for errand in self.errands}
         if "deliver" not in kinds and (self.queued() or 0) < 40:
             self.deliver()
+        self.review_some()
+
+    def review_some(self) -> None:
+        """People take what waits, answer it, and now and then take an answer back."""
+        kinds = {errand.kind for errand in self.errands}
         if self._cards and "say" not in kinds:
             self.say()
         elif not kinds & {"take", "say", "look"} and self.rng.random() < 0.04:

@@ -1,0 +1,184 @@
+"""Steady work for as long as you like: does anything grow?
+
+    python -m tests.faults.soak --minutes 30 --plot docs/img/soak.png
+
+Uploads, reviews, undone reviews and retags go on at about 80 % of what the workers can do. Every
+ten seconds the workers' memory, file handles and threads are read from /proc, and the broker's keys,
+the store's half-written files and the batches that wait from where they lie. After a fifth of the
+time, which counts as warm-up, memory may grow by 5 %, and everything else must stay flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tests.faults import promises
+from tests.faults.installations import Servers, installed
+from tests.faults.world import World, inhabited
+
+EVERY_S: Final = 10.0
+PRODUCTS: Final = 24
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One reading. Of each worker: memory (RSS, MiB), file handles, threads."""
+
+    at_s: float
+    memory_mib: list[float]
+    handles: list[int]
+    threads: list[int]
+    broker_keys: int
+    half_written: int
+    queued_batches: int
+    done: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--kind", choices=("embedded", "servers"), default="servers")
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="atelier-soak-"))
+    try:
+        with (
+            installed(given.kind, folder / "home", batch_images=32) as installation,
+            inhabited(installation, folder / "world", random.Random(given.seed)) as world,
+        ):
+            rate = capacity(world)
+            samples = soak(world, given.minutes * 60, 0.8 * rate)
+            broken = rest(world)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    found = grown(samples)
+    print(json.dumps({"capacity_per_s": round(rate, 1), **found, "broken": broken}, indent=1))
+    if given.plot is not None:
+        plot(samples, given.plot)
+    raise SystemExit(1 if broken or not all(found["flat"].values()) else 0)
+
+
+def capacity(world: World) -> float:
+    """Products per second that the workers can do, people resting."""
+    world.deliver(600)
+    world.wait(lambda: not world.errands, 120, busy=False)
+    began, before = time.monotonic(), world.ask(DONE)
+    world.wait(lambda: world.queued() == 0, 300, busy=False)
+    return float((world.ask(DONE) - before) / (time.monotonic() - began))
+
+
+DONE: Final = "SELECT count(*) FROM predictions"
+
+
+def soak(world: World, seconds: float, rate: float) -> list[Sample]:
+    """Keep the workers that busy for so long."""
+    began = time.monotonic()
+    samples: list[Sample] = []
+    delivered, retags = 0, 0
+    while (passed := time.monotonic() - began) < seconds:
+        world.tick()
+        kinds = {errand.kind for errand in world.errands}
+        if "deliver" not in kinds and delivered < rate * passed:
+            world.deliver(PRODUCTS)
+            delivered += PRODUCTS + 3
+        world.review_some()
+        if "retag" not in kinds and passed > 60.0 * (retags + 1):
+            world.retag()
+            retags += 1
+        if passed >= EVERY_S * len(samples):
+            samples.append(read(world, passed))
+    return samples
+
+
+def read(world: World, at_s: float) -> Sample:
+    workers = [worker.pid for worker in world.workers]
+    installation = world.installation
+    incoming = world.store / "incoming"
+    return Sample(
+        at_s=round(at_s, 1),
+        memory_mib=[_memory(pid) for pid in workers],
+        handles=[len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in workers],
+        threads=[len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in workers],
+        broker_keys=len(installation.keys()) if isinstance(installation, Servers) else 0,
+        half_written=len(list(incoming.iterdir())) if incoming.exists() else 0,
+        queued_batches=int(world.ask("SELECT count(*) FROM batches WHERE state = 'queued'") or 0),
+        done=int(world.ask(DONE) or 0),
+    )
+
+
+def _memory(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / MIB
+    raise AssertionError(f"process {pid} has no memory")
+
+
+def rest(world: World) -> str:
+    """Let everything end; what is broken then."""
+    world.wait(lambda: not world.errands and world.queued() == 0, 120, busy=False)
+    with world.observer.read() as session:
+        found = promises.check(session, world.store, world.expected, world.reviewed)
+    ended = f"workers ended: {world.ends}" if world.ends else ""
+    return "\n".join(filter(None, [str(found) if found else "", ended]))
+
+
+def grown(samples: list[Sample]) -> dict[str, object]:
+    """By how much each reading grew: the last fifth against the one after the warm-up."""
+    length = len(samples)
+    early, late = samples[length // 5 : 2 * length // 5], samples[-(length // 5) :]
+
+    def mean(part: list[Sample], name: str) -> float:
+        return float(np.mean([np.mean(asdict(one)[name]) for one in part]))
+
+    names = ("memory_mib", "handles", "threads", "broker_keys", "half_written", "queued_batches")
+    found = {name: (round(mean(early, name), 1), round(mean(late, name), 1)) for name in names}
+    flat = {
+        name: after <= before * 1.05 if name == "memory_mib" else after <= before + 1.0 + before / 5
+        for name, (before, after) in found.items()
+    }
+    return {"samples": length, "done": samples[-1].done, "early_late": found, "flat": flat}
+
+
+def plot(samples: list[Sample], path: Path) -> None:
+    """Each reading over time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = (
+        ("memory_mib", "memory of each worker, MiB"),
+        ("handles", "file handles of each"),
+        ("threads", "threads of each"),
+        ("broker_keys", "keys on the broker"),
+        ("queued_batches", "batches that wait"),
+        ("done", "products classified"),
+    )
+    figure, axes = pyplot.subplots(3, 2, figsize=(10, 7), sharex=True)
+    minutes = [one.at_s / 60 for one in samples]
+    for axis, (name, title) in zip(axes.flat, shown, strict=True):
+        axis.plot(minutes, [asdict(one)[name] for one in samples])
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    for axis in axes[-1]:
+        axis.set_xlabel("minutes")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
