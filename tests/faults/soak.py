@@ -3,9 +3,9 @@
     python -m tests.faults.soak --minutes 30 --plot docs/img/soak.png
 
 Uploads, reviews, undone reviews and retags go on at about 80 % of what the workers can do. Every
-ten seconds the workers' memory, file handles and threads are read from /proc, and the broker's keys,
-the store's half-written files and the batches that wait from where they lie. After a fifth of the
-time, which counts as warm-up, memory may grow by 5 %, and everything else must stay flat.
+ten seconds the workers' memory, file handles and threads are read from /proc, and the broker's
+keys, the store's half-written files and the batches that wait from where they lie. After a fifth of
+the time, which counts as warm-up, memory may grow by 5 %, and everything else must stay flat.
 """
 
 from __future__ import annotations
