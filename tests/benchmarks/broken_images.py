@@ -3,8 +3,8 @@
     python -m tests.benchmarks.broken_images
 
 Catalogues of drawn photos (224 x 224 JPEG) are taken in and tagged by the real decoders with a
-network that takes no time, so nothing hides what decoding costs. Both kinds take turns; the ratio is
-of one run. Broken are: cut in half, empty, no picture at all, a format that is not allowed, and
+network that takes no time, so nothing hides what decoding costs. Both kinds take turns; the ratio
+is of one run. Broken are: cut in half, empty, no picture at all, a format that is not allowed, and
 bytes changed at random.
 """
 
