@@ -1,6 +1,6 @@
 """The decoder child: reads hostile files so that the worker need not.
 
-    python -m tagging.images.decoder '{"max_bytes": ..., ...}'
+    python -m tagging.images.decoder '{"max_bytes": ..., ...}' FAILPOINTS-OR-'' measured-OR-''
 
 It is started, asked and ended by `decoders.DecoderPool` (the messages: `protocol`), holds no
 secrets, and imports Pillow and NumPy only. The kernel bounds it: address space, processor time per
@@ -14,12 +14,13 @@ import contextlib
 import ctypes
 import hashlib
 import json
-import math
 import os
+import re
 import resource
 import signal
 import stat
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -38,9 +39,14 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Serve until the input ends. Arguments: the `ImageLimits` as JSON; the failpoints' folder."""
+    """Serve until the input ends.
+
+    Arguments: the `ImageLimits` as JSON; the failpoints' folder, or nothing; `measured`, if each
+    answer is to tell its cost.
+    """
     limits = ImageLimits(**json.loads(sys.argv[1]))
-    switch_on(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    switch_on(Path(sys.argv[2]) if sys.argv[2] else None)
+    meter = _Meter() if sys.argv[3] == "measured" else None
     with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody to answer
         answers = _claim_output()
         _outlive_nobody()
@@ -51,10 +57,16 @@ def main() -> None:
         idle_bytes = _confine(limits)
         _write(answers, pack({"ready": True}))
         _silence(2)  # until here a traceback tells the parent why the start failed
-        _serve(sys.stdin.buffer, answers, limits, idle_bytes)
+        _serve(sys.stdin.buffer, answers, limits, idle_bytes, meter)
 
 
-def _serve(requests: BinaryIO, answers: int, limits: ImageLimits, idle_bytes: int) -> None:
+def _serve(
+    requests: BinaryIO,
+    answers: int,
+    limits: ImageLimits,
+    idle_bytes: int,
+    meter: _Meter | None,
+) -> None:
     buffer = bytearray()
     while True:
         message = unpack_from(buffer, payload_max_bytes=0)
@@ -66,9 +78,13 @@ def _serve(requests: BinaryIO, answers: int, limits: ImageLimits, idle_bytes: in
             continue
         spec = WireSpec(**message[0]["spec"])
         for sha256, path in message[0]["images"]:
+            if meter is not None:
+                meter.begin()
             _allow_seconds(limits.max_seconds)
             failpoint("decoder.image", sha256)
             header, payload = _answer(sha256, Path(path), spec, limits)
+            if meter is not None:
+                header["cost"] = meter.read()
             # After a MemoryError, and whenever the heap has kept much (fragments, leaks of a C
             # library), a fresh process is the only one whose memory bound means what it says.
             grown = _address_space_bytes() - idle_bytes
@@ -177,13 +193,44 @@ def _limit(which: int, value: int, *, for_life: bool = False) -> None:
 
 
 def _allow_seconds(max_seconds: float) -> None:
-    """RLIMIT_CPU counts from the start of the process, so it is raised before each image.
+    """Start the processor time of an image anew.
 
-    Passing it raises SIGXCPU, which ends the process; the parent reads that from its status. The
-    kernel counts whole seconds, so an image gets up to one more.
+    Its end raises SIGPROF, which ends the process; the parent reads that from its status. Not
+    RLIMIT_CPU, which counts whole seconds from the start of the process: an image would get up to
+    one more.
     """
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + max_seconds))
+    signal.setitimer(signal.ITIMER_PROF, max_seconds)
+
+
+class _Meter:
+    """Measures what an image takes. Linux; elsewhere the memory reads as 0.
+
+    `ru_maxrss` would not do: it is never reset, and begins with what the parent had.
+    """
+
+    def __init__(self) -> None:
+        self._idle_bytes = self._cpu_seconds = 0.0
+        self.begin()
+        self._idle_bytes = self._peak_bytes()
+
+    def begin(self) -> None:
+        self._cpu_seconds = time.process_time()
+        with contextlib.suppress(FileNotFoundError):
+            Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak
+
+    def read(self) -> tuple[float, int]:
+        """Processor seconds and peak memory, in bytes over the idle process, since `begin`."""
+        peak = self._peak_bytes()
+        return time.process_time() - self._cpu_seconds, int(peak - self._idle_bytes)
+
+    @staticmethod
+    def _peak_bytes() -> int:
+        try:
+            status = Path("/proc/self/status").read_text()
+        except FileNotFoundError:
+            return 0
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return int(found[1]) * 1024 if found else 0
 
 
 def _address_space_bytes() -> int:

@@ -37,9 +37,13 @@ _INHERITED: Final = frozenset(
 )
 _INHERITED_PREFIXES: Final = ("LD_", "DYLD_")
 _OUTSIDE_SIGNALS: Final = frozenset(
-    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+    {
+        *(signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+        signal.SIGXCPU,
+    }
 )
-"""Signals that no picture raises: a person, a supervisor, or the kernel short of memory sent it."""
+"""Signals that no picture raises: a person, a supervisor, the kernel short of memory, or a limit on
+the processor time of whole processes (`ulimit -t`) that is not ours sent it."""
 
 
 class DecoderUnavailable(AtelierError):
@@ -71,16 +75,22 @@ class DecoderProcess:
         usable: whether it may be asked; False once it died, retired or was ended.
     """
 
-    def __init__(self, limits: ImageLimits) -> None:
-        """Start a child and wait until it is ready. Raises DecoderUnavailable."""
+    def __init__(self, limits: ImageLimits, *, measured: bool = False) -> None:
+        """Start a child and wait until it is ready. Raises DecoderUnavailable.
+
+        Args:
+            measured: whether its answers tell what each image cost.
+        """
         self._limits = limits
         self._wall_seconds = 2 * limits.max_seconds + _GRACE_SECONDS
         self._buffer = bytearray()
         self.answered = 0
         self.usable = True
-        arguments = [json.dumps(dataclasses.asdict(limits))]
-        if failpoints.folder() is not None:
-            arguments.append(str(failpoints.folder()))
+        arguments = [
+            json.dumps(dataclasses.asdict(limits)),
+            str(failpoints.folder() or ""),
+            "measured" if measured else "",
+        ]
         try:
             # Popen execs at once (vfork, no Python in between), which is safe beside TensorFlow's
             # threads; fork or multiprocessing would not be.
@@ -193,7 +203,7 @@ class DecoderProcess:
                 FailureCode.DECODER_CRASH, f"the decoder took no request: {error}", received=False
             ) from error
 
-    def _receive(self, payload_max_bytes: int, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def _receive(self, payload_max_bytes: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         """The next message. Raises TimeoutError, EOFError, ProtocolError."""
         poller = select.poll()
         poller.register(self._stdout.fileno(), select.POLLIN)
@@ -220,7 +230,7 @@ class DecoderProcess:
     def _post_mortem(self, error: Exception) -> DecoderDied:
         # A child that talks nonsense still runs; one whose output ended is about to be gone.
         status = self.end(patience_seconds=_END_SECONDS if isinstance(error, EOFError) else 0.0)
-        if status == -signal.SIGXCPU:
+        if status == -signal.SIGPROF:
             return DecoderDied(
                 FailureCode.DECODE_TIMEOUT,
                 f"Decoding took more than {self._limits.max_seconds:g} s of processor time; "

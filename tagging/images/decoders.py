@@ -43,8 +43,13 @@ class DecoderPool:
     image is tried once more, alone, in a fresh child, and that outcome stands.
     """
 
-    def __init__(self, processes: int, limits: ImageLimits) -> None:
+    def __init__(self, processes: int, limits: ImageLimits, *, measured: bool = False) -> None:
         """Start `processes` children and wait until they are ready (about 0.3 s).
+
+        Args:
+            processes: how many.
+            limits: what each image may cost.
+            measured: whether answers tell what each image did cost; for tests, not for speed.
 
         Raises:
             ValueError: `processes` is under 1.
@@ -55,7 +60,10 @@ class DecoderPool:
         self._queue: queue.SimpleQueue[_Chunk | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._lanes = [_Lane(self._queue, limits, self._closed) for _ in range(processes)]
+        self._lanes = [
+            _Lane(self._queue, lambda: DecoderProcess(limits, measured=measured), self._closed)
+            for _ in range(processes)
+        ]
         for lane in self._lanes:
             lane.start()
         failures = [failure for lane in self._lanes if (failure := lane.await_start()) is not None]
@@ -179,12 +187,12 @@ class _Lane(threading.Thread):
     def __init__(
         self,
         chunks: queue.SimpleQueue[_Chunk | None],
-        limits: ImageLimits,
+        start_child: Callable[[], DecoderProcess],
         closed: threading.Event,
     ) -> None:
         super().__init__(name="decoder-lane", daemon=True)  # a forgotten close() must not hang
         self._chunks = chunks
-        self._limits = limits
+        self._start_child = start_child
         self._closed = closed
         self._child: DecoderProcess | None = None
         self._first_start = threading.Event()
@@ -259,7 +267,7 @@ class _Lane(threading.Thread):
         self._drop_child()
         for attempt in range(1, _START_TRIES + 1):
             try:
-                self._child = DecoderProcess(self._limits)
+                self._child = self._start_child()
             except DecoderUnavailable:
                 if attempt == _START_TRIES or self._closed.is_set():
                     raise

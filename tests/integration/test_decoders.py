@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -274,6 +275,62 @@ def test_too_much_processor_time_costs_the_image_only(
     assert sum(not answer.readable for answer in answers) == 1
 
 
+def processor_seconds_of_children() -> float:
+    """Of all that ended and was waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_an_image_gets_its_processor_time_and_no_more(
+    photos: list[DecodeRequest], tmp_path: Path
+) -> None:
+    """Counted by the kernel, not by a clock: of a bound of 1 s, nothing is rounded up to 2."""
+    slow = write(tmp_path / "slow.jpg", slow_jpeg())
+    limits = ImageLimits(max_seconds=1)
+    before = processor_seconds_of_children()
+    with DecoderPool(1, limits) as calm:
+        calm.decode(photos[:1], SPEC)
+    between = processor_seconds_of_children()
+    child = DecoderProcess(limits)
+    child._wall_seconds = 100  # on a busy machine the clock must not come first
+    with pytest.raises(DecoderDied) as caught:
+        list(child.exchange(SPEC, [photos[0], slow]))
+    assert caught.value.verdict[0] is FailureCode.DECODE_TIMEOUT
+    assert "of processor time" in caught.value.verdict[1]
+    start = between - before
+    assert 0.5 < processor_seconds_of_children() - between - start < 1.5
+
+
+def test_a_measured_pool_tells_what_each_image_took(tmp_path: Path) -> None:
+    small, large = (encoded_png(edge) for edge in (40, 4_000))
+    items = [
+        write(tmp_path / "small.png", small),
+        write(tmp_path / "large.png", large),
+        write(tmp_path / "again.png", small[:-1] + b"?"),
+        write(tmp_path / "broken.png", small[:90]),
+    ]
+    with DecoderPool(1, LIMITS, measured=True) as measuring:
+        answers = measuring.decode(items, SPEC)
+    assert [answer.readable for answer in answers] == [True, True, True, False]
+    costs = [answer.cost for answer in answers if answer.cost is not None]
+    assert len(costs) == 4
+    assert costs[1].cpu_seconds > 10 * costs[0].cpu_seconds > 0
+    if sys.platform == "linux":
+        pixels = 4 * 4_000 * 4_000  # RGB has four bytes a pixel in Pillow
+        assert pixels < costs[1].peak_bytes < LIMITS.max_memory_bytes
+        assert all(cost.peak_bytes < pixels // 4 for cost in (costs[0], *costs[2:]))  # its own peak
+
+
+def test_a_pool_measures_only_when_told(pool: DecoderPool, photos: list[DecodeRequest]) -> None:
+    assert all(answer.cost is None for answer in pool.decode(photos, SPEC))
+
+
+def encoded_png(edge: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (edge, edge), "red").save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def slow_jpeg() -> bytes:
     """A progressive JPEG of 80 kB whose last scan is repeated: some seconds' work, as an attack."""
     buffer = io.BytesIO()
@@ -297,10 +354,13 @@ class Killer(threading.Thread):
                 os.kill(pid, self._number)
 
 
-def test_children_killed_from_outside_cost_nothing(photos: list[DecodeRequest]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGXCPU])
+def test_children_killed_from_outside_cost_nothing(
+    photos: list[DecodeRequest], number: signal.Signals
+) -> None:
     items = photos * 20
     with DecoderPool(2, LIMITS) as victim:
-        killer = Killer(victim, signal.SIGKILL, times=4)
+        killer = Killer(victim, number, times=4)
         killer.start()
         answers = [victim.decode(items, SPEC) for _ in range(3)]
         killer.join()

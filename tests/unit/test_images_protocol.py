@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tagging.domain import FailureCode
 from tagging.images.protocol import (
+    Cost,
     DecodeRequest,
     ProtocolError,
     WireSpec,
@@ -63,20 +64,31 @@ def test_nonsense_is_refused(stream: bytes, words: str) -> None:
 
 
 def test_pixels_are_writable_and_checked_against_the_spec() -> None:
-    answer = read_answer({"shape": [2, 3, 1]}, bytes(range(6)), REQUEST, SPEC)
+    answer = read_answer({"shape": [2, 3, 1]}, bytearray(range(6)), REQUEST, SPEC)
     assert answer.readable
     assert answer.pixels is not None
     answer.pixels[:] += 1
     np.testing.assert_array_equal(answer.pixels[:, :, 0], [[1, 2, 3], [4, 5, 6]])
     with pytest.raises(ProtocolError, match="pixels of shape"):
-        read_answer({"shape": [3, 2, 1]}, bytes(6), REQUEST, SPEC)
+        read_answer({"shape": [3, 2, 1]}, bytearray(6), REQUEST, SPEC)
     with pytest.raises(ProtocolError, match="5 bytes"):
-        read_answer({"shape": [2, 3, 1]}, bytes(5), REQUEST, SPEC)
+        read_answer({"shape": [2, 3, 1]}, bytearray(5), REQUEST, SPEC)
+
+
+def test_an_answer_may_tell_its_cost() -> None:
+    header = {"shape": [2, 3, 1], "cost": [0.25, 4096]}
+    assert read_answer(header, bytearray(6), REQUEST, SPEC).cost == Cost(
+        cpu_seconds=0.25, peak_bytes=4096
+    )
+    assert read_answer({"shape": [2, 3, 1]}, bytearray(6), REQUEST, SPEC).cost is None
+    for nonsense in ([1], ["1", 2], [0.1, 0.2], [float("nan"), 1], {}, "much"):
+        with pytest.raises(ProtocolError, match="a cost of"):
+            read_answer({**header, "cost": nonsense}, bytearray(6), REQUEST, SPEC)
 
 
 def test_failures_carry_code_and_detail() -> None:
-    answer = read_answer({"code": "unreadable", "detail": "Why."}, b"", REQUEST, SPEC)
+    answer = read_answer({"code": "unreadable", "detail": "Why."}, bytearray(), REQUEST, SPEC)
     assert (answer.code, answer.detail) == (FailureCode.UNREADABLE, "Why.")
     assert not answer.readable
     with pytest.raises(ProtocolError, match="unknown failure code"):
-        read_answer({"code": "bored"}, b"", REQUEST, SPEC)
+        read_answer({"code": "bored"}, bytearray(), REQUEST, SPEC)
