@@ -80,6 +80,8 @@ def _opened_up(image: Image.Image, span: tuple[float, float] | None) -> Image.Im
         wanted = "LA" if image.has_transparency_data else "L"
     elif image.mode == "CMYK":
         wanted = "CMYK"
+    elif image.mode == "P" and image.palette is None:  # a damaged file; Pillow asserts that it has
+        wanted = "RGB"
     else:  # P, PA, RGB, RGBA, RGBa, RGBX, YCbCr, HSV, LAB and whatever comes next
         wanted = "RGBA" if image.has_transparency_data else "RGB"
     if image.mode == wanted and "transparency" not in image.info:

@@ -22,6 +22,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tagging.domain import FailureCode
 from tagging.images import colour
 from tagging.images.content import allowed_formats, claimed_format, describe_content
+from tagging.images.first_frame import covered_box, lay_bare
 from tagging.images.model_input import ModelInput, detail_edge
 from tagging.images.rejection import ImageLimits, ImageRejected, ImageTooLarge
 
@@ -64,7 +65,10 @@ def decode_image(
         with _QuietWarnings():
             image = open_image(data, limits)
             factor = _reduce_while_reading(image, for_input)
+            covered = covered_box(image, data)
             image.load()
+            if covered is not None:
+                lay_bare(image, covered)
             image = _upright(image)
             return colour.to_srgb(image, reduce=factor)
     except ImageRejected:

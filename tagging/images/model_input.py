@@ -3,7 +3,7 @@
 The functions are pure: the same picture and the same spec give the same bytes, on any machine with
 the same Pillow. Whoever changes what a function here (or in `decode`, `colour`) makes of a picture
 raises `PREPROCESSING_VERSION`: predictions are kept by it, and a bundle is only good for the one
-that it was trained with.
+that it was trained with. Mending what comes out wrong of a kind that was never trained on does not.
 """
 
 from __future__ import annotations

@@ -116,6 +116,16 @@ def test_alpha_is_laid_on_white() -> None:
     assert np.abs(result - expected).max() <= 1
 
 
+def test_a_palette_picture_that_lost_its_palette_is_read_as_pillow_reads_it() -> None:
+    image = Image.new("P", (40, 24), 1)
+    image.putpalette([10, 20, 30, 200, 100, 0])
+    data = encoded(image, "PNG")
+    at = data.index(b"PLTE") - 4
+    cut = data[:at] + data[at + 12 + int.from_bytes(data[at : at + 4], "big") :]
+    result = decode_image(cut, LIMITS)
+    assert (result.mode, result.size) == ("RGB", (40, 24))
+
+
 def test_grey_alpha_stays_grey() -> None:
     image = Image.merge("LA", (Image.new("L", (5, 5), 100), Image.new("L", (5, 5), 0)))
     result = decode_image(encoded(image, "PNG"), LIMITS)
