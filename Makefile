@@ -8,8 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults faults-long faults-large soak mutants lint types check report screenshots simulate-autopilot review-cost \
-	messages review-latency review-load lock clean
+.PHONY: help demo test faults faults-long faults-large soak mutants hostile-images fuzz lint \
+	types check report screenshots simulate-autopilot review-cost messages review-latency \
+	review-load lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,8 @@ help:
 	@echo "make faults-large   kills and poisoned pictures among 10,000"
 	@echo "make soak     steady work for MINUTES: does anything grow?"
 	@echo "make mutants  take guards out of the code and see their tests fail"
+	@echo "make hostile-images   20,000 broken and malicious pictures (five minutes)"
+	@echo "make fuzz     pictures and manifests that coverage leads to (SECONDS=60 for each)"
 	@echo "make lint     ruff: format and lint"
 	@echo "make types    mypy, strict"
 	@echo "make check    lint, types and test"
@@ -81,6 +84,21 @@ soak: $(VENV)/dev.stamp
 # Guards are taken out of the code one by one; the test named for each must fail.
 mutants: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.mutants
+
+# Mutants of drawn pictures through the decoder pool, held against plain Pillow; goes on where it was.
+SEEDS ?= 0:20000
+
+hostile-images: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.hostile.images --seeds $(SEEDS)
+
+# Each target for SECONDS; what it finds worth keeping stays in runs/fuzz, and so does what fails.
+SECONDS ?= 60
+
+fuzz: $(VENV)/dev.stamp
+	@$(PIP) install --quiet --editable '.[fuzz]'
+	@for target in images manifests; do \
+		$(BIN)/python -m tests.fuzz.engine $$target --seconds $(SECONDS) || exit; \
+	done
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
