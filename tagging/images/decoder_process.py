@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -31,6 +31,9 @@ from tagging.images.rejection import ImageLimits
 _START_SECONDS: Final = 60.0  # normally 0.3; a busy machine with a cold disk may need a hundredfold
 _END_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 5.0
+_PROBE_SECONDS: Final = 3.0
+_WORKING_SHARE: Final = 0.01
+"""A child that takes long works if it uses so much of a processor; a starved one does, too."""
 
 _INHERITED: Final = frozenset(
     {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHOME", "TMPDIR"}
@@ -122,11 +125,20 @@ class DecoderProcess:
         """Whether it may be asked now; one that was killed while it waited may not."""
         return self.usable and self._process.poll() is None
 
-    def exchange(self, spec: ModelInput, requests: list[DecodeRequest]) -> Iterator[Decoded]:
+    def exchange(
+        self,
+        spec: ModelInput,
+        requests: list[DecodeRequest],
+        on_working: Callable[[], None] = lambda: None,
+    ) -> Iterator[Decoded]:
         """Ask for `requests`, yield the answers in order as they come.
 
         Ends early, with `usable` False, if the child retires. A caller that stops early must
         `end()` the child, which would go on answering.
+
+        Args:
+            on_working: called every few seconds while the child takes long over an image, and
+                works.
 
         Raises:
             DecoderDied: the image after the last one yielded was in hand. The child is ended.
@@ -135,7 +147,7 @@ class DecoderProcess:
         payload_max_bytes = spec.height * spec.width * spec.channels
         for request in requests:
             try:
-                header, payload = self._receive(payload_max_bytes, self._wall_seconds)
+                header, payload = self._await_answer(payload_max_bytes, on_working)
                 answer = read_answer(header, payload, request, spec)
             except TimeoutError as error:
                 raise self._killed_for_hanging() from error
@@ -203,6 +215,27 @@ class DecoderProcess:
                 FailureCode.DECODER_CRASH, f"the decoder took no request: {error}", received=False
             ) from error
 
+    def _await_answer(
+        self, payload_max_bytes: int, on_working: Callable[[], None]
+    ) -> tuple[dict[str, Any], bytearray]:
+        """The next message, however long it takes while the child uses processor time.
+
+        On a busy machine a sound picture may take long; what it may use in all, the child's own
+        limit bounds. Raises TimeoutError if it uses none, as well as EOFError, ProtocolError.
+        """
+        try:
+            return self._receive(payload_max_bytes, self._wall_seconds - _PROBE_SECONDS)
+        except TimeoutError:
+            used = processor_seconds(self.pid)
+        while True:
+            try:
+                return self._receive(payload_max_bytes, _PROBE_SECONDS)
+            except TimeoutError:
+                before, used = used, processor_seconds(self.pid)
+                if used - before < _WORKING_SHARE * _PROBE_SECONDS:
+                    raise
+                on_working()
+
     def _receive(self, payload_max_bytes: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         """The next message. Raises TimeoutError, EOFError, ProtocolError."""
         poller = select.poll()
@@ -223,8 +256,8 @@ class DecoderProcess:
         self.end()
         return DecoderDied(
             FailureCode.DECODE_TIMEOUT,
-            f"Decoding gave no answer within {self._wall_seconds:g} s; export the picture again, "
-            "or raise ATELIER_IMAGE_MAX_SECONDS if the machine is slow.",
+            f"Decoding came to a stop: no answer within {self._wall_seconds:g} s; export the "
+            "picture again, or raise ATELIER_IMAGE_MAX_SECONDS if the machine is slow.",
         )
 
     def _post_mortem(self, error: Exception) -> DecoderDied:
@@ -248,6 +281,16 @@ class DecoderProcess:
             "and deliver the new file.",
             outside=isinstance(error, EOFError) and -status in _OUTSIDE_SIGNALS,
         )
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used, in steps of a hundredth; 0 where the system does not say (macOS)."""
+    try:
+        # proc(5): user and system time are the 14th and 15th words; the second may hold blanks.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _environment() -> dict[str, str]:

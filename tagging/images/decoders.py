@@ -36,8 +36,9 @@ class DecoderPool:
 
     **Who is blamed.** Each child answers in order, so when it dies, exactly one image was in hand.
     That image fails: `decode_timeout` if it used up its processor time or the child gave no answer
-    (within twice `max_seconds` and 5 s more of wall time), `decoder_crash` otherwise; the others go
-    on in a new child. Two deaths are not held against the image at once: that of a child which had
+    within twice `max_seconds` and 5 s more of wall time and does not work any more (a machine that
+    is short of processors is no fault of the image), `decoder_crash` otherwise; the others go on in
+    a new child. Two deaths are not held against the image at once: that of a child which had
     not answered anything yet (it may have been the start), and one by a signal that no picture
     raises (SIGKILL, as the kernel sends when the machine is short of memory, SIGTERM...). Then the
     image is tried once more, alone, in a fresh child, and that outcome stands.
@@ -99,8 +100,8 @@ class DecoderPool:
             items: images of the store; the same image may stand there twice.
             spec: the input spec of the model's card.
             on_progress: called in this thread, at most every half second and once at the end, with
-                the number of `items` finished so far, whenever that has grown. What it raises ends
-                the call.
+                the number of `items` finished so far, whenever that has grown, or a child has shown
+                that it works on one that takes long. What it raises ends the call.
 
         Raises:
             ValueError: this version knows no preprocessing of `spec.kind`.
@@ -137,6 +138,7 @@ class _Job:
         self.over = False  # answered, failed or given up; later answers are not wanted
         self._answers: list[Decoded | None] = [None] * len(items)
         self._finished = 0
+        self._working = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
 
@@ -146,6 +148,11 @@ class _Job:
             self._finished += 1
             if self._finished == len(self.items):
                 self._changed.notify_all()
+
+    def show_work(self) -> None:
+        with self._changed:
+            self._working = True
+            self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
         with self._changed:
@@ -164,7 +171,8 @@ class _Job:
                         # Woken at the end only: a wake-up per image would cost more than it says.
                         self._changed.wait(_PROGRESS_SECONDS)
                         finished = self._finished
-                if on_progress is not None and finished > reported:
+                    working, self._working = self._working, False
+                if on_progress is not None and (finished > reported or working):
                     on_progress(finished)
                 reported = finished
                 if finished == len(self.items):
@@ -239,7 +247,8 @@ class _Lane(threading.Thread):
             asked = [waiting[0]] if tried_alone == waiting[0] else list(waiting)
             child = self._running_child()
             try:
-                for answer in child.exchange(job.spec, [job.items[i] for i in asked]):
+                requests = [job.items[i] for i in asked]
+                for answer in child.exchange(job.spec, requests, job.show_work):
                     job.finish(waiting.popleft(), answer)
                     if job.over or self._closed.is_set():
                         break
