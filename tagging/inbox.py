@@ -172,7 +172,7 @@ class Inbox:
         tops: dict[str, None] = {}
         missing = False
         try:
-            with open_delivery(manifest) as delivery:
+            with open_delivery(manifest, fetcher=self.ingest.fetcher) as delivery:
                 for row in delivery.rows():
                     if isinstance(row, RejectedRow):
                         missing = True
@@ -267,7 +267,11 @@ class Inbox:
         known = self._known(plan.upload)
         if known is not None:
             return known
-        with open_delivery(source, manifest_in_folder=plan.kind == "folder") as delivery:
+        with open_delivery(
+            source,
+            manifest_in_folder=plan.kind == "folder",
+            fetcher=self.ingest.fetcher,
+        ) as delivery:
             delivery.name = plan.main or f"{len(plan.entries)} images"
             return self.ingest.accept_upload(
                 delivery, retailer_id=self.retailer_id, upload_id=plan.upload

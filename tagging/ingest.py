@@ -17,7 +17,8 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,17 +30,21 @@ from tagging.catalog.delivery import (
     Row,
     SkippedFile,
 )
+from tagging.catalog.web_images import ImageFetcher
 from tagging.database import uploads
 from tagging.database.session import Database
 from tagging.database.tables import UploadState
 from tagging.database.uploads import LedgerLine
 from tagging.domain import ItemOutcome
+from tagging.fetch.address import FetchError
+from tagging.fetch.ahead import fetched_ahead
 from tagging.filing import MAX_PRODUCT_IMAGES, Page
 from tagging.images.decode import ImageRejected
 from tagging.images.store import ImageStore, StoreSession
 
 RECEIVE_ROWS: Final = 500
 """Ledger lines per transaction while receiving; their images are made durable together."""
+BEAT: Final = dt.timedelta(seconds=10)
 
 
 class Announcer(Protocol):
@@ -85,6 +90,9 @@ class Ingest:
     batch_images: int
     image_max_bytes: int
     now: Callable[[], dt.datetime]
+    fetcher: ImageFetcher | None = None
+    """Gets the images that manifests name by web addresses; None: they are rejected."""
+    fetch_threads: int = 8
 
     def accept_upload(
         self,
@@ -126,22 +134,18 @@ class Ingest:
     def _receive(
         self, delivery: Delivery, upload_id: str, receiver: str, on_rows: Callable[[int], None]
     ) -> None:
-        numbered = enumerate(delivery.rows(), start=1)
-        while rows := list(itertools.islice(numbered, RECEIVE_ROWS)):
-            lines: list[LedgerLine] = []
-            images: list[tuple[str, int]] = []
-            with self.store.session() as puts:
-                for seq, row in rows:
-                    line, stored = self._receive_row(seq, row, puts)
-                    lines.append(line)
-                    images.extend(stored)
-                puts.flush()
-            with self.database.write("upload.receive") as session:
-                uploads.append_lines(
-                    session, upload_id, lines, images, receiver=receiver, now=self.now()
-                )
-                session.commit()
-            on_rows(len(rows))
+        rows = fetched_ahead(
+            delivery.rows(),
+            threads=self.fetch_threads,
+            max_images=MAX_PRODUCT_IMAGES,
+            on_wait=self._beat(upload_id, receiver),
+        )
+        with closing(rows):
+            numbered = enumerate(rows, start=1)
+            while self._receive_page(
+                upload_id, receiver, itertools.islice(numbered, RECEIVE_ROWS), on_rows
+            ):
+                pass
         with self.database.write("upload.received") as session:
             uploads.end_receiving(
                 session,
@@ -151,6 +155,47 @@ class Ingest:
                 now=self.now(),
             )
             session.commit()
+
+    def _receive_page(
+        self,
+        upload_id: str,
+        receiver: str,
+        rows: Iterator[tuple[int, Row]],
+        on_rows: Callable[[int], None],
+    ) -> bool:
+        """Store and write down the next rows, one by one as they come; False at the end."""
+        lines: list[LedgerLine] = []
+        images: list[tuple[str, int]] = []
+        with self.store.session() as puts:
+            for seq, row in rows:
+                line, stored = self._receive_row(seq, row, puts)
+                lines.append(line)
+                images.extend(stored)
+            puts.flush()
+        if not lines:
+            return False
+        with self.database.write("upload.receive") as session:
+            uploads.append_lines(
+                session, upload_id, lines, images, receiver=receiver, now=self.now()
+            )
+            session.commit()
+        on_rows(len(lines))
+        return True
+
+    def _beat(self, upload_id: str, receiver: str) -> Callable[[], None]:
+        """Called about once a second while an image is waited for, it shows now and then that the
+        upload is still coming in. Ends it (DeliveryError) if another process has taken it over."""
+        last = self.now()
+
+        def beat() -> None:
+            nonlocal last
+            if self.now() - last >= BEAT:
+                last = self.now()
+                with self.database.write("upload.receive") as session:
+                    uploads.append_lines(session, upload_id, [], [], receiver=receiver, now=last)
+                    session.commit()
+
+        return beat
 
     def _receive_row(
         self, seq: int, row: Row, puts: StoreSession
@@ -183,6 +228,8 @@ class Ingest:
                     stored.append(puts.put(stream, max_bytes=self.image_max_bytes))
             except ImageRejected as error:
                 return _rejected(seq, row, image.name, error.detail), []
+            except FetchError as error:
+                return _rejected(seq, row, image.name, str(error)), []
             except (OSError, DeliveryRowError) as error:
                 # A full disk is no fault of the row: it must end the upload, loudly.
                 if isinstance(error, OSError) and not _is_the_files_fault(error):

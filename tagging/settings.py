@@ -67,6 +67,14 @@ class Settings(BaseSettings):
         default=512 * _MIB, ge=64 * _MIB, description="Memory to decode one image."
     )
 
+    allow_urls: bool = Field(
+        default=False, description="Fetch images that manifests name by http(s) addresses."
+    )
+    url_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="Longest try to fetch one image, all included."
+    )
+    url_fetches: int = Field(default=8, ge=1, le=64, description="Images fetched at once.")
+
     audit_share: float = Field(
         default=AUDIT_SHARE,
         ge=0,

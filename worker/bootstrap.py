@@ -22,6 +22,7 @@ from tagging.database import models, schema
 from tagging.database.models import KnownModel
 from tagging.database.session import Database
 from tagging.errors import BundleError
+from tagging.fetch.fetcher import FetchLimits, WebFetcher
 from tagging.images.decode import ImageLimits
 from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
@@ -152,6 +153,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                 batch_images=settings.batch_images,
                 image_max_bytes=settings.image_max_bytes,
                 now=utc_now,
+                fetcher=web_fetcher(settings),
+                fetch_threads=settings.url_fetches,
             ),
         )
     finally:
@@ -213,6 +216,20 @@ def open_worker(
             )
         finally:
             classifiers.close()
+
+
+def web_fetcher(settings: Settings) -> WebFetcher | None:
+    """Gets images from the web; None where that is not allowed.
+
+    Larger images wait on the disk of the data folder: a container's /tmp is memory.
+    """
+    if not settings.allow_urls:
+        return None
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return WebFetcher(
+        limits=FetchLimits(max_bytes=settings.image_max_bytes, total_s=settings.url_seconds),
+        spool_dir=settings.home.absolute(),
+    )
 
 
 def image_limits(settings: Settings) -> ImageLimits:

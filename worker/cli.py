@@ -212,7 +212,10 @@ def ingest_source(runtime: Runtime, source: str, retailer: str, talk: Any) -> Up
     """Take in a folder, manifest, zip or standard input, with a progress bar."""
     retailer_id = runtime.retailer(retailer)
     stdin = sys.stdin.buffer if source == "-" else None
-    with open_delivery(source, stdin=stdin) as delivery, progress_bar(talk) as progress:
+    with (
+        open_delivery(source, stdin=stdin, fetcher=runtime.ingest.fetcher) as delivery,
+        progress_bar(talk) as progress,
+    ):
         bar = progress.add_task("receiving", total=delivery.estimated_rows(), rate="")
         return runtime.ingest.accept_upload(
             delivery,

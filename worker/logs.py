@@ -38,6 +38,7 @@ def configure_logging(form: Literal["console", "json"], *, level: int = logging.
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Celery tells of every task it receives; our own line per batch says more.
-    for name in ("celery", "kombu", "amqp", "alembic"):
+    # Celery tells of every task it receives; our own line per batch says more. httpcore2 tells
+    # headers, which may hold secrets.
+    for name in ("celery", "kombu", "amqp", "alembic", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -39,11 +39,14 @@ from tagging.catalog.naming import (
     skip_reason,
 )
 from tagging.catalog.paths import MissingFileError, missing_file, path_parts
+from tagging.catalog.web_images import ImageFetcher
 from tagging.catalog.zip_entries import Entry, entries_of, open_entry, open_zip
 from tagging.errors import DeliveryError
 
 
-def open_archive(path: Path, *, limits: DeliveryLimits) -> Delivery:
+def open_archive(
+    path: Path, *, limits: DeliveryLimits, fetcher: ImageFetcher | None = None
+) -> Delivery:
     """The zip at `path`.
 
     Raises:
@@ -71,6 +74,7 @@ def open_archive(path: Path, *, limits: DeliveryLimits) -> Delivery:
                 open_bytes=lambda: open_entry(archive, manifest),
                 find_image=_ArchiveImages(archive, entries, beside=manifest.name).find,
                 limits=limits,
+                fetcher=fetcher,
             )
         else:
             delivery = _ArchiveFolder(path.name, archive, entries)

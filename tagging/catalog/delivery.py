@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Protocol, Self
 
+from tagging.catalog.redaction import without_secrets
 from tagging.errors import AtelierError
 
 SHOWN_CHARS: Final = 200
@@ -88,7 +89,8 @@ class RejectedRow:
     """Something delivered that no product can be made of.
 
     `value`: what was received, made printable and shortened to 200 characters.
-    `error`: what is wrong and what to do about it. `sku`: where it could be read.
+    `error`: what is wrong and what to do about it. `sku`: where it could be read. Both texts are
+    rid of what may be secret in a web address.
     """
 
     line: int
@@ -97,7 +99,8 @@ class RejectedRow:
     sku: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", shown(self.value))
+        object.__setattr__(self, "value", shown(without_secrets(self.value)))
+        object.__setattr__(self, "error", without_secrets(self.error))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,7 @@ from tagging.catalog.manifest_row import (
 from tagging.catalog.naming import JSONL_ENDINGS, ending
 from tagging.catalog.paths import ImageFolder
 from tagging.catalog.records import Record, csv_records, json_lines
+from tagging.catalog.web_images import ImageFetcher, with_web_images
 from tagging.errors import DeliveryError
 
 DELIMITERS: Final = (",", ";", "\t")
@@ -41,7 +42,9 @@ _SEPARATOR_HINT: Final = re.compile(r"\ufeff?\"?sep=.?\"?", re.IGNORECASE)
 """A first line that Excel writes and reads. The delimiter is found without it."""
 
 
-def open_manifest(path: Path, *, limits: DeliveryLimits) -> Delivery:
+def open_manifest(
+    path: Path, *, limits: DeliveryLimits, fetcher: ImageFetcher | None = None
+) -> Delivery:
     """The manifest at `path`; its images are looked up in the folder that it stands in.
 
     Raises:
@@ -55,14 +58,17 @@ def open_manifest(path: Path, *, limits: DeliveryLimits) -> Delivery:
         is_json=ending(path.name) in JSONL_ENDINGS,
         open_bytes=lambda: path.open("rb"),
         find_image=ImageFolder(path.parent, place="beside the manifest").find,
+        fetcher=fetcher,
         limits=limits,
     )
 
 
-def manifest_from_stdin(stdin: BinaryIO, *, limits: DeliveryLimits) -> Delivery:
+def manifest_from_stdin(
+    stdin: BinaryIO, *, limits: DeliveryLimits, fetcher: ImageFetcher | None = None
+) -> Delivery:
     """JSON lines from a stream that can be read once; image paths begin in the current folder."""
     folder = ImageFolder(Path.cwd(), place="in the current folder")
-    return StreamedManifest(stdin, find_image=folder.find, limits=limits)
+    return StreamedManifest(stdin, find_image=folder.find, limits=limits, fetcher=fetcher)
 
 
 class FileManifest(Delivery):
@@ -81,6 +87,7 @@ class FileManifest(Delivery):
         open_bytes: Callable[[], BinaryIO],
         find_image: FindImage,
         limits: DeliveryLimits,
+        fetcher: ImageFetcher | None = None,
     ) -> None:
         super().__init__(kind=kind, name=printable(name))
         self._open_bytes = open_bytes
@@ -91,7 +98,7 @@ class FileManifest(Delivery):
         self._encoding, self._lines = found.encoding, found.lines
         if found.warning is not None:
             self.warnings.append(found.warning)
-        self._reader = RowReader(find_image, limits)
+        self._reader = RowReader(with_web_images(find_image, fetcher), limits)
         self._delimiter: str | None = None
         """None: JSON lines."""
         with _readable(self._manifest):
@@ -160,10 +167,17 @@ class FileManifest(Delivery):
 class StreamedManifest(Delivery):
     """JSON lines from standard input, in UTF-8."""
 
-    def __init__(self, stream: BinaryIO, *, find_image: FindImage, limits: DeliveryLimits) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        *,
+        find_image: FindImage,
+        limits: DeliveryLimits,
+        fetcher: ImageFetcher | None = None,
+    ) -> None:
         super().__init__(kind="stdin", name="-")
         self._stream = stream
-        self._reader = RowReader(find_image, limits)
+        self._reader = RowReader(with_web_images(find_image, fetcher), limits)
         self._limits = limits
 
     def rows(self) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from tagging.catalog.delivery import (
 from tagging.catalog.folder import FolderDelivery, manifests_at_top, single_image
 from tagging.catalog.manifest import manifest_from_stdin, open_manifest
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
+from tagging.catalog.web_images import ImageFetcher
 from tagging.errors import DeliveryError
 
 ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
@@ -30,6 +31,7 @@ def open_delivery(
     stdin: BinaryIO | None = None,
     limits: DeliveryLimits = DEFAULT_LIMITS,
     manifest_in_folder: bool = False,
+    fetcher: ImageFetcher | None = None,
 ) -> Delivery:
     """Open what `source` names: see `ACCEPTED`.
 
@@ -39,6 +41,8 @@ def open_delivery(
         limits: How much the delivery may ask of this machine.
         manifest_in_folder: Read a folder that holds exactly one manifest at its top as that
             manifest (a drop folder is delivered this way).
+        fetcher: Gets the images that a manifest names by web addresses; None: such rows are
+            rejected.
 
     Raises:
         DeliveryError: The delivery as a whole cannot be read; the text says what to do.
@@ -46,13 +50,13 @@ def open_delivery(
     if str(source) == "-":
         if stdin is None:
             raise DeliveryError("'-' is standard input, but none was handed over; name a file")
-        return manifest_from_stdin(stdin, limits=limits)
+        return manifest_from_stdin(stdin, limits=limits, fetcher=fetcher)
     path = Path(source)
     mode = _mode_of(source, path)
     if stat.S_ISDIR(mode):
         manifests = manifests_at_top(path) if manifest_in_folder else []
         if len(manifests) == 1:
-            return open_manifest(path / manifests[0], limits=limits)
+            return open_manifest(path / manifests[0], limits=limits, fetcher=fetcher)
         folder = FolderDelivery(path)
         if manifests:
             folder.warnings.append(several_manifests(manifests))
@@ -64,9 +68,9 @@ def open_delivery(
     if refusal is not None:
         raise DeliveryError(f"'{shown(str(source))}' {refusal}")
     if magic.startswith(ZIP_MAGICS):
-        return open_archive(path, limits=limits)
+        return open_archive(path, limits=limits, fetcher=fetcher)
     if ending(path.name) in MANIFEST_ENDINGS:
-        return open_manifest(path, limits=limits)
+        return open_manifest(path, limits=limits, fetcher=fetcher)
     if is_image_name(path.name):
         return single_image(path)
     raise DeliveryError(f"'{shown(str(source))}' is nothing that can be ingested; {_accepted()}")

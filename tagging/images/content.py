@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Final
 
 # The imports register the formats. Without them Pillow would import all of its 40 plugins at the
@@ -71,7 +72,29 @@ def describe_content(data: bytes) -> str:
         return "an empty file"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return "a HEIC picture"
-    for signature, name in _FOREIGN:
-        if data.startswith(signature):
-            return name
-    return f"no picture of a known format (it begins with the bytes {data[:8].hex(' ')})"
+    known = _known_foreign(data)
+    return known or f"no picture of a known format (it begins with the bytes {data[:8].hex(' ')})"
+
+
+def foreign_content(data: bytes) -> str | None:
+    """What `data` plainly is if it is no picture, as web servers send pages in place of one.
+
+    None where it may be a picture: the decoder decides. `data` may be the first few hundred bytes.
+    """
+    if not data:
+        return "an empty file"
+    if claimed_format(data) is not None:
+        return None
+    known = _known_foreign(data)
+    if known is not None:
+        return known
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        return "an HTML or XML page"
+    return "a text" if _TEXT.fullmatch(data) else None
+
+
+_TEXT: Final = re.compile(rb"[\t\n\f\r\x20-\x7e]+")
+
+
+def _known_foreign(data: bytes) -> str | None:
+    return next((name for signature, name in _FOREIGN if data.startswith(signature)), None)
