@@ -29,7 +29,8 @@ _WEB_ADDRESS: Final = re.compile(r"https?:[/\\]", re.IGNORECASE)
 _PARTS: Final = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.IGNORECASE
 )
-_AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
+_AUTHORITY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]*\]|[^\[\]:]*)(?::(?P<port>[0-9]{0,5}))?")
+"""No zone (`%eth0`) in brackets: it means something on this machine alone."""
 _NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))+")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _NEVER_PUBLIC: Final = ("localhost", "localdomain", "local", "internal", "home.arpa")
