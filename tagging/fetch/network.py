@@ -175,7 +175,7 @@ class CheckedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """See httpcore2. Raises NotPublicError and LookupFailed besides."""
         failure: Exception | None = None
-        for address in self._checked(host)[:TRIED_ADDRESSES]:
+        for address in self._checked(host, timeout)[:TRIED_ADDRESSES]:
             try:
                 stream = self._network.connect(address, port, self._deadline.within(timeout))
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
@@ -184,11 +184,10 @@ class CheckedBackend(httpcore2.NetworkBackend):
                 return _Stream(stream, self._deadline, _Budget(self._max_bytes))
         raise failure or NotPublicError(host)
 
-    def _checked(self, host: str) -> list[Address]:
+    def _checked(self, host: str, timeout: float | None) -> list[Address]:
         """The addresses of `host`, all of them public. One that is not condemns the name."""
-        found = [
-            ip_address(text) for text in self._network.resolve(host, self._deadline.within(None))
-        ]
+        texts = self._network.resolve(host, self._deadline.within(timeout))
+        found = [ip_address(text) for text in texts]
         if not found or not all(map(is_public, found)) or any(map(self._network.is_own, found)):
             raise NotPublicError(host)
         return list(dict.fromkeys(found))
