@@ -9,7 +9,7 @@ _ADDRESS: Final = re.compile(
     r"(?P<start>[A-Za-z][A-Za-z0-9+.-]*:[/\\]{1,2})"
     r"(?P<user>[^\s/\\?#|]*@)?"
     r"(?P<rest>[^\s?#|]*)"
-    r"(?P<query>[?#][^\s|]*)?"
+    r"(?P<query>[?#](?!…(?:['\s|,]|$))[^\s|]*)?"  # not again what was cut out before
 )
 
 

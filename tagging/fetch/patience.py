@@ -12,12 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from tagging.fetch.network import StoppedError
 
 FAILURES: Final = 10
 """So many images in a row that could not be fetched are taken for a server that is down."""
 MOST_HOSTS: Final = 10_000
 """Hosts remembered; then all are forgotten."""
+
+log = structlog.get_logger("fetch")
 
 
 @dataclass(slots=True)
@@ -86,3 +90,12 @@ class HostPatience:
             run = self._runs.setdefault(host, _Run(failures=0, since=now, asked_at=now))
             run.failures += 1
             run.asked_at = now
+            begins_to_wait = run.failures == self._failures
+        if begins_to_wait:
+            log.warning(
+                "server fails",
+                host=host,
+                images=self._failures,
+                note=f"asked again every {self._pause_s:.0f} s; after {self._give_up_s:.0f} s its "
+                "images are rejected",
+            )

@@ -1138,7 +1138,66 @@ def test_an_answer_is_not_repeated_in_an_error(stage: Stage) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-# Nothing stays open
+# The door itself
+
+
+class Recorder(httpcore2.NetworkStream):
+    """Remembers how long each step might have taken."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float | None] = []
+        self.closed = False
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self.timeouts.append(timeout)
+        return bytes(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self.timeouts.append(timeout)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,  # noqa: ARG002
+        server_hostname: str | None = None,  # noqa: ARG002
+        timeout: float | None = None,
+    ) -> httpcore2.NetworkStream:
+        self.timeouts.append(timeout)
+        return self
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_no_step_may_take_longer_than_what_is_left(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    recorder = Recorder()
+
+    def connect(_address: object, _port: int, timeout_s: float) -> httpcore2.NetworkStream:
+        recorder.timeouts.append(timeout_s)
+        return recorder
+
+    monkeypatch.setattr(stage.network, "connect", connect)
+    deadline = fetch_network.Deadline(10.0, threading.Event(), monotonic=lambda: clock[0])
+    backend = fetch_network.CheckedBackend(stage.network, deadline, max_bytes=100)
+    stream = backend.connect_tcp("shop.example", 80, timeout=5.0)
+    clock[0] = 8.0
+    secure = stream.start_tls(stage.trusted, "shop.example", timeout=5.0)
+    secure.write(b"GET", timeout=1.0)
+    secure.read(1, timeout=5.0)
+    secure.read(1, timeout=None)
+    assert recorder.timeouts == [5.0, 2.0, 1.0, 2.0, 2.0]
+    clock[0] = 10.0
+    for step in (
+        lambda: backend.connect_tcp("shop.example", 80, timeout=5.0),
+        lambda: secure.write(b"GET", timeout=5.0),
+        lambda: secure.read(1, timeout=5.0),
+        lambda: stream.start_tls(stage.trusted, "shop.example", timeout=5.0),
+    ):
+        with pytest.raises(httpcore2.TimeoutException):
+            step()
+    assert len(recorder.timeouts) == 5
+    assert recorder.closed
 
 
 def test_no_unix_socket_can_be_reached(stage: Stage) -> None:

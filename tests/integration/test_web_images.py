@@ -184,6 +184,7 @@ def test_a_row_that_fails_says_why_and_its_neighbours_go_on(
     assert [line for line, _, _ in lines] == [3 + 2 * at for at in range(len(bad))]
     for (_, value, error), why in zip(lines, bad.values(), strict=True):
         assert why in error
+        assert not error.startswith("cannot be read")  # what is said of files
         assert value.startswith("http://")
     assert "SECRET" not in str(lines)
     assert len(listed(services)) == len(bad)

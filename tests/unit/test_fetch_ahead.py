@@ -27,6 +27,7 @@ class StandInFetcher:
     lock: threading.Lock = field(default_factory=threading.Lock)
     open_streams: list[BinaryIO] = field(default_factory=list)
     begun: int = 0
+    stopped: int = 0
     most: int = 0
     barrier: threading.Barrier | None = None
 
@@ -35,7 +36,9 @@ class StandInFetcher:
         with self.lock:
             self.begun += 1
         if "hang" in address.target:
-            assert stopped.wait(20)
+            seen = stopped.wait(20)
+            with self.lock:
+                self.stopped += seen
             raise FetchError("stopped")
         if "bad" in address.target:
             raise FetchError(f"{address} is bad")
@@ -181,6 +184,7 @@ def test_leaving_early_ends_what_is_on_its_way() -> None:
         read(next(rows))
     assert threading.active_count() == threads
     assert fetcher.begun <= 1 + THREADS
+    assert fetcher.stopped == fetcher.begun - 1
     assert all(stream.closed for stream in fetcher.open_streams)
 
 
@@ -196,6 +200,7 @@ def test_a_delivery_that_breaks_off_ends_what_is_on_its_way() -> None:
     with ahead(given()) as rows, pytest.raises(DeliveryError):
         list(rows)
     assert threading.active_count() == threads
+    assert fetcher.stopped == fetcher.begun - 1
 
 
 def test_it_is_shown_that_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
