@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from celery import Celery
@@ -22,7 +22,6 @@ from tagging.database import models, schema
 from tagging.database.models import KnownModel
 from tagging.database.session import Database
 from tagging.errors import BundleError
-from tagging.fetch.fetcher import FetchLimits, WebFetcher
 from tagging.images.decode import ImageLimits
 from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
@@ -35,6 +34,9 @@ from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
 from worker.app import BrokerDoorbell, create_app
 from worker.classifier import ClassifierShelf
+
+if TYPE_CHECKING:
+    from tagging.fetch.fetcher import WebFetcher
 
 SHIPPED_BUNDLES: Final = Path(model_training.__file__).parent / "bundles"
 DEFAULT_BUNDLE: Final = SHIPPED_BUNDLES / "fashion-mnist-2"
@@ -225,6 +227,9 @@ def web_fetcher(settings: Settings) -> WebFetcher | None:
     """
     if not settings.allow_urls:
         return None
+    # Here, so that who fetches nothing does not load the HTTP library.
+    from tagging.fetch.fetcher import FetchLimits, WebFetcher
+
     settings.home.mkdir(parents=True, exist_ok=True)
     return WebFetcher(
         limits=FetchLimits(max_bytes=settings.image_max_bytes, total_s=settings.url_seconds),

@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 _ADDRESS: Final = re.compile(
-    r"(?P<start>[A-Za-z][A-Za-z0-9+.-]*:[/\\]{1,2})"
+    # A scheme of bounded length, or a long word would be read again from each of its letters; of
+    # two letters or more, for a single one is a drive.
+    r"(?P<start>[A-Za-z][A-Za-z0-9+.-]{1,19}:[/\\]{1,2})"
     r"(?P<user>[^\s/\\?#|]*@)?"
     r"(?P<rest>[^\s?#|]*)"
     r"(?P<query>[?#](?!…(?:['\s|,]|$))[^\s|]*)?"  # not again what was cut out before
