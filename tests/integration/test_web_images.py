@@ -217,7 +217,7 @@ def test_an_upload_that_waits_for_an_image_shows_that_it_comes_in(
     services: Services, ingest: Ingest
 ) -> None:
     upload_id = "20260101-000000-abcdef"
-    with services.database.write() as session:
+    with services.database.write("upload.begin") as session:
         uploads.begin(
             session,
             upload_id=upload_id,
