@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -46,6 +47,10 @@ from tagging.images.rejection import ImageRejected, ImageTooLarge
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that may be another one a moment later."""
+_HTTP_DATE: Final = re.compile(
+    r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+)
+"""RFC 9110, 5.6.7: IMF-fixdate, the one form that servers may send."""
 _HEAD_BYTES: Final = 512
 _SPOOL_BYTES: Final = 512 * 1024
 """An image of up to this size stays in memory until it is stored, a larger one on the disk."""
@@ -281,12 +286,13 @@ class WebFetcher:
             text = value.decode("latin-1").strip()
             if text.isascii() and text.isdigit():
                 return float(text[:9])
+            # The library reads a lot more than HTTP's own form, and overflows on some of it.
+            if not _HTTP_DATE.fullmatch(text):
+                return None
             try:
                 until = parsedate_to_datetime(text)
-            except ValueError:
+            except ValueError:  # such as a day 32
                 return None
-            if until.tzinfo is None:
-                until = until.replace(tzinfo=dt.UTC)
             return max(0.0, (until - self._now()).total_seconds())
         return None
 
