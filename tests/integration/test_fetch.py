@@ -46,7 +46,7 @@ ONCE = FetchLimits(
     max_bytes=MAX_BYTES, connect_s=2.0, idle_s=2.0, total_s=5.0, tries=1, wait_s=0.01
 )
 SHORT = FetchLimits(
-    max_bytes=MAX_BYTES, connect_s=0.2, idle_s=0.2, total_s=0.5, tries=1, wait_s=0.01
+    max_bytes=MAX_BYTES, connect_s=0.15, idle_s=0.15, total_s=0.3, tries=1, wait_s=0.01
 )
 AGAIN = FetchLimits(
     max_bytes=MAX_BYTES,

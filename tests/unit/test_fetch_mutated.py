@@ -20,7 +20,7 @@ from tagging.fetch.public import Address
 from tagging.images.rejection import ImageRejected
 from tests.stand_in import picture
 
-ROUNDS = int(os.environ.get("ATELIER_FETCH_MUTATIONS", "1500"))
+ROUNDS = int(os.environ.get("ATELIER_FETCH_MUTATIONS", "800"))
 PHOTO = picture(9)
 
 ADDRESSES = (
