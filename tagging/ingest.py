@@ -174,13 +174,22 @@ class Ingest:
             puts.flush()
         if not lines:
             return False
+        self._append(upload_id, receiver, lines, images)
+        on_rows(len(lines))
+        return True
+
+    def _append(
+        self,
+        upload_id: str,
+        receiver: str,
+        lines: Sequence[LedgerLine],
+        images: Sequence[tuple[str, int]],
+    ) -> None:
         with self.database.write("upload.receive") as session:
             uploads.append_lines(
                 session, upload_id, lines, images, receiver=receiver, now=self.now()
             )
             session.commit()
-        on_rows(len(lines))
-        return True
 
     def _beat(self, upload_id: str, receiver: str) -> Callable[[], None]:
         """Called about once a second while an image is waited for, it shows now and then that the
@@ -191,9 +200,7 @@ class Ingest:
             nonlocal last
             if self.now() - last >= BEAT:
                 last = self.now()
-                with self.database.write("upload.receive") as session:
-                    uploads.append_lines(session, upload_id, [], [], receiver=receiver, now=last)
-                    session.commit()
+                self._append(upload_id, receiver, [], [])
 
         return beat
 
