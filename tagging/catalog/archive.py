@@ -9,6 +9,7 @@ folder is part of that path.
 from __future__ import annotations
 
 import zipfile
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,23 +46,29 @@ from tagging.errors import DeliveryError
 
 
 def open_archive(
-    path: Path, *, limits: DeliveryLimits, fetcher: ImageFetcher | None = None
+    path: Path,
+    *,
+    limits: DeliveryLimits,
+    follow_link: bool,
+    fetcher: ImageFetcher | None = None,
 ) -> Delivery:
-    """The zip at `path`.
+    """The zip at `path`, which may itself be a link if `follow_link`.
 
     Raises:
         DeliveryError: It is damaged, too large, or its manifest cannot be read.
     """
     with ExitStack() as stack:
         try:
-            archive, file = open_zip(path, limits)
+            archive, directory, file = open_zip(path, limits, follow_link=follow_link)
+        except DeliveryRowError as error:
+            raise DeliveryError(str(error)) from error
         except OSError as error:
             raise DeliveryError(
                 f"'{shown(path.name)}' cannot be read ({error.strerror}); upload it again"
             ) from error
         stack.enter_context(file)
         stack.enter_context(archive)
-        entries = entries_of(archive, limits)
+        entries = entries_of(archive, directory, limits)
         manifests = _manifests(entries)
         delivery: Delivery
         if len(manifests) == 1:
@@ -162,7 +169,8 @@ class _ArchiveImages:
         self._folder = beside.rpartition("/")[0]
         # Of twins the later one stays, which says that the name is not unique.
         self._entries = {entry.name: entry for entry in entries if entry.name}
-        self._similar: dict[str, str] | None = None
+        self._sorted: list[tuple[str, str]] | None = None
+        """(name without case, name), made when first needed."""
 
     def find(self, text: str) -> ArchiveImage:
         """As `ImageFolder.find`, within the archive."""
@@ -177,7 +185,7 @@ class _ArchiveImages:
         name = nfc("/".join((self._folder, *parts) if self._folder else parts))
         entry = self._entries.get(name)
         if entry is None:
-            similar = self._similar_names().get(name.casefold())
+            similar = self._similar_name(name)
             if similar is not None and similar.endswith("/"):
                 raise DeliveryRowError(f"'{shown(text)}' is a folder; name an image file in it")
             raise missing_file(text, place="beside the manifest in the archive", similar=similar)
@@ -185,13 +193,25 @@ class _ArchiveImages:
             raise DeliveryRowError(f"'{shown(text)}': {entry.problem}")
         return ArchiveImage(archive=self._archive, entry=entry)
 
-    def _similar_names(self) -> dict[str, str]:
-        """Names by their form without case; folders end in a slash. Made when first needed."""
-        if self._similar is None:
-            skip = len(self._folder) + bool(self._folder)
-            self._similar = {}
-            for name in self._entries:
-                self._similar[name.casefold()] = name[skip:]
-                while name := name.rpartition("/")[0]:
-                    self._similar.setdefault(name.casefold(), name[skip:] + "/")
-        return self._similar
+    def _similar_name(self, name: str) -> str | None:
+        """The entry of that name but for case, or such a folder with a slash at its end.
+
+        Folders are found among the sorted names. A list of all of them could be a thousand times
+        larger than the archive, whose paths may have thousands of parts.
+        """
+        if self._sorted is None:
+            self._sorted = sorted(
+                (other.casefold(), other)
+                for other, entry in self._entries.items()
+                if not entry.refused
+            )
+        wanted = name.casefold()
+        skip = len(self._folder) + bool(self._folder)
+        at = bisect_left(self._sorted, (wanted,))
+        if at < len(self._sorted) and self._sorted[at][0] == wanted:
+            return self._sorted[at][1][skip:]
+        at = bisect_left(self._sorted, (f"{wanted}/",))
+        if at < len(self._sorted) and self._sorted[at][0].startswith(f"{wanted}/"):
+            depth = wanted.count("/") + 1
+            return "/".join(self._sorted[at][1].split("/")[:depth])[skip:] + "/"
+        return None

@@ -126,6 +126,10 @@ class DeliveryLimits:
     """How many times larger than packed an entry may be, if it is above `ratio_free_bytes`."""
     ratio_free_bytes: int = 1_000_000
     """Entries up to this size, unpacked, may have any ratio."""
+    max_total_ratio: int = 100
+    """How many times larger than the archive all entries may be, unpacked and together, if that is
+    above `total_ratio_free_bytes`. Photos are packed as they come: one archive, one time."""
+    total_ratio_free_bytes: int = 2 * 1000**3
     max_cell_chars: int = 1_000_000
     """Characters in one cell of a manifest, or in one value of a JSON line."""
     max_row_chars: int = 4_000_000

@@ -15,6 +15,7 @@ from typing import Final
 from tagging.catalog.delivery import (
     DeliveredRow,
     Delivery,
+    DeliveryRowError,
     ImageSource,
     RejectedRow,
     Row,
@@ -32,7 +33,7 @@ from tagging.catalog.naming import (
     skip_reason,
     sku_problem,
 )
-from tagging.catalog.paths import FileImage, inside
+from tagging.catalog.paths import FileImage, inside, scan_inside
 from tagging.errors import DeliveryError
 
 MAX_COUNTED: Final = 100_000
@@ -93,6 +94,8 @@ class FolderDelivery(Delivery):
                         f"the folder cannot be listed ({error.strerror}), so nothing in it was "
                         "read; check its permissions and deliver it again",
                     )
+                except DeliveryRowError as error:
+                    row = RejectedRow(line=line + 1, value=entry.path, error=str(error))
             else:
                 row = self._row(entry, line + 1)
             if not isinstance(row, SkippedFile):
@@ -124,8 +127,9 @@ class FolderDelivery(Delivery):
 
         Raises:
             OSError: It cannot be listed.
+            DeliveryRowError: It became a link meanwhile.
         """
-        with os.scandir(self._root / folder) as entries:
+        with scan_inside(str(self._root), folder) as entries:
             kinds = {
                 entry.name: (
                     entry.is_dir(follow_symlinks=False),
@@ -207,15 +211,15 @@ def image_row(image: ImageSource, line: int, sku: str | None) -> Row:
     return DeliveredRow(line=line, sku=sku, images=(image,), title=None, attributes={})
 
 
-def single_image(path: Path) -> Delivery:
+def single_image(path: Path, *, follow_link: bool) -> Delivery:
     """A delivery of one product, whose sku is the file's name without its ending."""
-    return _SingleImage(path)
+    return _SingleImage(path, follow_link=follow_link)
 
 
 class _SingleImage(Delivery):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow_link: bool) -> None:
         super().__init__(kind="folder", name=printable(path.name))
-        real = Path(os.path.realpath(path))
+        real = Path(os.path.realpath(path)) if follow_link else path.absolute()
         self._image = FileImage(root=str(real.parent), relative=real.name, name=path.name)
         self._sku = product_names([path.name])[path.name]
 

@@ -31,7 +31,7 @@ from tagging.catalog.manifest_row import (
     required_columns_missing,
 )
 from tagging.catalog.naming import JSONL_ENDINGS, ending
-from tagging.catalog.paths import ImageFolder
+from tagging.catalog.paths import ImageFolder, open_plain
 from tagging.catalog.records import Record, csv_records, json_lines
 from tagging.catalog.web_images import ImageFetcher, with_web_images
 from tagging.errors import DeliveryError
@@ -43,9 +43,15 @@ _SEPARATOR_HINT: Final = re.compile(r"\ufeff?\"?sep=.?\"?", re.IGNORECASE)
 
 
 def open_manifest(
-    path: Path, *, limits: DeliveryLimits, fetcher: ImageFetcher | None = None
+    path: Path,
+    *,
+    limits: DeliveryLimits,
+    follow_link: bool,
+    fetcher: ImageFetcher | None = None,
 ) -> Delivery:
     """The manifest at `path`; its images are looked up in the folder that it stands in.
+
+    `follow_link`: whether `path` itself may be a link.
 
     Raises:
         DeliveryError: It can't be read, is empty, or lacks a column.
@@ -56,7 +62,7 @@ def open_manifest(
         name=path.name,
         manifest=path.name,
         is_json=ending(path.name) in JSONL_ENDINGS,
-        open_bytes=lambda: path.open("rb"),
+        open_bytes=lambda: open_plain(path, follow_link=follow_link),
         find_image=ImageFolder(path.parent, place="beside the manifest").find,
         fetcher=fetcher,
         limits=limits,

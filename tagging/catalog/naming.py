@@ -6,7 +6,6 @@ Names only. Whether a file is a picture its bytes decide, later.
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -100,18 +99,25 @@ def product_names(names: Iterable[str]) -> dict[str, str | None]:
     differs from another's in Unicode normal form alone, so that nothing tells them apart.
     """
     chosen: dict[str, str | None] = {}
+    users: dict[str, list[str]] = {}
     whole: set[str] = set()
     for name in names:
         normal = nfc(name)
-        chosen[name] = None if normal in whole else normal.rpartition(".")[0] or normal
+        part = None if normal in whole else normal.rpartition(".")[0] or normal
+        chosen[name] = part
         whole.add(normal)
-    while True:
-        # Ends: each round at least one file of every shared name moves to its whole name, for good,
-        # and whole names are unique.
-        uses = Counter(part for part in chosen.values() if part is not None)
-        shared = {part for part, count in uses.items() if count > 1}
-        if not shared:
-            return chosen
-        for name, part in chosen.items():
-            if part in shared:
-                chosen[name] = nfc(name)
+        if part is not None:
+            users.setdefault(part, []).append(name)
+    # Ends, after one step for each name at most: a file moves to its whole name once, for good, and
+    # whole names are unique.
+    shared = [part for part, named in users.items() if len(named) > 1]
+    while shared:
+        part = shared.pop()
+        for name in users.pop(part):
+            normal = nfc(name)
+            chosen[name] = normal
+            named = users.setdefault(normal, [])
+            named.append(name)
+            if len(named) == 2:
+                shared.append(normal)
+    return chosen

@@ -12,12 +12,14 @@ from tagging.catalog.delivery import (
     DEFAULT_LIMITS,
     Delivery,
     DeliveryLimits,
+    DeliveryRowError,
     several_manifests,
     shown,
 )
 from tagging.catalog.folder import FolderDelivery, manifests_at_top, single_image
 from tagging.catalog.manifest import manifest_from_stdin, open_manifest
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
+from tagging.catalog.paths import open_plain
 from tagging.catalog.web_images import ImageFetcher
 from tagging.errors import DeliveryError
 
@@ -32,6 +34,7 @@ def open_delivery(
     limits: DeliveryLimits = DEFAULT_LIMITS,
     manifest_in_folder: bool = False,
     fetcher: ImageFetcher | None = None,
+    follow_link: bool = True,
 ) -> Delivery:
     """Open what `source` names: see `ACCEPTED`.
 
@@ -43,6 +46,8 @@ def open_delivery(
             manifest (a drop folder is delivered this way).
         fetcher: Gets the images that a manifest names by web addresses; None: such rows are
             rejected.
+        follow_link: Whether `source` itself may be a link: yes for who names it, no where somebody
+            else put it there.
 
     Raises:
         DeliveryError: The delivery as a whole cannot be read; the text says what to do.
@@ -52,27 +57,34 @@ def open_delivery(
             raise DeliveryError("'-' is standard input, but none was handed over; name a file")
         return manifest_from_stdin(stdin, limits=limits, fetcher=fetcher)
     path = Path(source)
-    mode = _mode_of(source, path)
+    mode = _mode_of(source, path, follow_link=follow_link)
+    if stat.S_ISLNK(mode):
+        raise DeliveryError(
+            f"refused_path: '{shown(str(source))}' is a link and is not followed; put the file or "
+            "folder itself there"
+        )
     if stat.S_ISDIR(mode):
         manifests = manifests_at_top(path) if manifest_in_folder else []
         if len(manifests) == 1:
-            return open_manifest(path / manifests[0], limits=limits, fetcher=fetcher)
+            return open_manifest(
+                path / manifests[0], limits=limits, follow_link=False, fetcher=fetcher
+            )
         folder = FolderDelivery(path)
         if manifests:
             folder.warnings.append(several_manifests(manifests))
         return folder
     if not stat.S_ISREG(mode):
         raise DeliveryError(f"'{shown(str(source))}' is neither a file nor a folder; {_accepted()}")
-    magic = _first_bytes(path)
+    magic = _first_bytes(path, follow_link=follow_link)
     refusal = _foreign_format(path.name, magic)
     if refusal is not None:
         raise DeliveryError(f"'{shown(str(source))}' {refusal}")
     if magic.startswith(ZIP_MAGICS):
-        return open_archive(path, limits=limits, fetcher=fetcher)
+        return open_archive(path, limits=limits, follow_link=follow_link, fetcher=fetcher)
     if ending(path.name) in MANIFEST_ENDINGS:
-        return open_manifest(path, limits=limits, fetcher=fetcher)
+        return open_manifest(path, limits=limits, follow_link=follow_link, fetcher=fetcher)
     if is_image_name(path.name):
-        return single_image(path)
+        return single_image(path, follow_link=follow_link)
     raise DeliveryError(f"'{shown(str(source))}' is nothing that can be ingested; {_accepted()}")
 
 
@@ -91,24 +103,26 @@ def _accepted() -> str:
     return f"give {ACCEPTED}"
 
 
-def _mode_of(source: str | Path, path: Path) -> int:
+def _mode_of(source: str | Path, path: Path, *, follow_link: bool) -> int:
     text = str(source)
     if not text.strip():
         raise DeliveryError(f"the source is empty; {_accepted()}")
     if "://" in text and not path.exists():
         raise DeliveryError(f"'{shown(text)}' is an address; download it first, then {_accepted()}")
     try:
-        return path.stat().st_mode
+        return path.stat(follow_symlinks=follow_link).st_mode
     except FileNotFoundError:
         raise DeliveryError(f"there is no '{shown(text)}'; {_accepted()}") from None
     except (OSError, ValueError) as error:
         raise DeliveryError(f"'{shown(text)}' cannot be read ({error}); {_accepted()}") from error
 
 
-def _first_bytes(path: Path) -> bytes:
+def _first_bytes(path: Path, *, follow_link: bool) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_plain(path, follow_link=follow_link) as file:
             return file.read(8)
+    except DeliveryRowError as error:
+        raise DeliveryError(str(error)) from error
     except OSError as error:
         raise DeliveryError(
             f"'{shown(str(path))}' cannot be read ({error.strerror}); check its permissions"

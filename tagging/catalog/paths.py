@@ -3,15 +3,22 @@
 Two lines of defence. `ImageFolder.find` refuses what leaves the folder, by its text or through a
 link, with an error that a retailer can act on. `FileImage.open` then walks from the folder to the
 file one component at a time with O_NOFOLLOW, so that a link planted in between is not followed.
+Folders are listed in the same way.
+
+A hard link is the file itself, and nobody can tell that it has another name elsewhere. Who may make
+one of a file that they may not read is up to the system (`fs.protected_hardlinks` on Linux).
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -71,33 +78,86 @@ def path_parts(text: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def open_inside(root: str, relative: str) -> BinaryIO:
+def open_plain(path: Path, *, follow_link: bool) -> io.BufferedReader:
+    """Open what somebody delivered; `follow_link`: whether `path` itself may be a link.
+
+    Raises:
+        OSError: It is gone or not readable.
+        DeliveryRowError: It is a link, or no regular file, where that is not followed.
+    """
+    return path.open("rb") if follow_link else open_inside(str(path.parent), path.name)
+
+
+def open_inside(root: str, relative: str) -> io.BufferedReader:
     """Open the regular file at `relative`, a real path within `root`, following no link.
 
     Raises:
         OSError: It is gone or not readable.
         DeliveryRowError: A component is a link by now, or the file is no regular file.
     """
-    *folders, last = relative.split("/")
-    at = os.open(root, _FOLDER_FLAGS)
-    try:
-        for part in folders:
-            deeper = os.open(part, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=at)
-            os.close(at)
-            at = deeper
+    folder, _, last = relative.rpartition("/")
+    with _folder_inside(root, folder) as at:
         # O_NONBLOCK: a FIFO put in the file's place would otherwise hold us here for good.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.open(last, flags, dir_fd=at)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise refused(relative, "became a link meanwhile; deliver the file itself") from error
-        raise
-    finally:
-        os.close(at)
+        try:
+            file = os.open(last, flags, dir_fd=at)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENODEV):
+                raise _no_file_any_more(relative) from error
+            raise _link_or(error, relative) from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise DeliveryRowError(f"'{shown(relative)}' is no longer a regular file; deliver it again")
+        raise _no_file_any_more(relative)
     return os.fdopen(file, "rb")
+
+
+@contextmanager
+def scan_inside(root: str, relative: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """The entries of the folder at `relative`, a real path within `root` ('' for `root` itself).
+
+    No link is followed on the way, so that a folder swapped for one tells nothing of what lies
+    outside. The entries are good within the context only.
+
+    Raises:
+        OSError: It is gone or not readable.
+        DeliveryRowError: A component is a link by now.
+    """
+    with _folder_inside(root, relative) as at:
+        # Opened anew: what O_PATH gave can be walked through, not read.
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _folder_inside(root: str, relative: str) -> Iterator[int]:
+    """A descriptor of a folder, to which one component after the other led and none was a link."""
+    at = os.open(root, _FOLDER_FLAGS)
+    try:
+        for part in filter(None, relative.split("/")):
+            try:
+                deeper = os.open(part, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=at)
+            except OSError as error:
+                raise _link_or(error, relative) from error
+            os.close(at)
+            at = deeper
+        yield at
+    finally:
+        os.close(at)
+
+
+def _link_or(error: OSError, relative: str) -> Exception:
+    """What to raise for a component that cannot be opened without following a link."""
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return refused(relative, "became a link meanwhile; deliver the file itself")
+    return error
+
+
+def _no_file_any_more(relative: str) -> DeliveryRowError:
+    return DeliveryRowError(f"'{shown(relative)}' is no longer a regular file; deliver it again")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,7 +283,7 @@ class ImageFolder:
             return known
         names: dict[str, str] = {}
         try:
-            with os.scandir(folder) as entries:
+            with scan_inside(self.root, inside(self.root, folder) or "") as entries:
                 for count, entry in enumerate(entries):
                     if count >= MAX_LISTED_NAMES:
                         names.clear()
@@ -231,7 +291,7 @@ class ImageFolder:
                     if is_utf8(entry.name):
                         names[nfc(entry.name)] = entry.name
                         names.setdefault(nfc(entry.name).casefold(), entry.name)
-        except OSError:
+        except (OSError, DeliveryRowError):
             names.clear()  # No suggestion, then; the missing file is reported all the same.
         if len(self._listed) >= MAX_LISTED_FOLDERS:
             self._listed.clear()

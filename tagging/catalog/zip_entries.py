@@ -8,6 +8,7 @@ entries that lie on top of each other (D. Fifield, "A better zip bomb", 2019), n
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 import zipfile
@@ -19,15 +20,21 @@ from typing import IO, BinaryIO, Final, cast
 
 from tagging.catalog.delivery import DeliveryLimits, DeliveryRowError, printable, shown
 from tagging.catalog.naming import is_noise, nfc
-from tagging.catalog.paths import path_parts
+from tagging.catalog.paths import open_plain, path_parts
+from tagging.catalog.zip_directory import (
+    END_BYTES,
+    ENTRY_SIGNATURE,
+    UTF8_NAME,
+    Directory,
+    put_in_order,
+    stated_entries,
+)
 from tagging.errors import DeliveryError
 
-_ENTRY_SIGNATURE: Final = b"PK\x01\x02"
-_DIRECTORY_BYTES_PER_ENTRY: Final = 400
-"""More than a directory needs for an entry with a name of ordinary length."""
+_DIRECTORY_BYTES_PER_ENTRY: Final = 200
+"""More than a directory of a million entries needs for names of ordinary length."""
 _MIN_DIRECTORY_BYTES: Final = 1 << 20
 _LOCAL_HEADER_BYTES: Final = 30
-_UTF8_NAME: Final = 0x800
 _ENCRYPTED: Final = 0x1 | 0x40
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The ones whose unpacking `zipfile` bounds by the bytes asked for; bzip2 and LZMA are not."""
@@ -62,46 +69,62 @@ class Entry:
 class _BoundedDirectory(io.BufferedReader):
     """A file that, while `ZipFile` reads the directory from it, yields no more than is allowed."""
 
-    def __init__(self, path: Path, limits: DeliveryLimits) -> None:
-        super().__init__(io.FileIO(path))
+    def __init__(self, path: Path, limits: DeliveryLimits, *, follow_link: bool) -> None:
+        super().__init__(open_plain(path, follow_link=follow_link).detach())
         self._bounded = True
-        self._size = path.stat().st_size
+        self.size = os.fstat(self.fileno()).st_size
         self._most = max(limits.max_entries * _DIRECTORY_BYTES_PER_ENTRY, _MIN_DIRECTORY_BYTES)
         self._max_entries = limits.max_entries
+        self.directory = Directory()
+        """What the directory holds beside what `ZipFile` makes of it."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if not self._bounded:
             return super().read(size)
         # A read allocates what it asks for, so ask for no more than there is.
-        most = min(max(0, self._size - self.tell()), self._most + 1)
+        most = min(max(0, self.size - self.tell()), self._most + 1)
         data = super().read(most if size is None or size < 0 else min(size, most))
         # ZipFile reads the whole directory in one go, and each entry of it begins with this.
-        if data.count(_ENTRY_SIGNATURE) > self._max_entries or len(data) > self._most:
+        if data.count(ENTRY_SIGNATURE) > self._max_entries or len(data) > self._most:
             raise _too_many(self._max_entries)
+        if data.startswith(ENTRY_SIGNATURE):
+            data, self.directory = put_in_order(data)
         return data
 
-    def directory_is_read(self) -> None:
+    def directory_is_read(self, entries: int) -> None:
+        """From now on, reads are as they are asked for.
+
+        Raises:
+            BadZipFile: Its end states another number of `entries` than were read: some are lost.
+        """
         self._bounded = False
+        self.seek(max(0, self.size - END_BYTES))
+        stated = stated_entries(super().read(END_BYTES))
+        # Some programs write the true number modulo 65,536.
+        if stated is not None and (entries - stated) % 0x10000:
+            raise zipfile.BadZipFile(f"its end states {stated} entries, but there are {entries}")
 
 
-def open_zip(path: Path, limits: DeliveryLimits) -> tuple[zipfile.ZipFile, BinaryIO]:
-    """The archive and the file under it; the caller closes both.
+def open_zip(
+    path: Path, limits: DeliveryLimits, *, follow_link: bool
+) -> tuple[zipfile.ZipFile, Directory, BinaryIO]:
+    """The archive, what else its directory holds, and the file under it.
+
+    The caller closes the archive and then the file.
 
     Raises:
-        DeliveryError: It is broken or too large. OSError: it can't be read.
+        DeliveryError: It is broken or too large.
+        DeliveryRowError: It is a link where that is not followed.
+        OSError: It can't be read.
     """
-    file = _BoundedDirectory(path, limits)
+    file = _BoundedDirectory(path, limits, follow_link=follow_link)
     try:
         archive = zipfile.ZipFile(file)
-        file.directory_is_read()
         if len(archive.infolist()) > limits.max_entries:
             raise _too_many(limits.max_entries)
-        total = sum(info.file_size for info in archive.infolist())
-        if total > limits.max_total_bytes:
-            raise DeliveryError(
-                f"'{shown(path.name)}' unpacks to {total} bytes, more than the "
-                f"{limits.max_total_bytes} allowed; deliver it in parts"
-            )
+        file.directory_is_read(len(archive.infolist()))
+        archive.NameToInfo.clear()  # never asked for, and as large as the list itself
+        _refuse_large(path.name, file.size, archive, limits)
     except _BROKEN as error:
         file.close()
         raise DeliveryError(
@@ -111,27 +134,45 @@ def open_zip(path: Path, limits: DeliveryLimits) -> tuple[zipfile.ZipFile, Binar
     except BaseException:
         file.close()
         raise
-    return archive, file
+    return archive, file.directory, file
+
+
+def _refuse_large(name: str, packed: int, archive: zipfile.ZipFile, limits: DeliveryLimits) -> None:
+    total = sum(info.file_size for info in archive.infolist())
+    if total > limits.max_total_bytes:
+        raise DeliveryError(
+            f"'{shown(name)}' unpacks to {total} bytes, more than the {limits.max_total_bytes} "
+            "allowed; deliver it in parts"
+        )
+    if total > max(limits.total_ratio_free_bytes, limits.max_total_ratio * packed):
+        raise DeliveryError(
+            f"'{shown(name)}' would unpack from {packed} to {total} bytes, more than "
+            f"{limits.max_total_ratio} times its size; deliver the unpacked folder"
+        )
 
 
 def _too_many(most: int) -> DeliveryError:
     return DeliveryError(f"the archive has more than {most} entries; deliver it in parts")
 
 
-def entries_of(archive: zipfile.ZipFile, limits: DeliveryLimits) -> list[Entry]:
+def entries_of(
+    archive: zipfile.ZipFile, directory: Directory, limits: DeliveryLimits
+) -> list[Entry]:
     """The files of `archive`, folders and noise left out, sorted by folder and name."""
     found = sorted(
-        _named(archive, limits),
+        _named(archive, directory, limits),
         # The whole name comes third: `/a.jpg`, which is refused, must not part twins of `a.jpg`.
         key=lambda one: (one.name.rpartition("/")[::2], one.name, one.info.header_offset),
     )
     return list(_without_twins(found))
 
 
-def _named(archive: zipfile.ZipFile, limits: DeliveryLimits) -> Iterator[Entry]:
+def _named(
+    archive: zipfile.ZipFile, directory: Directory, limits: DeliveryLimits
+) -> Iterator[Entry]:
     overlapping = _overlapping(archive)
     for at, info in enumerate(archive.infolist()):
-        raw = _decoded_name(info)
+        raw = directory.names.get(at) or _decoded_name(info)
         mode = info.external_attr >> 16
         try:
             parts = path_parts(raw.replace("\\", "/"))
@@ -139,22 +180,24 @@ def _named(archive: zipfile.ZipFile, limits: DeliveryLimits) -> Iterator[Entry]:
             problem = "refused_path: the name leads out of the archive; pack plain relative names"
             yield Entry(name=printable(raw), info=info, problem=problem, refused=True)
             continue
-        if (
-            raw.endswith(("/", "\\"))
-            or stat.S_ISDIR(mode)
-            or not parts
-            or any(map(is_noise, parts))
-        ):
+        is_folder = raw.endswith(("/", "\\")) or stat.S_ISDIR(mode) or not parts
+        if any(map(is_noise, parts)) or (is_folder and not info.file_size):
             continue
+        odd = _BYTES_OF_A_FOLDER if is_folder else directory.problems.get(at)
         yield Entry(
-            name=nfc("/".join(parts)),
+            name=nfc("/".join(parts)) or printable(raw),
             info=info,
-            problem=_OVERLAP if at in overlapping else _problem(info, limits),
-            refused=stat.S_ISLNK(mode),
+            problem=odd or (_OVERLAP if at in overlapping else _problem(info, limits)),
+            refused=odd is not None or stat.S_ISLNK(mode),
         )
 
 
-_OVERLAP: Final = "its bytes overlap those of another entry; pack the archive again"
+_BYTES_OF_A_FOLDER: Final = (
+    "it is named as a folder but has bytes, which were not read; pack it as a file"
+)
+_OVERLAP: Final = (
+    "its bytes overlap those of another entry or lie outside of the archive; pack it again"
+)
 
 
 def _problem(info: zipfile.ZipInfo, limits: DeliveryLimits) -> str | None:
@@ -192,7 +235,7 @@ def _overlapping(archive: zipfile.ZipFile) -> set[int]:
     for at in order:
         info = infos[at]
         name = info.orig_filename
-        name_bytes = len(name.encode()) if info.flag_bits & _UTF8_NAME else len(name)
+        name_bytes = len(name.encode()) if info.flag_bits & UTF8_NAME else len(name)
         begins = info.header_offset
         ends = begins + _LOCAL_HEADER_BYTES + name_bytes + info.compress_size
         if begins < end:
@@ -223,7 +266,7 @@ def _decoded_name(info: zipfile.ZipInfo) -> str:
     A NUL, at which `zipfile` cuts, is kept so that it can be refused.
     """
     name = info.orig_filename if "\0" in info.orig_filename else info.filename
-    if name.isascii() or info.flag_bits & _UTF8_NAME or name != info.orig_filename:
+    if name.isascii() or info.flag_bits & UTF8_NAME or name != info.orig_filename:
         return name
     try:
         return name.encode("cp437").decode()
