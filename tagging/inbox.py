@@ -5,26 +5,32 @@ and names), then it is moved into `.atelier/claimed/<upload>/`, ingested under t
 moved to `done/<upload>/` or `rejected/`. Every move is a rename within one file system, and every
 step can be done again: after a kill, the plans say where to go on, and an upload id that is
 already in the ledger is never ingested twice.
+
+Who drops things is not trusted: links are not followed, Atelier's own folders are none of a
+delivery's, and no name of a dropped file stops the next one. `.atelier` must be this process's own:
+nobody else needs to write there.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import structlog
 
-from tagging.catalog.delivery import DeliveredRow, RejectedRow
+from tagging.catalog.delivery import DeliveredRow, DeliveryRowError, RejectedRow, printable
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
 from tagging.catalog.opening import open_delivery
-from tagging.catalog.paths import FileImage
+from tagging.catalog.paths import FileImage, open_plain
 from tagging.database import uploads
+from tagging.database.uploads import RejectedLine
 from tagging.errors import DeliveryError
 from tagging.failpoints import failpoint
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
@@ -35,6 +41,11 @@ STATE: Final = ".atelier"
 REPORT: Final = "atelier-report.json"
 UNFINISHED_ENDINGS: Final = frozenset({"part", "partial", "tmp", "crdownload", "filepart"})
 """What programs call a file that they are still writing."""
+OWN: Final = frozenset({DONE, REJECTED, STATE})
+MAX_NAME_BYTES: Final = 255
+"""Of a file's name, on the usual file systems."""
+MAX_LISTED: Final = 1000
+"""Lines of each kind that a report holds in memory; the file beside the delivery has all."""
 MANIFEST_PATIENCE_S: Final = 60.0
 """How long a manifest waits for images that it names and that have not landed yet."""
 
@@ -112,7 +123,7 @@ class Inbox:
             log.error(
                 "waits",
                 upload=plan.upload,
-                entries=plan.entries[:5],
+                entries=[printable(name) for name in plan.entries[:5]],
                 error=str(error),
                 note="check the owner and the permissions of what was dropped; it is tried again",
             )
@@ -133,7 +144,12 @@ class Inbox:
         entries = self._entries()
         ripe = [entry for entry in entries if self._settled_for(entry, now) >= self.settle_s]
         names = {entry.name for entry in entries}
-        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        # Also of what is no entry by its name (`.x`, `y.tmp`): a manifest may wait for it.
+        self._seen = {
+            name: seen
+            for name, seen in self._seen.items()
+            if name in names or os.path.lexists(self.root / name)
+        }
         manifests = [e for e in entries if e.is_file() and ending(e.name) in MANIFEST_ENDINGS]
         waiting = bool(manifests)
         for manifest in manifests:
@@ -172,7 +188,9 @@ class Inbox:
         tops: dict[str, None] = {}
         missing = False
         try:
-            with open_delivery(manifest, fetcher=self.ingest.fetcher) as delivery:
+            with open_delivery(
+                manifest, follow_link=False, fetcher=self.ingest.fetcher
+            ) as delivery:
                 for row in delivery.rows():
                     if isinstance(row, RejectedRow):
                         missing = True
@@ -182,6 +200,8 @@ class Inbox:
                                 tops[Path(image.relative).parts[0]] = None
         except DeliveryError:
             return self._plan("manifest", (manifest.name,), main=manifest.name)
+        # What was taken in before is no part of a delivery: such lines find no image.
+        tops = {top: None for top in tops if top not in OWN}
         if missing and self._settled_for(manifest, now) < max(self.settle_s, self._patience()):
             return None
         if any(self._settled_for(self.root / top, now) < self.settle_s for top in tops):
@@ -209,7 +229,22 @@ class Inbox:
         return self.root / STATE / "plans" / f"{plan.upload}.json"
 
     def _write_plan(self, plan: Plan) -> None:
-        _write_durably(self._plan_path(plan), asdict(plan))
+        self._write(self._plan_path(plan), asdict(plan))
+
+    def _write(self, path: Path, value: dict[str, Any]) -> None:
+        """Write `value`; of a report that lists only its first lines, all of them."""
+        lines: dict[str, Iterator[RejectedLine]] = {}
+        if max(value.get("rejected_lines", 0), value.get("skipped_lines", 0)) > MAX_LISTED:
+            lines = self._lines(value["upload"])
+        # Not beside `path`: there might lie something of that name, or a link.
+        _write_durably(path, value, lines, temporary=self.root / STATE / "writing")
+
+    def _lines(self, upload: str) -> dict[str, Iterator[RejectedLine]]:
+        database = self.ingest.database
+        return {
+            "rejected": uploads.rejected_lines(database, upload),
+            "skipped": uploads.skipped_lines(database, upload),
+        }
 
     def _claim(self, plan: Plan) -> Path:
         claimed = self.root / STATE / "claimed" / plan.upload
@@ -254,7 +289,8 @@ class Inbox:
                 }
                 self._reject(plan, report)
             else:
-                _write_durably(claimed / REPORT, report)
+                name = f"{plan.upload}.{REPORT}" if REPORT in plan.entries else REPORT
+                self._write(claimed / name, report)
                 claimed.rename(done)
                 failpoint("inbox.done")
                 _sync_folder(done.parent)
@@ -270,9 +306,10 @@ class Inbox:
         with open_delivery(
             source,
             manifest_in_folder=plan.kind == "folder",
+            follow_link=False,
             fetcher=self.ingest.fetcher,
         ) as delivery:
-            delivery.name = plan.main or f"{len(plan.entries)} images"
+            delivery.name = printable(plan.main or f"{len(plan.entries)} images")
             return self.ingest.accept_upload(
                 delivery, retailer_id=self.retailer_id, upload_id=plan.upload
             )
@@ -287,19 +324,21 @@ class Inbox:
         return self.ingest.summary(upload)
 
     def _report(self, summary: UploadSummary) -> dict[str, Any]:
-        database, upload = self.ingest.database, summary.upload_id
+        listed = {
+            kind: [vars(line) for line in itertools.islice(lines, MAX_LISTED)]
+            for kind, lines in self._lines(summary.upload_id).items()
+        }
         return {
-            "upload": upload,
+            "upload": summary.upload_id,
             "outcome": DONE,
             "products": summary.products,
             "unchanged": summary.unchanged,
             "created": summary.created,
             "changed": summary.changed,
             "updated": summary.updated,
-            "rejected": [
-                vars(line) for line in uploads.rejected_lines(database, summary.upload_id)
-            ],
-            "skipped": [vars(line) for line in uploads.skipped_lines(database, summary.upload_id)],
+            "rejected_lines": summary.rejected,
+            "skipped_lines": summary.skipped,
+            **listed,
             "warnings": list(summary.warnings),
         }
 
@@ -315,11 +354,19 @@ class Inbox:
         """
         rejected = self.root / REJECTED
         claimed = self.root / STATE / "claimed" / plan.upload
-        names = [*plan.entries, f"{plan.main or plan.upload}.report.json"]
-        mine = _is_report_of(rejected / names[-1], plan.upload)
-        taken = not mine and any(os.path.lexists(rejected / name) for name in names)
-        prefix = f"{plan.upload}-" if taken else ""
-        _write_durably(rejected / f"{prefix}{names[-1]}", report)
+        report_name = f"{plan.main or plan.upload}.report.json"
+        if report_name in plan.entries or not _fits(report_name):
+            report_name = f"{plan.upload}.report.json"
+        mine = _is_report_of(rejected / report_name, plan.upload)
+        names = [*plan.entries, report_name]
+        if not mine and any(os.path.lexists(rejected / name) for name in names):
+            prefix = f"{plan.upload}-"
+            if not all(_fits(prefix + name) for name in names):
+                rejected, prefix = rejected / plan.upload, ""
+                rejected.mkdir(exist_ok=True)
+        else:
+            prefix = ""
+        self._write(rejected / f"{prefix}{report_name}", report)
         if claimed.exists():
             for entry in sorted(claimed.iterdir()):
                 failpoint("inbox.move_aside")
@@ -327,11 +374,25 @@ class Inbox:
             shutil.rmtree(claimed)
 
 
+def _fits(name: str) -> bool:
+    return len(os.fsencode(name)) <= MAX_NAME_BYTES
+
+
 def _is_report_of(path: Path, upload: str) -> bool:
-    """Whether a report of this very upload stands there, written before a kill."""
-    if not path.exists():
+    """Whether a report of this very upload stands there, written before a kill.
+
+    What stands there may as well be something that was dropped under such a name.
+    """
+    try:
+        with open_plain(path, follow_link=False) as stream:
+            return stream.read(len(_beginning(upload))) == _beginning(upload)
+    except (FileNotFoundError, DeliveryRowError):
         return False
-    return bool(json.loads(path.read_text(encoding="utf-8")).get("upload") == upload)
+
+
+def _beginning(upload: str) -> bytes:
+    """How the file of a report begins."""
+    return f'{{\n "upload": "{upload}",'.encode()
 
 
 def _signature(entry: Path) -> tuple[int, int, int]:
@@ -344,20 +405,42 @@ def _signature(entry: Path) -> tuple[int, int, int]:
             info = path.lstat()
             if path.is_dir() and not path.is_symlink():
                 stack.extend(path.iterdir())
-        except FileNotFoundError:  # moved on while we look; the next look sees the change
+        except OSError:
+            # Moved on while we look: the next look sees the change. Or too deep, or not for us:
+            # whoever reads it says so.
             continue
         files, size = files + 1, size + info.st_size
         youngest = max(youngest, info.st_mtime_ns, info.st_ctime_ns)
     return files, size, youngest
 
 
-def _write_durably(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".tmp")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, ensure_ascii=False, indent=1, default=str)
+def _write_durably(
+    path: Path,
+    value: dict[str, Any],
+    lines: Mapping[str, Iterator[RejectedLine]],
+    *,
+    temporary: Path,
+) -> None:
+    """Write `value` as JSON, with `lines`, which may be a million, in the place of its lists."""
+    # backslashreplace: a name that is no UTF-8 becomes the escapes that JSON has for it.
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        text = json.dumps(
+            {key: each for key, each in value.items() if key not in lines},
+            ensure_ascii=False,
+            indent=1,
+            default=str,
+        )
+        stream.write(text.removesuffix("\n}"))
+        for key, found in lines.items():
+            stream.write(f',\n "{key}": [')
+            for at, line in enumerate(found):
+                stream.write(",\n  " if at else "\n  ")
+                json.dump(vars(line), stream, ensure_ascii=False)
+            stream.write("]")
+        stream.write("\n}")
         stream.flush()
         os.fsync(stream.fileno())
-    partial.replace(path)
+    temporary.replace(path)
     _sync_folder(path.parent)
 
 

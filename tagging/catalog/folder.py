@@ -36,6 +36,8 @@ from tagging.catalog.naming import (
 from tagging.catalog.paths import FileImage, inside, scan_inside
 from tagging.errors import DeliveryError
 
+MAX_PATH_BYTES: Final = 4096
+"""Of a whole path, on Linux; what lies deeper cannot be named in one piece."""
 MAX_COUNTED: Final = 100_000
 """Entries looked at for the estimate of a progress bar; a larger folder has no estimate."""
 
@@ -83,7 +85,13 @@ class FolderDelivery(Delivery):
                 levels.pop()
                 continue
             row: Row
-            if entry.is_folder and entry.product is not None:
+            if len(os.fsencode(self._root / entry.path)) >= MAX_PATH_BYTES:
+                row = _reject(
+                    entry,
+                    line + 1,
+                    f"its path has {MAX_PATH_BYTES} bytes or more; move it further up",
+                )
+            elif entry.is_folder and entry.product is not None:
                 try:
                     levels.append(iter(self._listing(entry.path, entry.product)))
                     continue
@@ -104,10 +112,11 @@ class FolderDelivery(Delivery):
 
     def estimated_rows(self) -> int | None:
         images = seen = 0
-        folders = [str(self._root)]
+        folders = [""]
         while folders:
+            folder = folders.pop()
             try:
-                with os.scandir(folders.pop()) as entries:
+                with scan_inside(str(self._root), folder) as entries:
                     for entry in entries:
                         seen += 1
                         if seen > MAX_COUNTED:
@@ -115,10 +124,10 @@ class FolderDelivery(Delivery):
                         if is_noise(entry.name):
                             continue
                         if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
+                            folders.append(f"{folder}/{entry.name}" if folder else entry.name)
                         elif is_image_name(entry.name):
                             images += 1
-            except OSError:
+            except (OSError, DeliveryRowError):
                 continue  # Reported when the rows are read; an estimate may miss it.
         return images
 
