@@ -7,7 +7,6 @@ about what the product shows now.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from tagging.answers import Answer, person
 from tagging.autopilot import Next
 from tagging.catalog.delivery import DeliveryLimits, shown
 from tagging.catalog.encoding import scan, text_of
-from tagging.catalog.formula import guard, unguard
+from tagging.catalog.formula import unguard, write_csv
 from tagging.catalog.manifest import DELIMITERS
 from tagging.catalog.manifest_row import is_blank
 from tagging.catalog.records import Record, csv_records
@@ -78,26 +77,23 @@ def write_queue(lines: Iterable[QueueLine], stream: TextIO, path_of: Callable[[s
     Text cells cannot start a spreadsheet formula. `path_of`: where an image lies, by its sha256;
     several images of a product are put apart by `|`.
     """
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    count = 0
-    for line in lines:
-        count += 1
-        texts = (line.sku, line.title or "", line.suggestion or "")
-        writer.writerow(
-            [
-                *(guard(text) for text in texts),
-                "" if line.confidence is None else f"{line.confidence:.4f}",
-                line.reason or "",
-                "yes" if line.audit else "",
-                guard("|".join(str(path_of(sha256)) for sha256 in line.images)),
-                line.image_set,
-                "" if line.prediction_id is None else line.prediction_id,
-                "",
-                "",
-            ]
-        )
-    return count
+    return write_csv(stream, COLUMNS, (_cells(line, path_of) for line in lines))
+
+
+def _cells(line: QueueLine, path_of: Callable[[str], Path]) -> list[str | int | None]:
+    return [
+        line.sku,
+        line.title,
+        line.suggestion,
+        None if line.confidence is None else f"{line.confidence:.4f}",
+        line.reason,
+        "yes" if line.audit else None,
+        "|".join(str(path_of(sha256)) for sha256 in line.images),
+        line.image_set,
+        line.prediction_id,
+        None,
+        None,
+    ]
 
 
 def import_reviews(

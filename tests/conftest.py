@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -77,14 +78,32 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file at the newest migration, to be copied: a hundred times faster than to make."""
+    path = tmp_path_factory.mktemp("template") / "atelier.db"
+    database = Database(f"sqlite:///{path}")
+    schema.upgrade(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """A fresh SQLite database at the newest migration, `atelier.db` in the test's folder."""
+    shutil.copyfile(sqlite_template, tmp_path / "atelier.db")
+    found = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
+    yield found
+    found.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A fresh database at the newest migration: SQLite, and PostgreSQL."""
     if request.param == "sqlite":
-        found = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
-        schema.upgrade(found)
-    else:
-        found = Database(request.getfixturevalue("postgresql_url"))
+        yield request.getfixturevalue("sqlite")
+        return
+    found = Database(request.getfixturevalue("postgresql_url"))
     yield found
     found.close()
 

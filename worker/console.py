@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tagging.catalog.formula import guard
+from tagging.catalog import formula
 from tagging.database.products import ProductLine
 from tagging.domain import Autopilot, Status
 from tagging.ingest import UploadSummary
@@ -87,18 +86,15 @@ def write_json_array(lines: Iterable[ProductLine], stream: TextIO) -> int:
 
 def write_csv(lines: Iterable[ProductLine], stream: TextIO) -> int:
     """A header and a row per product; text cells cannot start a spreadsheet formula."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(PRODUCT_KEYS)
-    count = 0
-    for line in lines:
-        count += 1
-        row = product_json(line)
-        row["images"] = "|".join(line.images)
-        row["top_k"] = json.dumps(line.top_k, ensure_ascii=False)
-        writer.writerow(
-            ["" if v is None else guard(v) if isinstance(v, str) else v for v in row.values()]
-        )
-    return count
+    return formula.write_csv(stream, PRODUCT_KEYS, map(_cells, lines))
+
+
+def _cells(line: ProductLine) -> list[str | float | None]:
+    row = product_json(line) | {
+        "images": "|".join(line.images),
+        "top_k": json.dumps(line.top_k, ensure_ascii=False),
+    }
+    return list(row.values())
 
 
 def products_table(

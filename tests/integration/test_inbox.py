@@ -19,14 +19,9 @@ from tests.stand_in import Services, make_services, picture
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
+def services(sqlite: Database, tmp_path: Path) -> Services:
     """On SQLite alone: the drop folder adds nothing that depends on the database."""
-    from tagging.database import schema
-
-    database = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
-    schema.upgrade(database)
-    yield make_services(database, tmp_path)
-    database.close()
+    return make_services(sqlite, tmp_path)
 
 
 @pytest.fixture

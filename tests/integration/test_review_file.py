@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,21 @@ def test_a_file_that_cannot_hold_answers_is_refused(
     path.write_text(text)
     with pytest.raises(DeliveryError, match=told):
         imported(services, path)
+
+
+def test_a_title_says_nothing_of_another_product(services: Services, tmp_path: Path) -> None:
+    """A carriage return in a title is no row of the file, to us or to a spreadsheet."""
+    folder = tmp_path / "in"
+    write_folder(folder, {"a.png": 64, "b.png": 64})
+    title = json.dumps("x\rwaits")
+    lines = f'{{"sku": "mean", "image": "a.png", "title": {title}}}\n'
+    (folder / "m.jsonl").write_text(lines + '{"sku": "waits", "image": "b.png"}\n')
+    deliver(services, folder / "m.jsonl")
+    services.tag_all()
+    stream = io.StringIO()
+    queue = reviews.queue(services.database, services.retailer_id, audit=False)
+    write_queue(queue, stream, services.store.path)
+    (tmp_path / "queue.csv").write_text(stream.getvalue(), newline="")
+    done = imported(services, tmp_path / "queue.csv")
+    assert (done.recorded, done.unanswered, done.errors) == (0, 2, [])
+    assert listed(services)["waits"].status is Status.NEEDS_REVIEW
