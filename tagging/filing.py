@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,12 @@ from tagging.domain import FailureCode, ItemOutcome, ReviewReason, Status
 from tagging.priority import priority_of
 
 FILE_LINES: Final = 2000
-"""Ledger lines looked at per transaction."""
+FILE_CHARS: Final = 16_000_000
+"""Ledger lines, and characters of their texts, looked at per transaction: what memory holds."""
+MAX_PRODUCT_LINES: Final = 2000
+"""A manifest with more lines of one sku has something else in its column sku."""
+MAX_PRODUCT_CHARS: Final = 4_000_000
+"""Characters of a product's attributes, of all its lines together."""
 MAX_PRODUCT_IMAGES: Final = 64
 """A product with more images is a mistake in the manifest more often than a product."""
 
@@ -75,19 +80,38 @@ class Page:
         return last and len(chosen) == len(wanted)
 
     def _groups(self, session: Session) -> tuple[dict[str, list[UploadItem]], bool]:
-        lines = uploads.pending_lines(session, self.upload_id, FILE_LINES)
+        lines, last = uploads.pending_lines(
+            session, self.upload_id, most=FILE_LINES, most_chars=FILE_CHARS
+        )
         groups: dict[str, list[UploadItem]] = {}
         for line in lines:
             groups.setdefault(str(line.sku), []).append(line)
-        last = len(lines) < FILE_LINES
         if not last:
             # The page may have cut the last product's lines in two.
             final = next(reversed(groups))
             if len(groups) > 1:
                 del groups[final]
             else:
-                groups[final] = uploads.lines_of_sku(session, self.upload_id, final)
+                groups[final] = self._lines_of(session, final)
         return groups, last
+
+    def _lines_of(self, session: Session, sku: str) -> list[UploadItem]:
+        """The lines of one product, as many as are taken; those behind them are rejected."""
+        lines, all_there = uploads.lines_of_sku(
+            session, self.upload_id, sku, most=MAX_PRODUCT_LINES, most_chars=FILE_CHARS
+        )
+        if not all_there:
+            uploads.reject_lines_of_sku(
+                session,
+                self.upload_id,
+                sku,
+                after_seq=lines[-1].seq,
+                error=(
+                    f"{len(lines)} lines before this one name the product {sku!r}, which is as "
+                    "much as is read of one product; check which column is the sku"
+                ),
+            )
+        return lines
 
     def _write_products(
         self,
@@ -174,12 +198,12 @@ class Page:
         first = True
         for line in lines:
             change: dict[str, Any] = {"upload_id": line.upload_id, "seq": line.seq}
-            if line.seq in merged.too_many:
+            if line.seq in merged.left_out:
                 change |= {
                     "outcome": ItemOutcome.REJECTED,
                     "value": str(line.sku),
                     "error": (
-                        f"product {line.sku!r} has more than {MAX_PRODUCT_IMAGES} images; this "
+                        f"product {line.sku!r} has more than {merged.left_out[line.seq]}; this "
                         "line's were left out. Check whether its sku is meant."
                     ),
                 }
@@ -225,24 +249,32 @@ class _Merged:
     image_set: str
     title: str | None
     attributes: dict[str, Any]
-    too_many: frozenset[int]
+    left_out: Mapping[int, str]
+    """By their seq the lines that were too much, and what there was more than."""
 
 
 def _merge(lines: Sequence[UploadItem]) -> _Merged:
     images: dict[str, None] = {}
     attributes: dict[str, Any] = {}
-    too_many: set[int] = set()
+    left_out: dict[int, str] = {}
+    chars = 0
     for line in lines:
         if len(images.keys() | set(line.images)) > MAX_PRODUCT_IMAGES:
-            too_many.add(line.seq)
+            left_out[line.seq] = f"{MAX_PRODUCT_IMAGES} images"
+            continue
+        fresh = {k: v for k, v in line.attributes.items() if k not in attributes}
+        more = sum(len(k) + len(v) for k, v in fresh.items())
+        if chars and chars + more > MAX_PRODUCT_CHARS:
+            left_out[line.seq] = f"{MAX_PRODUCT_CHARS} characters of attributes"
             continue
         images.update(dict.fromkeys(line.images))
-        attributes = {**line.attributes, **attributes}
+        attributes |= fresh
+        chars += more
     ordered = tuple(images)
     return _Merged(
         images=ordered,
         image_set=image_set_of(ordered),
         title=next((line.title for line in lines if line.title), None),
         attributes=attributes,
-        too_many=frozenset(too_many),
+        left_out=left_out,
     )

@@ -44,6 +44,8 @@ from tagging.images.store import ImageStore, StoreSession
 
 RECEIVE_ROWS: Final = 500
 """Ledger lines per transaction while receiving; their images are made durable together."""
+RECEIVE_CHARS: Final = 8_000_000
+"""Characters of their texts, after which a transaction takes no further line."""
 BEAT: Final = dt.timedelta(seconds=10)
 
 
@@ -142,9 +144,7 @@ class Ingest:
         )
         with closing(rows):
             numbered = enumerate(rows, start=1)
-            while self._receive_page(
-                upload_id, receiver, itertools.islice(numbered, RECEIVE_ROWS), on_rows
-            ):
+            while self._receive_page(upload_id, receiver, _next_rows(numbered), on_rows):
                 pass
         with self.database.write("upload.received") as session:
             uploads.end_receiving(
@@ -304,6 +304,17 @@ class Ingest:
             skipped=counts[ItemOutcome.SKIPPED],
             warnings=tuple(upload.warnings),
         )
+
+
+def _next_rows(numbered: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+    """The rows of the next transaction: few of those that hold a book."""
+    chars = 0
+    for seq, row in itertools.islice(numbered, RECEIVE_ROWS):
+        yield seq, row
+        if isinstance(row, DeliveredRow):
+            chars += row.chars
+            if chars >= RECEIVE_CHARS:
+                return
 
 
 def _rejected(seq: int, row: DeliveredRow, value: str, error: str) -> LedgerLine:

@@ -83,6 +83,12 @@ class DeliveredRow:
     title: str | None
     attributes: Mapping[str, str]
 
+    @property
+    def chars(self) -> int:
+        """How many characters its texts have."""
+        texts = (*self.attributes.keys(), *self.attributes.values(), self.title or "")
+        return sum(map(len, texts)) + sum(len(image.name) for image in self.images)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectedRow:

@@ -447,6 +447,11 @@ class UploadItem(Base):
         sa.ForeignKey("products.id"), comment="The product it was filed under."
     )
 
+    @property
+    def chars(self) -> int:
+        """How many characters the texts of the line have."""
+        return len(self.title or "") + sum(len(k) + len(v) for k, v in self.attributes.items())
+
 
 class Batch(Base):
     __tablename__ = "batches"

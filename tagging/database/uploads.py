@@ -238,34 +238,63 @@ def first_received(session: Session, retailer_id: int) -> str:
     ).scalar_one()
 
 
-def pending_lines(session: Session, upload_id: str, limit: int) -> list[UploadItem]:
-    """The first pending lines by sku, so that all lines of a product stand together.
+def pending_lines(
+    session: Session, upload_id: str, *, most: int, most_chars: int
+) -> tuple[list[UploadItem], bool]:
+    """The first pending lines by sku, so that all lines of a product stand together; are these all?
 
-    An index range on (upload, sku, seq); the filter skips the filed ones at its beginning.
+    At most `most`, and no further one once their texts have `most_chars` characters: a line may
+    hold a paragraph or a book. An index range on (upload, sku, seq), read as a stream; the filter
+    skips the filed ones at its beginning.
     """
-    return list(
-        session.execute(
-            sa.select(UploadItem)
-            .where(UploadItem.upload_id == upload_id, UploadItem.outcome == ItemOutcome.PENDING)
-            .order_by(UploadItem.sku, UploadItem.seq)
-            .limit(limit)
-        ).scalars()
+    query = _pending(upload_id).order_by(UploadItem.sku, UploadItem.seq)
+    return _first_of(session, query, most=most, most_chars=most_chars)
+
+
+def lines_of_sku(
+    session: Session, upload_id: str, sku: str, *, most: int, most_chars: int
+) -> tuple[list[UploadItem], bool]:
+    """The first pending lines of one product, as `pending_lines`; are these all?"""
+    query = _pending(upload_id).where(UploadItem.sku == sku).order_by(UploadItem.seq)
+    return _first_of(session, query, most=most, most_chars=most_chars)
+
+
+def reject_lines_of_sku(
+    session: Session, upload_id: str, sku: str, *, after_seq: int, error: str
+) -> None:
+    """Reject what is pending of a product behind a line, by the index on (upload, sku, seq)."""
+    session.execute(
+        sa.update(UploadItem)
+        .where(
+            UploadItem.upload_id == upload_id,
+            UploadItem.sku == sku,
+            UploadItem.seq > after_seq,
+            UploadItem.outcome == ItemOutcome.PENDING,
+        )
+        .values(outcome=ItemOutcome.REJECTED, value=sku, error=error)
+        .execution_options(synchronize_session=False)
     )
 
 
-def lines_of_sku(session: Session, upload_id: str, sku: str) -> list[UploadItem]:
-    """All pending lines of one product, by the index on (upload, sku, seq)."""
-    return list(
-        session.execute(
-            sa.select(UploadItem)
-            .where(
-                UploadItem.upload_id == upload_id,
-                UploadItem.sku == sku,
-                UploadItem.outcome == ItemOutcome.PENDING,
-            )
-            .order_by(UploadItem.seq)
-        ).scalars()
+def _pending(upload_id: str) -> sa.Select[UploadItem]:
+    return sa.select(UploadItem).where(
+        UploadItem.upload_id == upload_id, UploadItem.outcome == ItemOutcome.PENDING
     )
+
+
+def _first_of(
+    session: Session, query: sa.Select[UploadItem], *, most: int, most_chars: int
+) -> tuple[list[UploadItem], bool]:
+    lines: list[UploadItem] = []
+    chars = 0
+    found = session.execute(query.limit(most).execution_options(yield_per=100))
+    for line in found.scalars():
+        lines.append(line)
+        chars += line.chars
+        if chars >= most_chars:
+            found.close()
+            return lines, False
+    return lines, len(lines) < most
 
 
 def settle_lines(session: Session, changes: Sequence[dict[str, Any]]) -> None:
