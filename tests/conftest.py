@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,17 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     found = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
     yield found
     found.close()
+
+
+@pytest.fixture
+def light_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one (Linux): what is written there waits for no disk."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="atelier-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -35,6 +35,7 @@ _DIRECTORY_BYTES_PER_ENTRY: Final = 200
 """More than a directory of a million entries needs for names of ordinary length."""
 _MIN_DIRECTORY_BYTES: Final = 1 << 20
 _LOCAL_HEADER_BYTES: Final = 30
+_LOCAL_SIGNATURE: Final = b"PK\x03\x04"
 _ENCRYPTED: Final = 0x1 | 0x40
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The ones whose unpacking `zipfile` bounds by the bytes asked for; bzip2 and LZMA are not."""
@@ -95,7 +96,8 @@ class _BoundedDirectory(io.BufferedReader):
         """From now on, reads are as they are asked for.
 
         Raises:
-            BadZipFile: Its end states another number of `entries` than were read: some are lost.
+            BadZipFile: Some are lost: its end states another number of `entries` than were read,
+                or there are some although none was.
         """
         self._bounded = False
         self.seek(max(0, self.size - END_BYTES))
@@ -103,6 +105,9 @@ class _BoundedDirectory(io.BufferedReader):
         # Some programs write the true number modulo 65,536.
         if stated is not None and (entries - stated) % 0x10000:
             raise zipfile.BadZipFile(f"its end states {stated} entries, but there are {entries}")
+        self.seek(0)
+        if not entries and super().read(4) == _LOCAL_SIGNATURE:
+            raise zipfile.BadZipFile("it begins with an entry, but its directory has none")
 
 
 def open_zip(

@@ -12,7 +12,7 @@ import pytest
 
 from tagging import inbox as inbox_module
 from tagging.inbox import REPORT, Inbox
-from tests.canaries import Canaries
+from tests.hostile.canaries import Canaries
 from tests.integration.test_inbox import inbox, services, settle, skus
 from tests.stand_in import Services, picture
 
