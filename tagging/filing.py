@@ -21,11 +21,11 @@ from tagging.domain import FailureCode, ItemOutcome, ReviewReason, Status
 from tagging.priority import priority_of
 
 FILE_LINES: Final = 2000
-FILE_CHARS: Final = 16_000_000
+FILE_CHARS: Final = 8_000_000
 """Ledger lines, and characters of their texts, looked at per transaction: what memory holds."""
 MAX_PRODUCT_LINES: Final = 2000
 """A manifest with more lines of one sku has something else in its column sku."""
-MAX_PRODUCT_CHARS: Final = 4_000_000
+MAX_PRODUCT_CHARS: Final = 200_000
 """Characters of a product's attributes, of all its lines together."""
 MAX_PRODUCT_IMAGES: Final = 64
 """A product with more images is a mistake in the manifest more often than a product."""

@@ -73,6 +73,7 @@ def open_archive(
         delivery: Delivery
         if len(manifests) == 1:
             manifest = manifests[0]
+            _refuse_large_manifest(manifest, limits)
             delivery = FileManifest(
                 kind="archive",
                 name=path.name,
@@ -112,7 +113,7 @@ class _ArchiveFolder(Delivery):
     def __init__(self, name: str, archive: zipfile.ZipFile, entries: Sequence[Entry]) -> None:
         super().__init__(kind="archive", name=printable(name))
         self._archive = archive
-        self._entries = entries
+        self._entries = [entry for entry in entries if not entry.noise]
 
     def rows(self) -> Iterator[Row]:
         line = 0
@@ -150,7 +151,9 @@ class _ArchiveFolder(Delivery):
 
 def _manifests(entries: Sequence[Entry]) -> list[Entry]:
     """The manifests at the top, or in the only folder there."""
-    listed = {e.name: e for e in entries if not e.refused}  # of twins the one with the problem
+    listed = {
+        e.name: e for e in entries if not (e.refused or e.noise)
+    }  # of twins the one with the problem
     if all("/" in name for name in listed):
         tops = {name.partition("/")[0] for name in listed}
         if len(tops) != 1:
@@ -159,6 +162,17 @@ def _manifests(entries: Sequence[Entry]) -> list[Entry]:
     else:
         depth = 0
     return [e for name, e in listed.items() if name.count("/") == depth and is_found_manifest(name)]
+
+
+def _refuse_large_manifest(manifest: Entry, limits: DeliveryLimits) -> None:
+    packed, size = manifest.info.compress_size, manifest.info.file_size
+    most = max(limits.manifest_ratio_free_bytes, limits.max_manifest_ratio * packed)
+    if manifest.problem is None and size > min(most, limits.max_manifest_bytes):
+        raise DeliveryError(
+            f"the manifest '{shown(manifest.name)}' would unpack from {packed} to {size} bytes, "
+            f"more than {limits.max_manifest_ratio} times its size or more than "
+            f"{limits.max_manifest_bytes} in all; deliver the unpacked folder, or in parts"
+        )
 
 
 class _ArchiveImages:

@@ -136,10 +136,18 @@ class DeliveryLimits:
     """How many times larger than the archive all entries may be, unpacked and together, if that is
     above `total_ratio_free_bytes`. Photos are packed as they come: one archive, one time."""
     total_ratio_free_bytes: int = 2 * 1000**3
-    max_cell_chars: int = 1_000_000
-    """Characters in one cell of a manifest, or in one value of a JSON line."""
-    max_row_chars: int = 4_000_000
-    """Characters in one row of a manifest."""
+    max_manifest_bytes: int = 10 * 1000**3
+    """Bytes of a manifest: several times those of the largest catalogue."""
+    max_manifest_ratio: int = 100
+    """How many times larger than packed a manifest in an archive may be, if it is above
+    `manifest_ratio_free_bytes`. Text packs well; a gigabyte of line ends packs a thousand times,
+    and takes an hour to read."""
+    manifest_ratio_free_bytes: int = 10_000_000
+    max_cell_chars: int = 100_000
+    """Characters in one cell of a manifest, or in one value of a JSON line; three times what a
+    spreadsheet's cell holds."""
+    max_row_chars: int = 200_000
+    """Characters in one row of a manifest. A page of a thousand products must fit into memory."""
     max_columns: int = 1000
     """Columns of a manifest."""
     max_images_per_row: int = 200

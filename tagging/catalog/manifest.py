@@ -7,6 +7,7 @@ apart by `|`; several rows may name one sku. What one row says is read in `manif
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,13 @@ def open_manifest(
         DeliveryError: It can't be read, is empty, or lacks a column.
     """
     path = path.absolute()
+    with _readable(shown(path.name)), open_plain(path, follow_link=follow_link) as stream:
+        size = os.fstat(stream.fileno()).st_size
+    if size > limits.max_manifest_bytes:
+        raise DeliveryError(
+            f"'{shown(path.name)}' has {size} bytes, more than the {limits.max_manifest_bytes} "
+            "allowed; deliver it in parts"
+        )
     return FileManifest(
         kind="manifest",
         name=path.name,

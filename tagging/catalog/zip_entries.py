@@ -59,12 +59,14 @@ class Entry:
 
     `name`: its path with `/`, in NFC; of a refused path what can be shown of it. `problem`: why it
     is not read and what to do. `refused`: so bad that it is reported even if it is no image.
+    `noise`: left by a system, and worth no word unless a manifest names it.
     """
 
     name: str
     info: zipfile.ZipInfo
     problem: str | None = None
     refused: bool = False
+    noise: bool = False
 
 
 class _BoundedDirectory(io.BufferedReader):
@@ -163,7 +165,7 @@ def _too_many(most: int) -> DeliveryError:
 def entries_of(
     archive: zipfile.ZipFile, directory: Directory, limits: DeliveryLimits
 ) -> list[Entry]:
-    """The files of `archive`, folders and noise left out, sorted by folder and name."""
+    """The files of `archive`, folders left out, sorted by folder and name."""
     found = sorted(
         _named(archive, directory, limits),
         # The whole name comes third: `/a.jpg`, which is refused, must not part twins of `a.jpg`.
@@ -186,14 +188,16 @@ def _named(
             yield Entry(name=printable(raw), info=info, problem=problem, refused=True)
             continue
         is_folder = raw.endswith(("/", "\\")) or stat.S_ISDIR(mode) or not parts
-        if any(map(is_noise, parts)) or (is_folder and not info.file_size):
+        noise = any(map(is_noise, parts))
+        if is_folder and (noise or not info.file_size):
             continue
         odd = _BYTES_OF_A_FOLDER if is_folder else directory.problems.get(at)
         yield Entry(
             name=nfc("/".join(parts)) or printable(raw),
             info=info,
             problem=odd or (_OVERLAP if at in overlapping else _problem(info, limits)),
-            refused=odd is not None or stat.S_ISLNK(mode),
+            refused=not noise and (odd is not None or stat.S_ISLNK(mode)),
+            noise=noise,
         )
 
 

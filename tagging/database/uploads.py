@@ -32,6 +32,9 @@ FILED_OUTCOMES = (
 )
 """Exactly one line of every product of an upload has one of these."""
 
+_FETCHED = 20
+"""Lines fetched at a time where each may hold a book."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerLine:
@@ -287,7 +290,7 @@ def _first_of(
 ) -> tuple[list[UploadItem], bool]:
     lines: list[UploadItem] = []
     chars = 0
-    found = session.execute(query.limit(most).execution_options(yield_per=100))
+    found = session.execute(query.limit(most).execution_options(yield_per=_FETCHED))
     for line in found.scalars():
         lines.append(line)
         chars += line.chars

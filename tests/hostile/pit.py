@@ -12,11 +12,12 @@ import json
 import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -40,7 +41,8 @@ class Told:
 
     `error`: why the whole of it was refused. `crash`: what else came out. `opened`: what was
     touched outside of the delivery, the data folder and Python's own. `peak_kib`: how far memory
-    grew. `stored`: {sha256: bytes} of the image store, `disk_bytes` all of the data folder.
+    grew. `delivered`, `refused`: rows that were read as products and not. `stored`: {sha256: bytes}
+    of the image store, `disk_bytes` all of the data folder.
     """
 
     error: str | None = None
@@ -55,6 +57,9 @@ class Told:
     opened: list[str] = field(default_factory=list)
     peak_kib: int = 0
     rows: int = 0
+    delivered: int = 0
+    refused: int = 0
+    cpu_s: float = 0.0
 
 
 class Pit:
@@ -76,6 +81,7 @@ class Pit:
         home: Path,
         *,
         read_only: bool = False,
+        with_images: bool = True,
         memory_mb: int = MEMORY_MB,
         cpu_s: int = CPU_S,
     ) -> Told:
@@ -84,6 +90,7 @@ class Pit:
             "source": str(source),
             "home": str(home),
             "read_only": read_only,
+            "with_images": with_images,
             "memory_mb": memory_mb,
             "cpu_s": cpu_s,
         }
@@ -139,12 +146,14 @@ def _in_fork(job: dict[str, Any], template: Path) -> dict[str, Any]:
     try:
         with _limits(job["memory_mb"], job["cpu_s"]), _hooked(told, home, source):
             if job["read_only"]:
-                _read(source, told)
+                _read(source, told, with_images=job["with_images"])
             else:
                 _ingest(source, home, told)
     except BaseException:  # whatever it is, it is what the test wants to see
         told.crash = traceback.format_exc()[-4000:]
     told.peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    told.cpu_s = round(used.ru_utime + used.ru_stime, 2)
     files = [path for path in home.rglob("*") if path.is_file()]
     told.disk_bytes = sum(path.stat().st_size for path in files)
     told.stored |= {
@@ -202,7 +211,7 @@ def _hooked(told: Told, home: Path, source: Path) -> Iterator[None]:
         active = False
 
 
-def _read(source: Path, told: Told) -> None:
+def _read(source: Path, told: Told, *, with_images: bool) -> None:
     """What `_ingest` would be given: rows and bytes, counted and let go of."""
     from tagging.catalog.delivery import DeliveryRowError, RejectedRow, SkippedFile
     from tagging.catalog.opening import open_delivery
@@ -217,7 +226,11 @@ def _read(source: Path, told: Told) -> None:
                     _append(told.skipped, row.name)
                     continue
                 if isinstance(row, RejectedRow):
+                    told.refused += 1
                     _append(told.rejected, (row.line, row.value, row.error))
+                    continue
+                told.delivered += 1
+                if not with_images:
                     continue
                 try:
                     sizes = dict(map(_hashed, row.images))
@@ -247,8 +260,7 @@ def _hashed(image: Any) -> tuple[str, int]:
 
 def _ingest(source: Path, home: Path, told: Told) -> None:
     from tagging.catalog.opening import open_delivery
-    from tagging.database import products, uploads
-    from tagging.database.products import ProductFilter
+    from tagging.database import uploads
     from tagging.database.session import Database
     from tagging.errors import DeliveryError
     from tests.stand_in import make_services
@@ -263,13 +275,21 @@ def _ingest(source: Path, home: Path, told: Told) -> None:
         told.error = str(error)
         return
     told.warnings = list(summary.warnings)
+    told.delivered, told.refused = summary.products, summary.rejected
     told.rows = summary.products + summary.rejected + summary.skipped
     for line in uploads.rejected_lines(database, summary.upload_id):
-        told.rejected.append((line.line, line.value, line.error))
-    told.skipped = [line.value for line in uploads.skipped_lines(database, summary.upload_id)]
-    for product in products.listing(database, ProductFilter()):
-        told.products[product.sku] = len(product.images)
+        _append(told.rejected, (line.line, line.value, line.error))
+    for line in uploads.skipped_lines(database, summary.upload_id):
+        _append(told.skipped, line.value)
     database.close()
+    with closing(sqlite3.connect(home / "atelier.db")) as connection:
+        told.products = dict(
+            connection.execute(
+                "SELECT sku, count(*) FROM products JOIN image_set_images USING (image_set) "
+                "GROUP BY sku LIMIT ?",
+                (MAX_TOLD,),
+            )
+        )
 
 
 def _resident_kib() -> int:

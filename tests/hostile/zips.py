@@ -83,7 +83,7 @@ def pack(
     between: bytes = b"",
 ) -> bytes:
     """The bytes of a zip. `between` lies between the entries and the directory."""
-    body, directory = prefix, b""
+    body, directory = bytearray(prefix), bytearray()
     for one in entries:
         raw = one.raw
         if raw is None:
@@ -116,7 +116,7 @@ def pack(
         ) + one.name + one.extra  # fmt: skip
     body += between
     number = len(entries) if count is None else count
-    return body + directory + END.pack(
+    return bytes(body + directory) + END.pack(
         b"PK\5\6", 0, 0, number & 0xFFFF, number & 0xFFFF,
         len(directory) if directory_bytes is None else directory_bytes,
         len(body) if directory_at is None else directory_at,

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.archives import Case, archive_cases
+from tests.hostile.archives import GOOD, Case, archive_cases
 from tests.hostile.canaries import Canaries, scanned
 from tests.hostile.pit import Pit
+from tests.hostile.zips import Packed, pack
 
 PEAK_MIB = 48
 """How far memory may grow. A million bytes of a picture and the database's pages are most of it."""
@@ -87,3 +88,68 @@ def _deliver(case: Case, pit: Pit, folder: Path, canaries: Canaries, *, read_onl
     assert all(any(says in error for says in case.errors) for error in errors)
     assert all(says in "\n".join(errors) for says in case.errors)
     assert all(value and ": " in error for _, value, error in told.rejected)
+
+
+def test_what_is_touched_is_seen(arena: Arena, light_path: Path) -> None:
+    """The watch itself: a delivery from outside is one that reads there."""
+    told = arena.pit.take_in(arena.canaries.root / "photos", light_path / "home", read_only=True)
+    assert sorted(told.products) == ["b", "c"]
+    assert not arena.canaries.secrets.isdisjoint(told.stored)
+    assert "b.png" in arena.canaries.touched()
+
+
+def test_what_takes_memory_is_stopped(arena: Arena, light_path: Path) -> None:
+    """The bound itself: with two megabytes more than it has, the child reads no archive."""
+    (light_path / "a.zip").write_bytes(pack(*(Packed(b"%d.jpg" % at) for at in range(20_000))))
+    told = arena.pit.take_in(light_path / "a.zip", light_path / "home", read_only=True, memory_mb=2)
+    assert told.crash is not None
+    assert "MemoryError" in told.crash
+
+
+@pytest.mark.parametrize(("count", "most_mib"), [(200_000, 320)])
+def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib: int) -> None:
+    """About a kilobyte of memory for each. With `make hostile` they are pictures, and ingested."""
+    full = bool(os.environ.get("ATELIER_HOSTILE"))
+    name = b"shop/%06d.jpg" if full else b"shop/%06d.txt"
+    source = light_path / "many.zip"
+    source.write_bytes(
+        pack(GOOD, *(Packed(name % at, b"%d" % at, method=0) for at in range(count)), count=0xFFFF)
+    )
+    told = arena.pit.take_in(
+        source, light_path / "home", read_only=not full, memory_mb=most_mib + 128, cpu_s=900
+    )
+    assert (told.crash, told.error) == (None, None)
+    assert told.rows == count + 1
+    assert told.delivered == (count + 1 if full else 1)
+    assert told.peak_kib < most_mib << 10
+
+
+def test_more_entries_than_are_read(arena: Arena, light_path: Path) -> None:
+    """A directory of four gigabytes in a file of holes: of it, 200 megabytes are read."""
+    source = light_path / "holes.zip"
+    data = pack(GOOD, directory_bytes=0xFFFF_0000, directory_at=0)
+    with source.open("wb") as file:
+        file.write(b"PK\3\4")
+        file.truncate(0xFFFF_0000)
+        file.seek(0, os.SEEK_END)
+        file.write(data[-22:])
+    told = arena.pit.take_in(source, light_path / "home", read_only=True)
+    assert told.error is not None
+    assert "more than 1000000 entries" in told.error
+    assert told.peak_kib < 250 << 10
+
+
+def test_paths_of_two_thousand_folders_take_no_memory_for_each(
+    arena: Arena, light_path: Path
+) -> None:
+    """A manifest that names a missing file has its name compared with those that are there."""
+    source = light_path / "deep.zip"
+    deep = [Packed(b"%d/" % at + b"d/" * 2000 + b"a.jpg") for at in range(200)]
+    manifest = Packed(b"p.csv", b"sku,image\nA,good.jpg\nB,GOOD.JPG\nC,0/D/d\nD,nowhere\n")
+    source.write_bytes(pack(GOOD, manifest, *deep))
+    told = arena.pit.take_in(source, light_path / "home", read_only=True)
+    assert (told.crash, list(told.products)) == (None, ["A"])
+    assert [line for line, _, _ in told.rejected] == [3, 4, 5]
+    assert "there is 'good.jpg'" in told.rejected[0][2]
+    assert "is a folder" in told.rejected[1][2]
+    assert told.peak_kib < PEAK_MIB << 10

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import stat
-import struct
 import tracemalloc
 import unicodedata
-import zipfile
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,63 +21,9 @@ from tagging.catalog.delivery import (
 )
 from tagging.catalog.opening import open_delivery
 from tagging.errors import DeliveryError
+from tests.hostile.zips import Packed, pack, zip_of
 
 SMALL = DeliveryLimits(max_entries=50, max_total_bytes=50_000_000, ratio_free_bytes=10_000)
-
-
-@dataclass
-class Packed:
-    """One entry, every field of which may lie."""
-
-    name: bytes
-    data: bytes = b"pixels"
-    method: int = 8
-    size: int | None = None
-    crc: int | None = None
-    flags: int = 0x800
-    mode: int = stat.S_IFREG | 0o644
-    at: int | None = None
-    """Where the directory says that the entry lies."""
-    local_name: bytes | None = None
-    cut: int = 0
-    """Bytes missing at the end of the packed data."""
-
-
-def pack(*entries: Packed, count: int | None = None) -> bytes:
-    """The bytes of a zip, written by hand."""
-    body, directory = b"", b""
-    for one in entries:
-        packer = zlib.compressobj(9, wbits=-15)
-        raw = packer.compress(one.data) + packer.flush() if one.method == 8 else one.data
-        fields = (
-            one.flags,
-            one.method,
-            0,
-            0x21,
-            zlib.crc32(one.data) if one.crc is None else one.crc,
-            len(raw),
-            len(one.data) if one.size is None else one.size,
-        )
-        offset = len(body) if one.at is None else one.at
-        name = one.name if one.local_name is None else one.local_name
-        body += struct.pack("<4s5H3L2H", b"PK\3\4", 20, *fields, len(name), 0) + name
-        body += raw[: len(raw) - one.cut]
-        directory += (
-            struct.pack("<4s6H3L5H2L", b"PK\1\2", 0x314, 20, *fields, len(one.name), 0, 0, 0, 0,
-                        one.mode << 16, offset)
-            + one.name
-        )  # fmt: skip
-    number = len(entries) if count is None else count
-    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, number, number, len(directory), len(body), 0)
-    return body + directory + end
-
-
-def zip_of(files: dict[str, str | bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def outcome(row: Row) -> tuple[str, str]:
