@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults faults-long faults-large soak mutants hostile-images fuzz lint \
-	types check report screenshots simulate-autopilot review-cost messages review-latency \
+.PHONY: help demo test faults faults-long faults-large soak mutants hostile-images \
+	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost messages review-latency \
 	review-load lock clean
 .DEFAULT_GOAL := help
 
@@ -22,6 +22,7 @@ help:
 	@echo "make soak     steady work for MINUTES: does anything grow?"
 	@echo "make mutants  take guards out of the code and see their tests fail"
 	@echo "make hostile-images   20,000 broken and malicious pictures (five minutes)"
+	@echo "make hostile-archives   archives and manifests made to harm, at full size (half an hour)"
 	@echo "make fuzz     pictures and manifests that coverage leads to (SECONDS=60 for each)"
 	@echo "make lint     ruff: format and lint"
 	@echo "make types    mypy, strict"
@@ -84,6 +85,12 @@ soak: $(VENV)/dev.stamp
 # Guards are taken out of the code one by one; the test named for each must fail.
 mutants: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.mutants
+
+# Every case into a database, 200,000 pictures in one zip, a million rows in one manifest.
+hostile-archives: $(VENV)/dev.stamp
+	ATELIER_HOSTILE=1 $(BIN)/python -m pytest --timeout 3600 -rA --no-header -q \
+		tests/integration/test_hostile_archives.py tests/integration/test_hostile_manifests.py \
+		tests/integration/test_hostile_rows.py tests/integration/test_hostile_inbox.py
 
 # Mutants of drawn pictures through the decoder pool, held against plain Pillow; goes on where it was.
 SEEDS ?= 0:20000

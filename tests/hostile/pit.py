@@ -83,6 +83,7 @@ class Pit:
         read_only: bool = False,
         with_images: bool = True,
         memory_mb: int = MEMORY_MB,
+        file_mb: int = FILE_MB,
         cpu_s: int = CPU_S,
     ) -> Told:
         """Deliver `source` into the new data folder `home`; or only read its rows and images."""
@@ -92,6 +93,7 @@ class Pit:
             "read_only": read_only,
             "with_images": with_images,
             "memory_mb": memory_mb,
+            "file_mb": file_mb,
             "cpu_s": cpu_s,
         }
         assert self._child.stdin is not None
@@ -144,7 +146,7 @@ def _in_fork(job: dict[str, Any], template: Path) -> dict[str, Any]:
         shutil.copyfile(template, home / "atelier.db")
     before = _resident_kib()
     try:
-        with _limits(job["memory_mb"], job["cpu_s"]), _hooked(told, home, source):
+        with _limits(job), _hooked(told, home, source):
             if job["read_only"]:
                 _read(source, told, with_images=job["with_images"])
             else:
@@ -165,11 +167,13 @@ def _in_fork(job: dict[str, Any], template: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _limits(memory_mb: int, cpu_s: int) -> Iterator[None]:
+def _limits(job: dict[str, Any]) -> Iterator[None]:
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + (memory_mb << 20), resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_MB << 20, FILE_MB << 20))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (size + (job["memory_mb"] << 20), resource.RLIM_INFINITY)
+    )
+    resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_mb"] << 20,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"],) * 2)
     yield
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 

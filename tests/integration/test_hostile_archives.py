@@ -116,7 +116,12 @@ def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib:
         pack(GOOD, *(Packed(name % at, b"%d" % at, method=0) for at in range(count)), count=0xFFFF)
     )
     told = arena.pit.take_in(
-        source, light_path / "home", read_only=not full, memory_mb=most_mib + 128, cpu_s=900
+        source,
+        light_path / "home",
+        read_only=not full,
+        memory_mb=most_mib + 128,
+        file_mb=1024,
+        cpu_s=900,
     )
     assert (told.crash, told.error) == (None, None)
     assert told.rows == count + 1
