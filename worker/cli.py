@@ -235,7 +235,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
     with runtime.database.read() as session:
         counts = uploads.status_counts(session, summary.upload_id)
     if as_json:
-        console.print_json(
+        console.print_json_with_lists(
             {
                 "upload": summary.upload_id,
                 "products": summary.products,
@@ -245,10 +245,9 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 "updated": summary.updated,
                 "enqueued": summary.enqueued,
                 "by_status": counts,
-                "rejected": [vars(line) for line in rejected],
-                "skipped": [line.value for line in skipped],
                 "warnings": list(summary.warnings),
-            }
+            },
+            {"rejected": map(vars, rejected), "skipped": (line.value for line in skipped)},
         )
         return
     talk = console.err()

@@ -58,6 +58,18 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
 
 
+def print_json_with_lists(value: dict[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
+    """One JSON object on standard output, whose `lists`, which may be long, are streamed."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str).removesuffix("}"))
+    for key, items in lists.items():
+        sys.stdout.write(f", {json.dumps(key)}: [")
+        for at, item in enumerate(items):
+            sys.stdout.write(", " if at else "")
+            sys.stdout.write(json.dumps(item, ensure_ascii=False, default=str))
+        sys.stdout.write("]")
+    sys.stdout.write("}\n")
+
+
 def product_json(line: ProductLine) -> dict[str, Any]:
     """The documented keys of a product."""
     whole = asdict(line)
