@@ -40,7 +40,7 @@ def test_a_link_that_is_dropped_is_not_followed(
     reports = settled(inbox, services)
     assert sorted(report["outcome"] for report in reports) == ["done", "rejected"]
     (said,) = [report for report in reports if report["outcome"] == "rejected"]
-    assert "link" in json.dumps(said)
+    assert "is a link" in json.dumps(said)
     assert skus(services) == ["b"]
     assert canaries.touched() == []
     assert canaries.unchanged()
@@ -134,6 +134,20 @@ def test_what_lies_where_a_report_goes_is_left_alone(
     assert report["outcome"] == "rejected"
     assert inbox.empty()
     assert taken.is_symlink() if content is None else taken.read_bytes() == content
+    assert canaries.touched() == []
+    assert canaries.unchanged()
+
+
+@pytest.mark.parametrize("suffix", ["", ".tmp", ".partial"])
+def test_no_report_is_written_through_a_link(
+    inbox: Inbox, services: Services, canaries: Canaries, suffix: str
+) -> None:
+    for folder, name in (("rejected", "bad.zip.report.json"), ("", REPORT)):
+        (inbox.root / folder / f"{name}{suffix}").symlink_to(canaries.root / "a.png")
+    (inbox.root / "bad.zip").write_bytes(b"no zip")
+    (inbox.root / "good.png").write_bytes(picture(1))
+    settled(inbox, services)
+    assert skus(services) == ["good"]
     assert canaries.touched() == []
     assert canaries.unchanged()
 
