@@ -32,7 +32,7 @@ FILED_OUTCOMES = (
 )
 """Exactly one line of every product of an upload has one of these."""
 
-_FETCHED = 20
+_FETCHED = 100
 """Lines fetched at a time where each may hold a book."""
 
 
