@@ -34,7 +34,7 @@ from tagging.catalog.naming import (
     JSONL_ENDINGS,
     ending,
     is_found_manifest,
-    is_image_name,
+    is_product_name,
     nfc,
     product_names,
     skip_reason,
@@ -123,7 +123,7 @@ class _ArchiveFolder(Delivery):
             images = {
                 e.name.rpartition("/")[2]: None
                 for e in entries
-                if is_image_name(e.name) and not e.refused
+                if is_product_name(e.name) and not e.refused
             }
             parts = product_names(images)
             for entry in entries:
@@ -135,7 +135,7 @@ class _ArchiveFolder(Delivery):
                 yield row
 
     def _row(self, entry: Entry, line: int, sku: str | None) -> Row:
-        if not (entry.refused or is_image_name(entry.name)):
+        if not (entry.refused or is_product_name(entry.name)):
             return SkippedFile(
                 name=printable(entry.name),
                 why=skip_reason(printable(entry.name), in_archive=True),
@@ -146,7 +146,7 @@ class _ArchiveFolder(Delivery):
         return image_row(ArchiveImage(archive=self._archive, entry=entry), line, sku)
 
     def estimated_rows(self) -> int:
-        return sum(entry.refused or is_image_name(entry.name) for entry in self._entries)
+        return sum(entry.refused or is_product_name(entry.name) for entry in self._entries)
 
 
 def _manifests(entries: Sequence[Entry]) -> list[Entry]:

@@ -25,8 +25,8 @@ from tagging.catalog.delivery import (
 )
 from tagging.catalog.naming import (
     is_found_manifest,
-    is_image_name,
     is_noise,
+    is_product_name,
     is_utf8,
     nfc,
     product_names,
@@ -125,7 +125,7 @@ class FolderDelivery(Delivery):
                             continue
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(f"{folder}/{entry.name}" if folder else entry.name)
-                        elif is_image_name(entry.name):
+                        elif is_product_name(entry.name):
                             images += 1
             except (OSError, DeliveryRowError):
                 continue  # Reported when the rows are read; an estimate may miss it.
@@ -150,7 +150,7 @@ class FolderDelivery(Delivery):
             }
         names = sorted(filter(is_utf8, kinds), key=lambda name: (nfc(name), name))
         broken = sorted(kinds.keys() - set(names))
-        parts = product_names(n for n in names if is_image_name(n) and not kinds[n][0])
+        parts = product_names(n for n in names if is_product_name(n) and not kinds[n][0])
         seen: set[str] = set()
         for name in names:
             if kinds[name][0]:
@@ -171,7 +171,7 @@ class FolderDelivery(Delivery):
 
     def _row(self, entry: _Entry, line: int) -> Row:
         """What to say of an entry that is not descended into."""
-        named_image = is_image_name(entry.name)
+        named_image = is_product_name(entry.name)
         if not is_utf8(entry.name):
             if not (named_image or entry.is_folder):
                 return _skip(entry, "its name is not valid UTF-8, and it is not called an image")

@@ -49,18 +49,34 @@ def is_image_name(name: str) -> bool:
     return ending(name) in IMAGE_ENDINGS
 
 
+def is_product_name(name: str) -> bool:
+    """Whether a file (its name or whole path) that no manifest names is a product."""
+    return is_image_name(name) and not is_hidden_picture(name.rpartition("/")[2])
+
+
 def is_found_manifest(name: str) -> bool:
     return ending(name) in FOUND_MANIFEST_ENDINGS
 
 
 def is_noise(name: str) -> bool:
     """Whether a file or folder is left by an operating system and not worth a word."""
-    return name.startswith(".") or name.lower() in _NOISE
+    hidden = name.startswith(".") and not is_hidden_picture(name)
+    return hidden or name.lower() in _NOISE
+
+
+def is_hidden_picture(name: str) -> bool:
+    """Whether a file is called like an image and hidden by a dot: perhaps a photo all the same.
+
+    Not those that macOS puts beside each file, `._a.jpg`.
+    """
+    return name.startswith(".") and not name.startswith("._") and is_image_name(name)
 
 
 def skip_reason(name: str, *, in_archive: bool = False) -> str:
     """Why a file that is not called like an image is left out, and what to do if it matters."""
     last = ending(name)
+    if is_hidden_picture(name.rpartition("/")[2]):
+        return "its name begins with a dot, which hides it; if it is a photo, rename it"
     if last in FOUND_MANIFEST_ENDINGS:
         if in_archive:
             return (

@@ -66,6 +66,7 @@ def test_a_zip_of_images(tmp_path: Path) -> None:
             ".DS_Store": "",
             "sub/Thumbs.db": "",
             ".hidden/x.jpg": "",
+            "sub/.5-inch.jpg": "6",
         }
     )
     found = outcomes(tmp_path, data)
@@ -79,12 +80,14 @@ def test_a_zip_of_images(tmp_path: Path) -> None:
     skipped = [text for word, text in found if word == "skipped"]
     assert [text.partition(":")[0] for text in skipped] == [
         "readme.txt",
+        "sub/.5-inch.jpg",
         "sub/more.zip",
         "sub/p.csv",
     ]
-    assert "deliver it by itself" in skipped[1]
-    assert "top of the archive" in skipped[2]
-    assert len(found) == 8
+    assert "if it is a photo, rename it" in skipped[1]
+    assert "deliver it by itself" in skipped[2]
+    assert "top of the archive" in skipped[3]
+    assert len(found) == 9
 
 
 def test_a_single_top_folder_stays_in_the_sku(tmp_path: Path) -> None:

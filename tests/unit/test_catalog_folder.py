@@ -87,6 +87,7 @@ def test_noise_is_ignored_and_the_rest_is_listed(tmp_path: Path) -> None:
         tmp_path,
         ".DS_Store",
         "._a.jpg",
+        ".5-inch.jpg",
         ".hidden/a.jpg",
         "__MACOSX/a.jpg",
         "Thumbs.db",
@@ -103,6 +104,7 @@ def test_noise_is_ignored_and_the_rest_is_listed(tmp_path: Path) -> None:
     assert [sku for _, sku, _ in skus(found)] == ["a"]
     listed = skipped(found)
     assert list(listed) == [
+        ".5-inch.jpg",
         "a.svg",
         "more.zip",
         "noending",
