@@ -98,10 +98,21 @@ def test_what_is_touched_is_seen(arena: Arena, light_path: Path) -> None:
     assert "b.png" in arena.canaries.touched()
 
 
+def _holes(folder: Path) -> Path:
+    """A zip with a directory of four gigabytes, in a file of holes."""
+    source = folder / "holes.zip"
+    data = pack(GOOD, directory_bytes=0xFFFF_0000, directory_at=0)
+    with source.open("wb") as file:
+        file.write(b"PK\3\4")
+        file.truncate(0xFFFF_0000)
+        file.seek(0, os.SEEK_END)
+        file.write(data[-22:])
+    return source
+
+
 def test_what_takes_memory_is_stopped(arena: Arena, light_path: Path) -> None:
-    """The bound itself: with two megabytes more than it has, the child reads no archive."""
-    (light_path / "a.zip").write_bytes(pack(*(Packed(b"%d.jpg" % at) for at in range(20_000))))
-    told = arena.pit.take_in(light_path / "a.zip", light_path / "home", read_only=True, memory_mb=2)
+    """The bound itself: in a child with 64 megabytes the 200 of a directory cannot be read."""
+    told = arena.pit.take_in(_holes(light_path), light_path / "home", read_only=True, memory_mb=64)
     assert told.crash is not None
     assert "MemoryError" in told.crash
 
@@ -130,15 +141,8 @@ def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib:
 
 
 def test_more_entries_than_are_read(arena: Arena, light_path: Path) -> None:
-    """A directory of four gigabytes in a file of holes: of it, 200 megabytes are read."""
-    source = light_path / "holes.zip"
-    data = pack(GOOD, directory_bytes=0xFFFF_0000, directory_at=0)
-    with source.open("wb") as file:
-        file.write(b"PK\3\4")
-        file.truncate(0xFFFF_0000)
-        file.seek(0, os.SEEK_END)
-        file.write(data[-22:])
-    told = arena.pit.take_in(source, light_path / "home", read_only=True)
+    """Of a directory of four gigabytes 200 megabytes are read."""
+    told = arena.pit.take_in(_holes(light_path), light_path / "home", read_only=True)
     assert told.error is not None
     assert "more than 1000000 entries" in told.error
     assert told.peak_kib < 250 << 10
