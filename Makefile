@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 
 .PHONY: help demo test faults faults-long faults-large soak mutants hostile-images \
-	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost messages review-latency \
-	review-load lock clean
+	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost \
+	messages review-latency review-load lock clean
 .DEFAULT_GOAL := help
 
 help:

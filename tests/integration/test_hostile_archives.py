@@ -49,7 +49,7 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_archive(arena: Arena, light_path: Path, name: str) -> None:
-    # All of them into a database with `make hostile`; else every fourth, and the others are read.
+    # By `make hostile-archives` all go into a database; else every fourth, and the others are read.
     read_only = not os.environ.get("ATELIER_HOSTILE") and NAMES.index(name) % 4 != 0
     _deliver(arena.cases[name], arena.pit, light_path, arena.canaries, read_only=read_only)
 
@@ -119,7 +119,7 @@ def test_what_takes_memory_is_stopped(arena: Arena, light_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "most_mib"), [(200_000, 320)])
 def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib: int) -> None:
-    """About a kilobyte of memory for each. With `make hostile` they are pictures, and ingested."""
+    """About a kilobyte of memory for each; by `make hostile-archives` they are ingested pictures."""
     full = bool(os.environ.get("ATELIER_HOSTILE"))
     name = b"shop/%06d.jpg" if full else b"shop/%06d.txt"
     source = light_path / "many.zip"

@@ -30,7 +30,7 @@ from tests.hostile.zips import Packed, deflated, pack
 from tests.stand_in import picture
 
 FULL = bool(os.environ.get("ATELIER_HOSTILE"))
-"""Whether the largest runs are made, as by `make hostile`."""
+"""Whether the largest runs are made, as by `make hostile-archives`."""
 CARRIERS = ("csv", "jsonl", "csv in a zip", "jsonl in a zip")
 
 
@@ -340,7 +340,7 @@ def rows_of(count: int, form: str) -> Iterator[bytes]:
 def test_memory_does_not_grow_with_the_rows(
     pit: Pit, shop: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With `make hostile` a million go into a database; else 250,000 are read."""
+    """With `make hostile-archives` a million go into a database; else 250,000 are read."""
     few, many = {
         ("csv", False): (50_000, 250_000),
         ("jsonl", False): (20_000, 100_000),
