@@ -119,7 +119,7 @@ def test_what_takes_memory_is_stopped(arena: Arena, light_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "most_mib"), [(200_000, 320)])
 def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib: int) -> None:
-    """About a kilobyte of memory for each; by `make hostile-archives` they are ingested pictures."""
+    """About a kilobyte of memory each; by `make hostile-archives` they are ingested pictures."""
     full = bool(os.environ.get("ATELIER_HOSTILE"))
     name = b"shop/%06d.jpg" if full else b"shop/%06d.txt"
     source = light_path / "many.zip"
