@@ -48,11 +48,14 @@ def fetched_ahead(
                 held.fetch(row, pool, stopped, on_wait)
             waiting.append(held)
             in_flight += len(held.fetched)
-            while waiting and (not waiting[0].fetched or in_flight > threads * IMAGES_AHEAD):
+            # Also rows without such images: a million may stand behind one that is fetched.
+            held_now = max(in_flight, len(waiting))
+            while waiting and (not waiting[0].fetched or held_now > threads * IMAGES_AHEAD):
                 first = waiting.popleft()
                 yield first.row
                 first.drop()
                 in_flight -= len(first.fetched)
+                held_now = max(in_flight, len(waiting))
         while waiting:
             first = waiting.popleft()
             yield first.row

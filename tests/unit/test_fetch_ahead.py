@@ -130,6 +130,22 @@ def test_no_more_are_held_than_said_however_many_there_are() -> None:
     assert fetcher.most <= THREADS * IMAGES_AHEAD + 1
 
 
+def test_rows_behind_one_that_is_fetched_do_not_pile_up() -> None:
+    fetcher, taken = StandInFetcher(), 0
+
+    def given() -> Iterator[Row]:
+        nonlocal taken
+        for line in range(5000):
+            taken += 1
+            yield row(line, web(fetcher, "one") if line % 1000 == 0 else File("f"))
+
+    with ahead(given()) as rows:
+        for at, one in enumerate(rows, start=1):
+            assert taken <= at + THREADS * IMAGES_AHEAD
+            read(one)
+    assert taken == 5000
+
+
 def test_rows_without_web_images_are_not_read_ahead() -> None:
     taken = []
 
