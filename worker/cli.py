@@ -29,6 +29,8 @@ from tagging.ingest import UploadSummary
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, open_runtime, utc_now
+from worker.deep_check import examine_deeply
+from worker.doctor import examine, print_findings
 from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
 from worker.logs import configure_logging
@@ -190,20 +192,31 @@ def status(
 
 
 @app.command()
-def check(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+def check(
+    context: typer.Context,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also whether all rows and images are as they must be.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample", metavar="N", min=0, help="With --deep, read the bytes of N images only."
+        ),
+    ] = None,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="With --deep, mend what can be mended from the rows.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
     """Look at everything that Atelier needs, and say how to mend what is wrong."""
-    from worker.doctor import examine
-
     settings, as_json = settings_for(context, home, as_json)
+    if (mend or sample is not None) and not deep:
+        raise typer.BadParameter("--sample and --mend go with --deep")
     findings = examine(settings)
-    if as_json:
-        console.print_json([vars(finding) for finding in findings])
-    else:
-        for finding in findings:
-            mark = "[green]ok[/green]     " if finding.ok else "[red]problem[/red]"
-            console.out().print(f"{mark} {finding.what}: {console.plain(finding.found)}")
-            if finding.remedy:
-                console.out().print(f"        → {console.plain(finding.remedy)}")
+    if deep and all(finding.ok for finding in findings if finding.what == "database"):
+        findings += examine_deeply(settings, sample=sample, mend=mend)
+    print_findings(findings, as_json=as_json)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -327,9 +340,19 @@ def _errors_for_people() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
-    from worker import cli_catalog, cli_report, cli_review, cli_rules, cli_train, cli_users, cli_web
+    from worker import (
+        cli_backup,
+        cli_catalog,
+        cli_report,
+        cli_review,
+        cli_rules,
+        cli_train,
+        cli_users,
+        cli_web,
+    )
 
     cli_catalog.add_to(app)
+    cli_backup.add_to(app)
     cli_train.add_to(app)
     cli_report.add_to(app)
     cli_review.add_to(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.model_card import read_bundle
 from tagging.settings import Settings
+from worker import console
 from worker.app import BrokerDoorbell, create_app
 from worker.bootstrap import DEFAULT_BUNDLE
 
@@ -34,6 +35,28 @@ class Finding:
     ok: bool
     found: str
     remedy: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The documented keys."""
+        return vars(self)
+
+    def lines(self) -> list[str]:
+        """For a terminal, in Rich's markup."""
+        mark = "[green]ok[/green]     " if self.ok else "[red]problem[/red]"
+        told = [f"{mark} {self.what}: {console.plain(self.found)}"]
+        if self.remedy:
+            told.append(f"        → {console.plain(self.remedy)}")
+        return told
+
+
+def print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """On standard output."""
+    if as_json:
+        console.print_json([finding.as_json() for finding in findings])
+        return
+    for finding in findings:
+        for line in finding.lines():
+            console.out().print(line, soft_wrap=True)
 
 
 def examine(settings: Settings) -> list[Finding]:
