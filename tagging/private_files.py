@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OURS: Final = frozenset({"images", "models", "previews", "datasets", "worker.log"})
+_OUR_FILES: Final = ("atelier.db", "broker.db")
+"""With SQLite's journals, and what was put aside."""
 
 
 def make_private_folder(folder: Path) -> None:
@@ -53,32 +55,61 @@ def make_private_file(path: Path) -> None:
 
 
 def opened_to_others(home: Path) -> list[Path]:
-    """What others may enter or read of a data folder: itself, and what stands in it directly.
-
-    Others get to nothing deeper once these are closed. Links are not looked through.
+    """What others may enter or read of a data folder: what Atelier keeps in it, and itself, unless
+    there is something else in it, too. What is in a folder that is closed nobody gets to.
     """
-    return [path for path in _shallow(home) if _mode(path) & _OTHERS]
+    return [path for path in _kept(home) if _mode(path) & _OTHERS]
 
 
-def close_to_others(home: Path) -> list[Path]:
-    """Take the rights of group and others from what `opened_to_others` finds; returns what stayed
-    open because it belongs to another account.
+def close_to_others(home: Path, *, but: Path | None = None) -> list[Path]:
+    """Take the rights of group and others from `opened_to_others`, and from all that is in what was
+    open; returns what stayed open because it belongs to another account.
+
+    Args:
+        home: the data folder; a missing one is closed.
+        but: a folder whose modes are somebody else's to choose, with all that is in it.
     """
     left: list[Path] = []
-    for path in opened_to_others(home):
-        try:
-            path.chmod(_mode(path) & ~_OTHERS)
-        except FileNotFoundError:  # a journal that came and went
-            continue
-        except PermissionError:
-            left.append(path)
+    for path in _kept(home):
+        # The folder itself needs no look at all that is in it: that was just done.
+        _close(path, but, left, deep=path != home)
     return left
 
 
-def _shallow(home: Path) -> Iterator[Path]:
-    if home.is_dir():
-        yield home
-        yield from (path for path in sorted(home.iterdir()) if not path.is_symlink())
+def close_tree(folder: Path, *, but: Path | None = None) -> list[Path]:
+    """The same for a folder that is Atelier's as a whole."""
+    left: list[Path] = []
+    _close(folder, but, left, deep=True)
+    return left
+
+
+def _close(path: Path, but: Path | None, left: list[Path], *, deep: bool) -> None:
+    mode = _mode(path)
+    if path == but or path.is_symlink() or not mode & _OTHERS:
+        return
+    try:
+        if deep and path.is_dir():
+            # Before the folder itself, so that it is done again if it is cut off.
+            for entry in path.iterdir():
+                _close(entry, but, left, deep=True)
+        path.chmod(mode & ~_OTHERS)
+    except FileNotFoundError:  # a journal that came and went
+        return
+    except PermissionError:
+        left.append(path)
+
+
+def _kept(home: Path) -> list[Path]:
+    """What Atelier keeps in a data folder, and, where there is nothing else in it, itself: somebody
+    may have named a folder that is not Atelier's alone.
+    """
+    if not home.is_dir():
+        return []
+    entries = sorted(home.iterdir())
+    ours = [path for path in entries if path.name in _OURS or path.name.startswith(_OUR_FILES)]
+    return (
+        ours if {*ours} < {path for path in entries if path.name != "lost+found"} else [*ours, home]
+    )
 
 
 def _mode(path: Path) -> int:

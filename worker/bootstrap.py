@@ -29,7 +29,7 @@ from tagging.images.store import FolderImageStore
 from tagging.in_hand import InHand
 from tagging.ingest import Ingest
 from tagging.model_card import CARD_NAME, card_fingerprint, read_card
-from tagging.private_files import close_to_others, make_private_file, make_private_folder
+from tagging.private_files import close_to_others, make_private_folder
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
@@ -128,7 +128,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     if settings.failpoints is not None:
         log.warning("failpoints_on", folder=str(settings.failpoints), note="for tests only")
     failpoints.switch_on(settings.failpoints)
-    if settings.embedded or settings.broker_url is None or settings.images_dir is None:
+    in_home = settings.embedded or settings.broker_url is None or settings.images_dir is None
+    if in_home or settings.home.is_dir():
         prepare_home(settings)
     database = Database(
         settings.resolved_database_url(),
@@ -240,16 +241,15 @@ def web_fetcher(settings: Settings) -> WebFetcher | None:
 
 def prepare_home(settings: Settings) -> None:
     """Make the data folder where it is missing, and close it to other accounts of this machine."""
-    make_private_folder(settings.home.absolute())
-    left = close_to_others(settings.home)
+    home = settings.home.resolve()
+    make_private_folder(home)
+    left = close_to_others(home, but=settings.images_dir and settings.images_dir.resolve())
     if left:
         log.warning(
             "data_folder_open",
             files=[str(path) for path in left[:5]],
             note="they belong to another account; `atelier check` says what to do",
         )
-    if settings.embedded:
-        make_private_file(settings.home / "atelier.db")
 
 
 def image_store(settings: Settings) -> FolderImageStore:

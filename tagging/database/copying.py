@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from tagging.database.session import SQLITE_BUSY_TIMEOUT_S
+from tagging.database.session import WAIT_S
 from tagging.errors import BackupError
 from tagging.failpoints import failpoint
 from tagging.private_files import open_private
@@ -24,7 +24,7 @@ def copy_database(
     target: Path,
     *,
     step_pages: int = STEP_PAGES,
-    patience_s: float = SQLITE_BUSY_TIMEOUT_S,
+    patience_s: float = WAIT_S,
 ) -> None:
     """Make `target` the database `source` as one commit left it; nobody is stopped for it.
 
@@ -42,7 +42,8 @@ def copy_database(
         BackupError: the source stays locked, or one of the two cannot be read or written.
     """
     try:
-        with closing(_connect(source, "rw")) as reading:
+        # No time-out of its own: `_Watch` counts, whoever holds the lock.
+        with closing(_connect(source, timeout_s=0)) as reading:
             try:
                 _copy(reading, target, step_pages, _Watch(patience_s, restarts=False))
             except _Overtaken:
@@ -84,17 +85,14 @@ class _Watch:
 def _copy(reading: sqlite3.Connection, target: Path, pages: int, watch: _Watch) -> None:
     # Emptied, for a copy that was broken off, without a journal, leaves anything.
     os.close(open_private(target, os.O_RDWR | os.O_TRUNC))
-    with closing(_connect(target, "rw")) as writing:
+    with closing(_connect(target, timeout_s=0)) as writing:
         # The copy is of no worth until it is whole, and is flushed then.
         writing.execute("PRAGMA journal_mode=OFF")
         writing.execute("PRAGMA synchronous=OFF")
         reading.backup(writing, pages=pages, progress=watch, sleep=_BUSY_PAUSE_S)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, *, timeout_s: float) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=SQLITE_BUSY_TIMEOUT_S,
-        isolation_level=None,
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None
     )

@@ -9,8 +9,6 @@ import os
 import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -30,7 +28,7 @@ from tagging.database.copying import copy_database
 from tagging.database.session import Database
 from tagging.domain import Role
 from tagging.errors import BackupError
-from tagging.images.store import STALE_SECONDS, FolderImageStore
+from tagging.images.store import STALE_SECONDS
 from tagging.integrity import DeepCheck
 from tagging.restore import restore
 from tests.stand_in import Services, make_services, picture
@@ -240,45 +238,28 @@ def test_a_full_disk_ends_it_with_what_to_do_and_leaves_nothing(
     services: Services, tmp_path: Path
 ) -> None:
     """With a bound on the size of files, which the kernel meets as it meets a full disk."""
-    code = (
-        "import sys; from tests.integration.test_backup import back_up_bounded as b; "
-        "b(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
-    )
     whole = taken(services, tmp_path / "whole").bytes
     database_bytes = (services.folder / "atelier.db").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     for bound in (100_000, database_bytes + 4096, whole - 600):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", code),
-                *(str(services.folder), str(tmp_path / "a.backup"), str(bound)),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "make room" in done.stdout.lower()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bound, before[1]))
+        try:
+            with pytest.raises(BackupError, match=r"[Mm]ake room"):
+                taken(services, tmp_path / "a.backup")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert left_beside(tmp_path) == ["home", "whole"]
 
 
-def back_up_bounded(home: str, target: str, most_bytes: int) -> None:
-    """Try it in a process that may write no larger file; prints the error."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-    database = Database(f"sqlite:///{home}/atelier.db")
-    store = FolderImageStore(Path(home) / "images")
-    try:
-        now = schema_time()
-        back_up(database, store, Path(target), bundles=NOTHING_SHIPPED, force=False, now=now)
-    except BackupError as error:
-        sys.stdout.write(str(error))
-    finally:
-        database.close()
-
-
-def schema_time() -> Any:
-    import datetime as dt
-
-    return dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+def test_a_disk_without_room_for_the_images_is_seen_before_they_are_copied(
+    services: Services, tmp_path: Path
+) -> None:
+    with services.database.write("test") as session:
+        session.execute(sa.text("UPDATE images SET size_bytes = 1000000000000000000"))
+        session.commit()
+    with pytest.raises(BackupError, match="Make room"):
+        taken(services, tmp_path / "a.backup")
+    assert left_beside(tmp_path) == ["home"]
 
 
 def test_what_a_killed_backup_left_is_removed_by_a_later_one(
