@@ -34,7 +34,7 @@ def make_private_folder(folder: Path) -> None:
     folder.chmod(FOLDER_MODE)  # a umask may have taken our own bits as well
 
 
-def open_private(path: Path, flags: int) -> int:
+def open_private(path: str | Path, flags: int) -> int:
     """A descriptor of a file that is made, where it is missing, for us alone.
 
     Args:

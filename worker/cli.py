@@ -19,13 +19,14 @@ import typer
 from pydantic import ValidationError
 from rich.live import Live
 from rich.markup import escape
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from tagging.catalog.opening import open_delivery
 from tagging.database import autopilots, batches, uploads
 from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.ingest import UploadSummary
+from tagging.settings import Settings
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, open_runtime, utc_now
@@ -33,7 +34,7 @@ from worker.deep_check import examine_deeply
 from worker.doctor import examine, print_findings
 from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
-from worker.logs import configure_logging
+from worker.logs import configure_logging, redact_uncaught, redactor
 from worker.options import As, Home, Json, Retailer, Source, settings_for
 
 app = typer.Typer(
@@ -316,25 +317,25 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
 
 @contextmanager
 def _errors_for_people() -> Iterator[None]:
+    say = redactor().text
     try:
         yield
     except AtelierError as error:
-        console.err().print("[red]error:[/red]", escape(str(error)), soft_wrap=True)
+        console.err().print("[red]error:[/red]", escape(say(str(error))), soft_wrap=True)
         sys.exit(1)
-    except ArgumentError as error:
-        console.err().print(
-            f"error: ATELIER_DATABASE_URL is no database URL: {error}", markup=False
-        )
-        sys.exit(2)
     except DBAPIError as error:
         console.err().print("[red]error:[/red] the database cannot be used:", end=" ")
-        console.err().print(str(error.orig), markup=False)
+        console.err().print(say(str(error.orig)), markup=False)
         console.err().print("`atelier check` says what is wrong and how to mend it.")
         sys.exit(1)
     except ValidationError as error:
         for one in error.errors():
-            name = "ATELIER_" + "_".join(str(part) for part in one["loc"]).upper()
-            console.err().print(f"error: {name}: {one['msg']} (got {one['input']!r})", markup=False)
+            name = "_".join(str(part) for part in one["loc"])
+            got = "" if Settings.is_secret(name) else f" (got {one['input']!r})"
+            said = one["msg"].removeprefix("Value error, ")
+            console.err().print(
+                f"error: ATELIER_{name.upper()}: {said}{got}", markup=False, soft_wrap=True
+            )
         sys.exit(2)
 
 
@@ -359,6 +360,7 @@ def main() -> None:
     cli_rules.add_to(app)
     cli_users.add_to(app)
     cli_web.add_to(app)
+    redact_uncaught()
     with _errors_for_people():
         app()
 

@@ -30,11 +30,10 @@ from typing import BinaryIO, Final, Protocol
 from tagging.errors import StoreAwayError
 from tagging.failpoints import failpoint
 from tagging.images.rejection import ImageTooLarge
-from tagging.private_files import FILE_MODE, make_private_folder
+from tagging.private_files import make_private_folder, open_private
 
 _BLOCK_BYTES: Final = 1 << 20
 _INCOMING: Final = "incoming"
-_BY_UMASK: Final = 0o666
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _HEX: Final = re.compile(r"[0-9a-f]{2}")
 STALE_SECONDS: Final = 24 * 60 * 60
@@ -232,9 +231,7 @@ class FolderSession:
         failpoint("image.write")
         temporary = self._incoming / uuid.uuid4().hex
         try:
-            sha256, size = _write_hashed(
-                source, temporary, max_bytes, FILE_MODE if self._store.private else _BY_UMASK
-            )
+            sha256, size = _write_hashed(source, temporary, max_bytes, self._store.private)
             failpoint("image.written")
             if sha256 in self._pending or self._stands(sha256, size):
                 temporary.unlink()
@@ -299,14 +296,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
 
-def _write_hashed(source: Source, target: Path, max_bytes: int, mode: int) -> tuple[str, int]:
-    """Copy `source` into the new file `target`; returns sha256 and size. Raises ImageTooLarge.
-
-    `mode`: of the file, less what the umask takes.
-    """
+def _write_hashed(source: Source, target: Path, max_bytes: int, private: bool) -> tuple[str, int]:
+    """Copy `source` into the new file `target`; returns sha256 and size. Raises ImageTooLarge."""
     digest, size = hashlib.sha256(), 0
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb", buffering=0) as stream:
+    opener = open_private if private else None
+    with open(target, "xb", buffering=0, opener=opener) as stream:
         while block := source.read(_BLOCK_BYTES):
             size += len(block)
             if size > max_bytes:
