@@ -48,13 +48,16 @@ _UNPACKED_MODELS: Final = ".models"
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreReport:
-    """What came of a restore. `missing_models`: `name:version` of models that are nowhere here."""
+    """What came of a restore. `missing_models`: `name:version` of models that are nowhere here.
+    `dropped_triggers`: names of what somebody had added to the database.
+    """
 
     home: Path
     manifest: Manifest
     migration: str
     released: Released
     missing_models: tuple[str, ...]
+    dropped_triggers: tuple[str, ...]
 
 
 def restore(
@@ -80,20 +83,14 @@ def restore(
     with _workplace(home) as folder:
         with _opened(source) as stream:
             manifest = _Unpacking(folder, stream, on_progress).run()
-        migration, released, missing_models = _prepare(folder, home.absolute(), manifest, bundles)
+        report = _prepare(folder, home, manifest, bundles)
         _sync_all(folder)
         failpoint("restore.rename")
         _require_empty(home)
         folder.rename(home)  # over an empty folder, too
         failpoint("restore.renamed")
         _sync_folder(home.absolute().parent)
-    return RestoreReport(
-        home=home,
-        manifest=manifest,
-        migration=migration,
-        released=released,
-        missing_models=missing_models,
-    )
+    return report
 
 
 class _Unpacking:
@@ -222,20 +219,18 @@ def _require_known(path: Path) -> None:
         )
 
 
-def _prepare(
-    folder: Path, home: Path, manifest: Manifest, bundles: Bundles
-) -> tuple[str, Released, tuple[str, ...]]:
+def _prepare(folder: Path, home: Path, manifest: Manifest, bundles: Bundles) -> RestoreReport:
     """Verify the unpacked database, and make it one of an installation at `home`."""
     database = Database(f"sqlite:///{folder / DATABASE_NAME}")
     try:
         _require_sound(database)
         _compare_images(database, FolderImageStore(folder / "images"), manifest)
+        dropped = _drop_triggers(database)
         schema.upgrade(database)
-        migration = schema.head()
         with database.write("restore.prepare") as session:
             missing: list[str] = []
             for model_id, title, fingerprint, _ in restored.model_rows(session):
-                path = _place_model(folder, home, str(model_id), fingerprint)
+                path = _place_model(folder, home.absolute(), str(model_id), fingerprint)
                 path = path or bundles.shipped.get(fingerprint)
                 if path is None:
                     missing.append(title)
@@ -250,20 +245,29 @@ def _prepare(
     finally:
         database.close()
     shutil.rmtree(folder / _UNPACKED_MODELS, ignore_errors=True)
-    return migration, released, tuple(missing)
+    return RestoreReport(
+        home=home,
+        manifest=manifest,
+        migration=schema.head(),
+        released=released,
+        missing_models=tuple(missing),
+        dropped_triggers=dropped,
+    )
 
 
 def _require_sound(database: Database) -> None:
     with database.read() as session:
         verdict = restored.quick_check(session)
-        triggers = restored.triggers(session)
     if verdict != "ok":
         raise BackupError(f"the database in the backup is damaged: {verdict}. Use another backup")
-    if triggers:
-        raise BackupError(
-            f"the database in the backup has triggers ({', '.join(triggers[:5])}), and Atelier "
-            "makes none: it was not made by `atelier backup`. Nothing of it was restored"
-        )
+
+
+def _drop_triggers(database: Database) -> tuple[str, ...]:
+    """They would run with whatever is written here, and are not Atelier's."""
+    with database.write("restore.triggers") as session:
+        names = restored.drop_triggers(session)
+        session.commit()
+    return tuple(names)
 
 
 def _compare_images(database: Database, store: FolderImageStore, manifest: Manifest) -> None:

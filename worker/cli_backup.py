@@ -178,6 +178,7 @@ def _restore_json(report: RestoreReport) -> dict[str, object]:
         "sessions_dropped": report.released.sessions,
         "links_dropped": report.released.links,
         "missing_models": list(report.missing_models),
+        "dropped_triggers": list(report.dropped_triggers),
     }
 
 
@@ -200,6 +201,11 @@ def _tell_restore(report: RestoreReport) -> None:
         f"  {report.released.sessions:,} sessions and {report.released.links:,} log-in links were "
         "dropped: everybody logs in again"
     )
+    if report.dropped_triggers:
+        talk.print(
+            f"  triggers that are not Atelier's were dropped: {', '.join(report.dropped_triggers)}",
+            markup=False,
+        )
     for title in report.missing_models:
         talk.print(
             f"  warning: the model {title} was not in the backup and is not here; copy its bundle "

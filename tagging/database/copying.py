@@ -11,7 +11,6 @@ from typing import Final
 
 from tagging.database.session import WAIT_S
 from tagging.errors import BackupError
-from tagging.failpoints import failpoint
 from tagging.private_files import open_private
 
 STEP_PAGES: Final = 2048
@@ -47,7 +46,6 @@ def copy_database(
             try:
                 _copy(reading, target, step_pages, _Watch(patience_s, restarts=False))
             except _Overtaken:
-                failpoint("backup.overtaken")
                 _copy(reading, target, -1, _Watch(patience_s, restarts=True))
     except sqlite3.Error as error:
         raise BackupError(

@@ -69,13 +69,17 @@ def move_model(session: Session, model_id: int, path: Path) -> None:
     session.execute(sa.update(Model).where(Model.id == model_id).values(path=str(path)))
 
 
-def triggers(session: Session) -> list[str]:
-    """Names of an SQLite file's triggers; Atelier makes none."""
-    return list(
+def drop_triggers(session: Session) -> list[str]:
+    """Names of an SQLite file's triggers, which are gone then; Atelier makes none."""
+    names = list(
         session.execute(
             sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
         ).scalars()
     )
+    quote = session.get_bind().dialect.identifier_preparer.quote_identifier
+    for name in names:
+        session.connection().exec_driver_sql(f"DROP TRIGGER {quote(name)}")
+    return names
 
 
 def quick_check(session: Session) -> str:

@@ -516,10 +516,6 @@ HOSTILE: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
         "made by a newer one",
     ),
     "no migration": (with_statements("DELETE FROM alembic_version"), "migration none"),
-    "a trigger": (
-        with_statements("CREATE TRIGGER t AFTER INSERT ON products BEGIN DELETE FROM reviews; END"),
-        "triggers",
-    ),
     "a model that is not the one of its row": (
         lambda e: manifested(
             with_name("models/1/card.json")(e),
@@ -547,6 +543,22 @@ def test_what_is_rewritten_unchanged_is_restored(backup: Path, tmp_path: Path) -
     """So that what refuses the hostile ones is what was changed in them."""
     write_entries(tmp_path / "b.backup", with_statements("SELECT 1")(entries_of(backup)))
     restore(tmp_path / "b.backup", tmp_path / "new", bundles=NOTHING_SHIPPED)
+
+
+def test_triggers_of_others_are_dropped_and_told(backup: Path, tmp_path: Path) -> None:
+    body = "AFTER DELETE ON web_sessions BEGIN DELETE FROM products; END"
+    changed = with_statements(
+        f"CREATE TRIGGER plain {body}",
+        f'CREATE TRIGGER "odd ""%s name" {body}',
+        "CREATE TRIGGER leases AFTER UPDATE ON batches BEGIN DELETE FROM products; END",
+    )
+    write_entries(tmp_path / "b.backup", changed(entries_of(backup)))
+    report = restore(tmp_path / "b.backup", tmp_path / "new", bundles=NOTHING_SHIPPED)
+    assert report.dropped_triggers == ("leases", 'odd "%s name', "plain")
+    with closing(sqlite3.connect(tmp_path / "new" / "atelier.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM products").fetchone() == (6,)
+        query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
+        assert connection.execute(query).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
