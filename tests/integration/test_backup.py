@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from tagging import accounts
 from tagging.backup import BackupReport, Bundles, back_up
 from tagging.catalog.opening import open_delivery
-from tagging.database import batches, schema
+from tagging.database import batches, copying, schema
 from tagging.database.copying import copy_database
 from tagging.database.session import Database
 from tagging.domain import Role
@@ -226,6 +226,30 @@ def test_a_copy_is_of_one_commit_while_others_write(tmp_path: Path, steps: int) 
         writer.join()
 
 
+def test_a_writer_between_all_steps_does_not_keep_the_copy_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite begins anew after each of its commits."""
+    source = tmp_path / "busy.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE a (n INTEGER, filler BLOB)")
+        writer.execute("INSERT INTO a VALUES (0, zeroblob(400000))")
+        steps = [0]
+
+        class WithWriter(copying._Watch):
+            def __call__(self, *seen: int) -> None:
+                steps[0] += 1
+                assert steps[0] < 50, "it began anew for ever"
+                writer.execute("UPDATE a SET n = n + 1")
+                super().__call__(*seen)
+
+        monkeypatch.setattr(copying, "_Watch", WithWriter)
+        copying.copy_database(source, tmp_path / "copy.db", step_pages=5)
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copied:
+        assert copied.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copied.execute("SELECT n FROM a").fetchone() == (2,)
+
+
 def test_a_database_that_stays_locked_ends_the_copy(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "locked.db", isolation_level=None)) as holder:
         holder.execute("CREATE TABLE a (n INTEGER)")
@@ -394,7 +418,7 @@ def model_paths(home: Path) -> list[str]:
 def test_a_folder_that_is_not_empty_is_left_alone(backup: Path, tmp_path: Path, there: str) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / there).write_text("mine")
-    with pytest.raises(BackupError, match="not empty"):
+    with pytest.raises(BackupError, match=f"it has {there}"):
         restore(backup, tmp_path / "new", bundles=NOTHING_SHIPPED)
     assert left_beside(tmp_path / "new") == [there]
     (tmp_path / "new" / there).unlink()

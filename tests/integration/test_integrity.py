@@ -376,6 +376,13 @@ DAMAGES: dict[str, tuple[Damage, Act]] = {
             "WHERE sku = 'dark'"
         ),
     ),
+    "a prediction of the same photos, of another product": (
+        Damage.FOREIGN_PREDICTION,
+        sql(
+            "UPDATE products SET prediction_id = (SELECT prediction_id FROM products AS other "
+            "WHERE other.sku = 'light') WHERE sku = 'person2'"
+        ),
+    ),
     "a prediction that is gone": (
         Damage.FOREIGN_PREDICTION,
         sql("UPDATE products SET prediction_id = 999999 WHERE sku = 'dark'"),
