@@ -67,8 +67,9 @@ class _Watch:
         self._left: int | None = None
         self._moved = time.monotonic()
 
-    def __call__(self, _status: int, left: int, _total: int) -> None:
-        if self._left is not None and left > self._left and not self._restarts:
+    def __call__(self, status: int, left: int, _total: int) -> None:
+        stepped = status == sqlite3.SQLITE_OK  # else it is locked, or done
+        if stepped and self._left is not None and left >= self._left and not self._restarts:
             raise _Overtaken
         now = time.monotonic()
         if left != self._left:

@@ -248,6 +248,7 @@ def test_a_writer_between_all_steps_does_not_keep_the_copy_from_ending(
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copied:
         assert copied.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copied.execute("SELECT n FROM a").fetchone() == (2,)
+    assert steps == [3]  # one, one more that began anew, and all at once
 
 
 def test_a_database_that_stays_locked_ends_the_copy(tmp_path: Path) -> None:
