@@ -54,7 +54,8 @@ class Database:
                 options["connect_args"] = _of_psycopg(self.url, wait_s)
         self.engine = sa.create_engine(self.url, **options)
         if self.is_sqlite:
-            sa.event.listen(self.engine, "do_connect", _make_private)
+            if self.url.database not in (None, "", ":memory:"):
+                sa.event.listen(self.engine, "do_connect", _make_private)
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         self._writing = self.engine.execution_options(**{_WRITE: True})

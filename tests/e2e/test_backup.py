@@ -15,7 +15,7 @@ from tests.faults.test_kills import leases, queued, write_pictures
 from tests.processes import Place
 from tests.servers import create_database, execute
 
-IMAGES = int(os.environ.get("ATELIER_BACKUP_IMAGES", "160"))
+IMAGES = int(os.environ.get("ATELIER_BACKUP_IMAGES", "120"))
 
 
 @pytest.mark.timeout(600)
@@ -24,11 +24,11 @@ def test_a_backup_is_taken_while_a_worker_works_and_works_on_elsewhere(
 ) -> None:
     place = embedded
     write_pictures(tmp_path / "photos", IMAGES, seed=5)
-    place.environment["ATELIER_BATCH_IMAGES"] = "8"
+    place.environment["ATELIER_BATCH_IMAGES"] = "4"
     orders = tmp_path / "failpoints"
     orders.mkdir()
-    # Each batch takes a second, so that some are in hand at any moment.
-    (orders / "tag.decode").write_text("delay 1 always")
+    # Each batch takes two seconds, so that some are in hand at any moment.
+    (orders / "tag.decode").write_text("delay 2 always")
     place.environment["ATELIER_FAILPOINTS"] = str(orders)
     place.run("ingest", str(tmp_path / "photos"))
     with place.started("worker"):
