@@ -6,7 +6,9 @@ The data folder holds a retailer's unreleased catalogue and the accounts of peop
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -50,8 +52,19 @@ def open_private(path: str | Path, flags: int) -> int:
 def make_private_file(path: Path) -> None:
     """Have `path`, so that what opens it next finds a file for us alone (SQLite's journals too:
     they take over the mode of their database).
+
+    No descriptor of a file that others may see is ever closed here: that would take away all POSIX
+    locks that this process has on it, SQLite's included (fcntl(2); sqlite.org/howtocorrupt.html).
     """
-    os.close(open_private(path, os.O_RDWR))
+    if path.exists():
+        return
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    os.close(open_private(fresh, os.O_WRONLY | os.O_EXCL))
+    try:
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
 
 
 def opened_to_others(home: Path) -> list[Path]:

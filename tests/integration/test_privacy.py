@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tagging.database import uploads
+from tagging.database.session import Database
 from tagging.domain import Status
 from tagging.inbox import Inbox
 from tagging.settings import Settings
@@ -128,3 +134,29 @@ def test_the_bundle_that_comes_with_atelier_is_not_touched(tmp_path: Path) -> No
     with open_runtime(settings_of(tmp_path / "home")) as runtime:
         runtime.default_model()
     assert stat.S_IMODE(DEFAULT_BUNDLE.stat().st_mode) == before
+
+
+@pytest.mark.parametrize("which", ["database", "broker"])
+def test_a_further_connection_takes_no_lock_away(tmp_path: Path, which: str) -> None:
+    """A descriptor that this process closes takes its locks with it, whoever has taken them."""
+    settings = settings_of(tmp_path / "home")
+    with open_runtime(settings) as runtime:
+        runtime.doorbell.announce([1])
+        path = settings.home / "atelier.db" if which == "database" else settings.broker_file()
+        with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            with Database(f"sqlite:///{path}").read() as session:
+                session.execute(sa.text("SELECT count(*) FROM sqlite_master"))
+            runtime.doorbell.depth()
+            code = (
+                "import sqlite3, sys\n"
+                "connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)\n"
+                "connection.execute('BEGIN IMMEDIATE')"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+    assert "database is locked" in done.stderr
