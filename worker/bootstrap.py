@@ -232,7 +232,7 @@ def web_fetcher(settings: Settings) -> WebFetcher | None:
     # Here, so that who fetches nothing does not load the HTTP library.
     from tagging.fetch.fetcher import FetchLimits, WebFetcher
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.home.absolute())
     return WebFetcher(
         limits=FetchLimits(max_bytes=settings.image_max_bytes, total_s=settings.url_seconds),
         spool_dir=settings.home.absolute(),
