@@ -56,11 +56,13 @@ LABEL org.opencontainers.image.title="Atelier" \
 
 # A fixed number, so that the owner of a volume is the same on every machine, and so that an
 # orchestrator can see that it is not root. Named volumes take over owner and mode of the folder
-# in the image that they are first mounted on.
+# in the image that they are first mounted on: the data folder is for this account alone, the image
+# store may be shared with a group.
 RUN groupadd --gid 10001 atelier \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home \
         --shell /usr/sbin/nologin atelier \
-    && install --directory --owner 10001 --group 10001 --mode 0750 /data /images
+    && install --directory --owner 10001 --group 10001 --mode 0700 /data \
+    && install --directory --owner 10001 --group 10001 --mode 0750 /images
 
 COPY --from=build /opt/atelier /opt/atelier
 COPY deploy/health.py /opt/atelier/health.py

@@ -10,7 +10,7 @@ WORKERS ?= 2
 
 .PHONY: help demo test faults faults-long faults-large soak mutants hostile-images \
 	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost \
-	messages review-latency review-load lock clean
+	messages review-latency review-load lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make review-load   twenty reviewers and an upload at once: is anything lost?"
 	@echo "make messages bring what the pages say into the catalogues of translations"
 	@echo "make lock     resolve the dependencies of pyproject.toml anew"
+	@echo "make audit    look up known holes of what is locked (needs PyPI)"
 	@echo "make clean    remove the environment and the demo's data"
 
 # The stamps say which lock file the environment was made from; a changed lock makes it anew.
@@ -159,6 +160,17 @@ lock: $(VENV)/runtime.stamp
 		--universal --python-version 3.11 --generate-hashes --no-header -o requirements-dev.lock
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu -c requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-header -o requirements-gpu.lock
+
+# Known holes of everything that is locked, looked up at PyPI. Strict: what cannot be looked up is no
+# good news. Its own environment, so that it is no part of what it audits.
+AUDIT := $(VENV)/audit
+audit: requirements.lock requirements-dev.lock requirements-gpu.lock
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) \
+		&& $(AUDIT)/bin/pip install --quiet pip-audit; }
+	@for lock in $^; do \
+		echo "$$lock"; \
+		$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement $$lock || exit; \
+	done
 
 # How long a reviewer waits at a million products: PostgreSQL, `atelier web`, a headless Chromium.
 review-latency: $(VENV)/dev.stamp

@@ -70,5 +70,9 @@ class StoreAwayError(AtelierError):
     """The image store as a whole cannot be reached; no product is to blame."""
 
 
+class BackupError(AtelierError):
+    """A backup cannot be written, or a file is no backup that can be restored."""
+
+
 class TrainingDataError(AtelierError):
     """Training data is missing, altered, or not of the form that was announced."""

@@ -34,6 +34,7 @@ from tagging.database.uploads import RejectedLine
 from tagging.errors import DeliveryError
 from tagging.failpoints import failpoint
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
+from tagging.private_files import close_tree, make_private_folder, open_private
 
 DONE: Final = "done"
 REJECTED: Final = "rejected"
@@ -85,10 +86,17 @@ class Inbox:
         Raises:
             DeliveryError: another process watches it.
         """
-        for folder in (DONE, REJECTED, f"{STATE}/claimed", f"{STATE}/plans"):
+        for folder in (DONE, REJECTED):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+        # Who drops things has no business in there. What comes out of it again, into `done` and
+        # `rejected`, has the modes with which it was dropped.
+        for folder in ("claimed", "plans"):
+            make_private_folder(self.root / STATE / folder)
+        for path in close_tree(self.root / STATE, but=self.root / STATE / "claimed"):
+            log.warning("inbox_open", path=str(path), note="it belongs to another account")
         # Held open, and so locked, until the process ends, however it ends.
-        self._lock = (self.root / STATE / "lock").open("w", encoding="utf-8")
+        lock = open_private(self.root / STATE / "lock", os.O_WRONLY)
+        self._lock = os.fdopen(lock, "w", encoding="utf-8")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import Field, PositiveInt, SecretStr
+from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tagging.autopilot import AUDIT_SHARE
+from tagging.redaction import require_broker_url, require_database_url
 
 _MIB = 1024 * 1024
 
@@ -23,7 +24,12 @@ class Settings(BaseSettings):
     """Frozen; made once per process by an entry point and passed on as an argument."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ATELIER_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="ATELIER_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        # What was given may hold a password; the command line shows it where it cannot.
+        hide_input_in_errors=True,
     )
 
     home: Path = Field(
@@ -104,6 +110,26 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field(
         default="console", description="Log lines for people, or JSON."
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            require_database_url(url.get_secret_value())
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_broker(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            require_broker_url(url.get_secret_value())
+        return url
+
+    @classmethod
+    def is_secret(cls, name: str) -> bool:
+        """Whether a setting may hold a password."""
+        found = cls.model_fields.get(name)
+        return found is None or SecretStr in (found.annotation, *get_args(found.annotation))
 
     @property
     def embedded(self) -> bool:

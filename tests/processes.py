@@ -43,9 +43,22 @@ class Place:
         }
 
     def run(
-        self, *arguments: str, expect: int = 0, stdin: bytes = b"", timeout_s: float = 280
+        self,
+        *arguments: str,
+        expect: int | None = 0,
+        stdin: bytes = b"",
+        timeout_s: float = 280,
     ) -> str:
-        """Run `atelier ARGUMENTS` to its end; returns standard output."""
+        """Run `atelier ARGUMENTS` to its end; returns standard output. `expect`: None for any."""
+        return self._run(arguments, expect=expect, stdin=stdin, timeout_s=timeout_s).stdout.decode()
+
+    def failing(self, *arguments: str, expect: int = 1) -> str:
+        """Run `atelier ARGUMENTS`, which must fail; returns standard error."""
+        return self._run(arguments, expect=expect, stdin=b"", timeout_s=280).stderr.decode()
+
+    def _run(
+        self, arguments: tuple[str, ...], *, expect: int | None, stdin: bytes, timeout_s: float
+    ) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             [sys.executable, "-m", "worker", *arguments],
             env=self._all_environment(),
@@ -54,14 +67,14 @@ class Place:
             timeout=timeout_s,
             check=False,
         )
-        if done.returncode != expect:
+        if expect is not None and done.returncode != expect:
             log = self.home / "worker.log"
             pytest.fail(
                 f"atelier {' '.join(arguments)} ended with {done.returncode}, expected {expect}\n"
                 f"{done.stdout.decode()}\n{done.stderr.decode()}\n"
                 + (log.read_text()[-3000:] if log.exists() else "")
             )
-        return done.stdout.decode()
+        return done
 
     def run_json(self, *arguments: str, **options: Any) -> Any:
         return json.loads(self.run(*arguments, "--json", **options))

@@ -29,6 +29,7 @@ from tagging.images.store import FolderImageStore
 from tagging.in_hand import InHand
 from tagging.ingest import Ingest
 from tagging.model_card import CARD_NAME, card_fingerprint, read_card
+from tagging.private_files import close_to_others, make_private_folder
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
@@ -127,8 +128,9 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     if settings.failpoints is not None:
         log.warning("failpoints_on", folder=str(settings.failpoints), note="for tests only")
     failpoints.switch_on(settings.failpoints)
-    if settings.embedded or settings.broker_url is None or settings.images_dir is None:
-        settings.home.mkdir(parents=True, exist_ok=True)
+    in_home = settings.embedded or settings.broker_url is None or settings.images_dir is None
+    if in_home or settings.home.is_dir():
+        prepare_home(settings)
     database = Database(
         settings.resolved_database_url(),
         pool_size=settings.concurrency + 4,
@@ -141,7 +143,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             schema.require_current(database)
         app = create_app(settings)
         doorbell = BrokerDoorbell(app)
-        store = FolderImageStore(settings.resolved_images_dir())
+        store = image_store(settings)
         yield Runtime(
             settings=settings,
             database=database,
@@ -230,11 +232,29 @@ def web_fetcher(settings: Settings) -> WebFetcher | None:
     # Here, so that who fetches nothing does not load the HTTP library.
     from tagging.fetch.fetcher import FetchLimits, WebFetcher
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.home.absolute())
     return WebFetcher(
         limits=FetchLimits(max_bytes=settings.image_max_bytes, total_s=settings.url_seconds),
         spool_dir=settings.home.absolute(),
     )
+
+
+def prepare_home(settings: Settings) -> None:
+    """Make the data folder where it is missing, and close it to other accounts of this machine."""
+    home = settings.home.resolve()
+    make_private_folder(home)
+    left = close_to_others(home, but=settings.images_dir and settings.images_dir.resolve())
+    if left:
+        log.warning(
+            "data_folder_open",
+            files=[str(path) for path in left[:5]],
+            note="they belong to another account; `atelier check` says what to do",
+        )
+
+
+def image_store(settings: Settings) -> FolderImageStore:
+    """The image store; one that an administrator set up for several machines keeps their modes."""
+    return FolderImageStore(settings.resolved_images_dir(), private=settings.images_dir is None)
 
 
 def image_limits(settings: Settings) -> ImageLimits:

@@ -19,19 +19,22 @@ import typer
 from pydantic import ValidationError
 from rich.live import Live
 from rich.markup import escape
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from tagging.catalog.opening import open_delivery
 from tagging.database import autopilots, batches, uploads
 from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.ingest import UploadSummary
+from tagging.settings import Settings
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, open_runtime, utc_now
+from worker.deep_check import examine_deeply
+from worker.doctor import examine, print_findings
 from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
-from worker.logs import configure_logging
+from worker.logs import configure_logging, redact_uncaught, redactor
 from worker.options import As, Home, Json, Retailer, Source, settings_for
 
 app = typer.Typer(
@@ -190,20 +193,31 @@ def status(
 
 
 @app.command()
-def check(context: typer.Context, home: Home = None, as_json: Json = False) -> None:
+def check(
+    context: typer.Context,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also whether all rows and images are as they must be.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample", metavar="N", min=0, help="With --deep, read the bytes of N images only."
+        ),
+    ] = None,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="With --deep, mend what can be mended from the rows.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
     """Look at everything that Atelier needs, and say how to mend what is wrong."""
-    from worker.doctor import examine
-
     settings, as_json = settings_for(context, home, as_json)
+    if (mend or sample is not None) and not deep:
+        raise typer.BadParameter("--sample and --mend go with --deep")
     findings = examine(settings)
-    if as_json:
-        console.print_json([vars(finding) for finding in findings])
-    else:
-        for finding in findings:
-            mark = "[green]ok[/green]     " if finding.ok else "[red]problem[/red]"
-            console.out().print(f"{mark} {finding.what}: {console.plain(finding.found)}")
-            if finding.remedy:
-                console.out().print(f"        → {console.plain(finding.remedy)}")
+    if deep and all(finding.ok for finding in findings if finding.what == "database"):
+        findings += examine_deeply(settings, sample=sample, mend=mend)
+    print_findings(findings, as_json=as_json)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -302,39 +316,50 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
 
 @contextmanager
 def _errors_for_people() -> Iterator[None]:
+    say = redactor().text
     try:
         yield
     except AtelierError as error:
-        console.err().print("[red]error:[/red]", escape(str(error)), soft_wrap=True)
+        console.err().print("[red]error:[/red]", escape(say(str(error))), soft_wrap=True)
         sys.exit(1)
-    except ArgumentError as error:
-        console.err().print(
-            f"error: ATELIER_DATABASE_URL is no database URL: {error}", markup=False
-        )
-        sys.exit(2)
     except DBAPIError as error:
         console.err().print("[red]error:[/red] the database cannot be used:", end=" ")
-        console.err().print(str(error.orig), markup=False)
+        console.err().print(say(str(error.orig)), markup=False)
         console.err().print("`atelier check` says what is wrong and how to mend it.")
         sys.exit(1)
     except ValidationError as error:
         for one in error.errors():
-            name = "ATELIER_" + "_".join(str(part) for part in one["loc"]).upper()
-            console.err().print(f"error: {name}: {one['msg']} (got {one['input']!r})", markup=False)
+            name = "_".join(str(part) for part in one["loc"])
+            got = "" if Settings.is_secret(name) else f" (got {one['input']!r})"
+            said = one["msg"].removeprefix("Value error, ")
+            console.err().print(
+                f"error: ATELIER_{name.upper()}: {said}{got}", markup=False, soft_wrap=True
+            )
         sys.exit(2)
 
 
 def main() -> None:
     """The console script."""
-    from worker import cli_catalog, cli_report, cli_review, cli_rules, cli_train, cli_users, cli_web
+    from worker import (
+        cli_backup,
+        cli_catalog,
+        cli_report,
+        cli_review,
+        cli_rules,
+        cli_train,
+        cli_users,
+        cli_web,
+    )
 
     cli_catalog.add_to(app)
+    cli_backup.add_to(app)
     cli_train.add_to(app)
     cli_report.add_to(app)
     cli_review.add_to(app)
     cli_rules.add_to(app)
     cli_users.add_to(app)
     cli_web.add_to(app)
+    redact_uncaught()
     with _errors_for_people():
         app()
 

@@ -23,7 +23,7 @@ from tagging.model_card import read_bundle
 from tagging.steering import change_rules
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
-from worker.bootstrap import Runtime, bundle_folders, open_runtime, utc_now
+from worker.bootstrap import Runtime, bundle_folders, open_runtime, prepare_home, utc_now
 from worker.options import Home, Json, settings_for
 
 LIST_LIMIT = 100
@@ -394,7 +394,7 @@ def upgrade(context: typer.Context, home: Home = None) -> None:
     """Run the migrations that are missing."""
     settings, _ = settings_for(context, home, False)
     if settings.embedded:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        prepare_home(settings)
     database = Database(settings.resolved_database_url())
     before = schema.current(database)
     schema.upgrade(database)

@@ -16,6 +16,7 @@ from model_training.commands import Origin, run_adapt, run_combine, run_evaluate
 from model_training.configuration import TrainingConfig
 from model_training.datasets.reviewed import Reviews
 from model_training.datasets.sources import FASHION_MNIST, REVIEWS, PhotoOptions
+from tagging.private_files import make_private_folder
 from tagging.settings import Settings
 from worker import console
 from worker.bootstrap import DEFAULT_BUNDLE, image_limits, open_runtime
@@ -164,7 +165,7 @@ def train(
     with origin_of(settings, data, options, retailer, shop_photos, shop_photos_dir) as origin:
         bundle = run_train(
             origin,
-            out=out or settings.models_dir() / f"{_named_after(data, retailer)}-1",
+            out=_place(out, settings.models_dir() / f"{_named_after(data, retailer)}-1"),
             configure=lambda spec: TrainingConfig.for_input(spec).changed(**changes),
             resume=resume,
             limit=limit,
@@ -208,7 +209,7 @@ def adapt(
         made = run_adapt(
             bundle or settings.model_bundle or DEFAULT_BUNDLE,
             origin,
-            out=out or _next_version(settings.models_dir(), _named_after(data, None)),
+            out=_place(out, _next_version(settings.models_dir(), _named_after(data, None))),
             label=label,
             meaning=labels,
             console=console.err(),
@@ -290,6 +291,7 @@ def origin_of(
     shop_dir: Path | None,
 ) -> Iterator[Origin]:
     """Where the images come from; the database is open meanwhile if they are reviews."""
+    make_private_folder(settings.home.absolute() / "datasets")
     origin = Origin(
         data=data,
         data_dir=settings.data_dir,
@@ -308,6 +310,15 @@ def origin_of(
     with open_runtime(settings) as runtime:
         reviews = Reviews(database=runtime.database, store=runtime.store, retailer=retailer)
         yield replace(origin, reviews=reviews)
+
+
+def _place(out: Path | None, default: Path) -> Path:
+    """Where a new bundle goes. What goes into the data folder is for this account alone."""
+    if out is not None:
+        return out
+    # The process ends with the bundle; all that it writes meanwhile goes there, too.
+    os.umask(0o077)
+    return default
 
 
 def _next_version(folder: Path, name: str) -> Path:

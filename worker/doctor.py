@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -19,7 +20,10 @@ from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.model_card import read_bundle
+from tagging.private_files import opened_to_others
+from tagging.redaction import shown_url
 from tagging.settings import Settings
+from worker import console
 from worker.app import BrokerDoorbell, create_app
 from worker.bootstrap import DEFAULT_BUNDLE
 
@@ -35,10 +39,38 @@ class Finding:
     found: str
     remedy: str = ""
 
+    def as_json(self) -> dict[str, object]:
+        """The documented keys."""
+        return vars(self)
+
+    def lines(self) -> list[str]:
+        """For a terminal, in Rich's markup."""
+        mark = "[green]ok[/green]     " if self.ok else "[red]problem[/red]"
+        told = [f"{mark} {self.what}: {console.plain(self.found)}"]
+        if self.remedy:
+            told.append(f"        → {console.plain(self.remedy)}")
+        return told
+
+
+def print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """On standard output."""
+    if as_json:
+        console.print_json([finding.as_json() for finding in findings])
+        return
+    for finding in findings:
+        for line in finding.lines():
+            console.out().print(line, soft_wrap=True)
+
 
 def examine(settings: Settings) -> list[Finding]:
     """Every finding, in the order in which they should be mended. Changes nothing."""
-    findings = [_data_folder(settings), _tensorflow(), _model(settings), _sqlite(settings)]
+    findings = [
+        _data_folder(settings),
+        _privacy(settings),
+        _tensorflow(),
+        _model(settings),
+        _sqlite(settings),
+    ]
     if settings.embedded and not (settings.home / "atelier.db").exists():
         findings.append(
             Finding(
@@ -74,6 +106,23 @@ def _data_folder(settings: Settings) -> Finding:
         ok=free >= LOW_DISK_BYTES,
         found=f"{home}, {free / 1024**3:.1f} GiB free",
         remedy="" if free >= LOW_DISK_BYTES else "make room: images are copied into it",
+    )
+
+
+def _privacy(settings: Settings) -> Finding:
+    opened = opened_to_others(settings.home.resolve())
+    shared = settings.images_dir and settings.images_dir.resolve()
+    opened = [path for path in opened if path != shared]
+    return Finding(
+        what="privacy",
+        ok=not opened,
+        found=f"other accounts of this machine may open {', '.join(map(str, opened[:5]))}"
+        if opened
+        else "the data folder is closed to other accounts of this machine",
+        remedy=f"as the owner: chmod -R go= {shlex.quote(str(settings.home.absolute()))}; any "
+        "command but `check` that its owner runs does the same"
+        if opened
+        else "",
     )
 
 
@@ -126,7 +175,7 @@ def _sqlite(settings: Settings) -> Finding:
 
 
 def _database(database: Database) -> Finding:
-    shown = database.url.render_as_string(hide_password=True)
+    shown = shown_url(database.url.render_as_string(hide_password=False))
     try:
         found, needed = schema.current(database), schema.head()
     except DBAPIError as error:

@@ -18,6 +18,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from tagging.errors import AtelierError
+from tagging.private_files import make_private_folder, open_private
 from tagging.settings import Settings
 
 MOST_FAILURES: Final = 3
@@ -46,8 +47,8 @@ class EmbeddedWorker:
         for name in unset_in(self._settings):
             environment.pop(name, None)
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log:
+        make_private_folder(self.log_path.absolute().parent)
+        with os.fdopen(open_private(self.log_path, os.O_WRONLY | os.O_APPEND), "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "worker", "--with-parent"],
                 stdin=subprocess.PIPE,

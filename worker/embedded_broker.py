@@ -9,6 +9,7 @@ and a file that is damaged or gone is replaced by an empty one: the sweeper then
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,8 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import sessionmaker
+
+from tagging.private_files import make_private_file
 
 SCHEME: Final = "doorbell"
 BUSY_TIMEOUT_S: Final = 20.0
@@ -76,6 +79,7 @@ class Channel(kombu_sqlalchemy.Channel):
             poolclass=sa.NullPool,
             connect_args={"timeout": BUSY_TIMEOUT_S},
         )
+        sa.event.listen(engine, "do_connect", _make_private)
         sa.event.listen(engine, "connect", _prepare)
         database = engine.url.database
         if database:
@@ -121,6 +125,12 @@ class Transport(kombu_sqlalchemy.Transport):
     connection_errors = (DatabaseError, sqlite3.DatabaseError)
     # Seconds between looks when idle; one look costs well under a millisecond.
     polling_interval = 0.25
+
+
+def _make_private(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:
+    """SQLite would make a missing file by the umask; where it cannot be made, it says so itself."""
+    with contextlib.suppress(OSError):
+        make_private_file(Path(arguments[0]))
 
 
 def _prepare(connection: Any, _record: Any) -> None:

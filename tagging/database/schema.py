@@ -40,6 +40,12 @@ def head() -> str:
     return revision
 
 
+def knows(revision: str) -> bool:
+    """Whether this version of Atelier has the revision: it can be brought to `head` from there."""
+    scripts = ScriptDirectory.from_config(_config())
+    return any(script.revision == revision for script in scripts.walk_revisions())
+
+
 def require_current(database: Database) -> None:
     """Raise SchemaError unless the database is at `head`."""
     found, needed = current(database), head()

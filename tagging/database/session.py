@@ -14,15 +14,18 @@ excepted) can corrupt a database in WAL mode when it is reset under a reader, so
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tagging.failpoints import commitpoint, failpoint
+from tagging.private_files import make_private_file
 
 WAIT_S: Final = 60.0
 _WRITE: Final = "atelier_write"
@@ -51,6 +54,8 @@ class Database:
                 options["connect_args"] = _of_psycopg(self.url, wait_s)
         self.engine = sa.create_engine(self.url, **options)
         if self.is_sqlite:
+            if self.url.database not in (None, "", ":memory:"):
+                sa.event.listen(self.engine, "do_connect", _make_private)
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         self._writing = self.engine.execution_options(**{_WRITE: True})
@@ -123,6 +128,13 @@ def _of_psycopg(url: sa.URL, wait_s: float) -> dict[str, Any]:
         for name, value in parameters.items()
         if name == "options" or name not in url.query
     }
+
+
+def _make_private(_dialect: Any, _record: Any, arguments: list[Any], _options: Any) -> None:
+    """SQLite would make a missing file by the umask; its journals get the mode of the file."""
+    # Where it cannot be made, SQLite says so itself.
+    with contextlib.suppress(OSError):
+        make_private_file(Path(arguments[0]))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -3,6 +3,9 @@
 A folder `ab/cd/<sha256>`, which any number of processes may share (also over NFS). What stands
 under a final name is complete and durable: bytes go to a temporary file beside it, are flushed to
 disk, and only then renamed.
+
+In the data folder it is for this account alone. One that an administrator set up for several
+machines (`ATELIER_IMAGES_DIR`) keeps what they chose: umask, group and default ACLs decide there.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol
@@ -26,25 +30,33 @@ from typing import BinaryIO, Final, Protocol
 from tagging.errors import StoreAwayError
 from tagging.failpoints import failpoint
 from tagging.images.rejection import ImageTooLarge
+from tagging.private_files import make_private_folder, open_private
 
 _BLOCK_BYTES: Final = 1 << 20
 _INCOMING: Final = "incoming"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_HEX: Final = re.compile(r"[0-9a-f]{2}")
 STALE_SECONDS: Final = 24 * 60 * 60
 """How old a temporary file must be to be taken for the leftover of a process that died."""
+
+
+class Source(Protocol):
+    """Whatever can be read piece by piece."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class StoreSession(Protocol):
     """Images on their way into a store; visible and durable from `flush` on, else discarded."""
 
-    def put(self, source: bytes | BinaryIO, max_bytes: int) -> tuple[str, int]: ...
+    def put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]: ...
     def flush(self) -> None: ...
 
 
 class ImageStore(Protocol):
     """Where images lie, named by the sha256 (64 lower-case hex digits) of their bytes."""
 
-    def put(self, source: bytes | BinaryIO, max_bytes: int) -> tuple[str, int]:
+    def put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]:
         """Store an image; returns its sha256 and size in bytes. Durable on return.
 
         Raises:
@@ -73,14 +85,28 @@ class ImageStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file that was found in the store. `sha256`: None for what is no image's final name."""
+
+    path: Path
+    sha256: str | None
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it is on its way in, or was when a process died."""
+        return self.path.parent.name == _INCOMING
+
+
 class FolderImageStore:
     """An `ImageStore` in a folder of a local or shared file system."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` is made at the first `put`."""
+    def __init__(self, root: Path, *, private: bool = False) -> None:
+        """`root` is made at the first `put`. `private`: nobody else may read what is put."""
         self.root = root
+        self.private = private
 
-    def put(self, source: bytes | BinaryIO, max_bytes: int) -> tuple[str, int]:
+    def put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]:
         """See `ImageStore.put`. For many images, `session` is several times faster."""
         with self.session() as session:
             stored = session.put(source, max_bytes)
@@ -117,6 +143,26 @@ class FolderImageStore:
                 f"the image store at {self.root} is away (it has no '{_INCOMING}' folder); mount "
                 "it again or correct ATELIER_IMAGES_DIR"
             )
+
+    def walk(self) -> Iterator[StoredFile]:
+        """Every file of the store: the images in the order of their sha256, strangers in between.
+
+        Holds one folder's names at a time, some hundred in a store of millions.
+        """
+        for first in _entries(self.root):
+            if first.name == "lost+found":  # the file system's own
+                continue
+            if not (_is_folder(first) and (_HEX.fullmatch(first.name) or first.name == _INCOMING)):
+                yield StoredFile(path=Path(first.path), sha256=None)
+                continue
+            for second in _entries(first):
+                if not (_is_folder(second) and _HEX.fullmatch(second.name)):
+                    yield StoredFile(path=Path(second.path), sha256=None)
+                    continue
+                for last in _entries(second):
+                    named = _SHA256.fullmatch(last.name) is not None
+                    stands = named and self.path(last.name) == Path(last.path)
+                    yield StoredFile(path=Path(last.path), sha256=last.name if stands else None)
 
     def remove_stale(self, older_than_seconds: float = STALE_SECONDS) -> int:
         """Delete what processes that died left half-written; returns the number of files.
@@ -166,7 +212,7 @@ class FolderSession:
             temporary.unlink(missing_ok=True)
         self._pending.clear()
 
-    def put(self, source: bytes | BinaryIO, max_bytes: int) -> tuple[str, int]:
+    def put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]:
         """Take in one image, hashing while it streams; returns its sha256 and size in bytes.
 
         An image that is there already (name and size) is not written again.
@@ -185,7 +231,7 @@ class FolderSession:
         failpoint("image.write")
         temporary = self._incoming / uuid.uuid4().hex
         try:
-            sha256, size = _write_hashed(source, temporary, max_bytes)
+            sha256, size = _write_hashed(source, temporary, max_bytes, self._store.private)
             failpoint("image.written")
             if sha256 in self._pending or self._stands(sha256, size):
                 temporary.unlink()
@@ -219,7 +265,10 @@ class FolderSession:
         if folder.is_dir():
             return
         self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        if self._store.private:
+            make_private_folder(folder)
+        else:
+            folder.mkdir(exist_ok=True)
         self._folders.add(folder.parent)
 
     def _stands(self, sha256: str, size: int) -> bool:
@@ -234,10 +283,24 @@ class FolderSession:
         return stands
 
 
-def _write_hashed(source: BinaryIO, target: Path, max_bytes: int) -> tuple[str, int]:
+def _entries(folder: os.PathLike[str]) -> list[os.DirEntry[str]]:
+    """A folder's entries by name; none where it is gone."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _write_hashed(source: Source, target: Path, max_bytes: int, private: bool) -> tuple[str, int]:
     """Copy `source` into the new file `target`; returns sha256 and size. Raises ImageTooLarge."""
     digest, size = hashlib.sha256(), 0
-    with target.open("xb", buffering=0) as stream:
+    opener = open_private if private else None
+    with open(target, "xb", buffering=0, opener=opener) as stream:
         while block := source.read(_BLOCK_BYTES):
             size += len(block)
             if size > max_bytes:

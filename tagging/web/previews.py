@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.model_input import ModelInput
 from tagging.images.protocol import WireSpec
 from tagging.images.store import ImageStore
+from tagging.private_files import make_private_folder, open_private
 
 EDGES: Final = {"thumb": 320, "large": 1280, "full": 2560}
 """Name -> edge in pixels: in rows, to decide by, to look closer at. Photos are letterboxed on
@@ -83,8 +85,9 @@ class Previews:
         partial = path.with_name(f"{uuid.uuid4().hex}.partial")
         # The folder may be emptied in the middle of this; then it is made again next time.
         with contextlib.suppress(FileNotFoundError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
+            make_private_folder(path.parent)
+            with os.fdopen(open_private(partial, os.O_WRONLY | os.O_EXCL), "wb") as stream:
+                stream.write(content)
             partial.replace(path)
 
     def _path(self, sha256: str, size: str) -> Path:

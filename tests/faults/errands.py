@@ -10,17 +10,20 @@ import contextlib
 import dataclasses
 import datetime as dt
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from PIL import Image
 
 from tagging import accounts, desk, known_answers, steering
 from tagging.answers import Answer, Recorded
+from tagging.backup import Bundles, back_up
 from tagging.catalog.opening import open_delivery
-from tagging.database import schema
+from tagging.database import models, schema
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.database.tables import Product
@@ -28,10 +31,15 @@ from tagging.desk import Wish
 from tagging.disagreements import settle
 from tagging.domain import Purpose, Role, Verdict
 from tagging.errors import LoginError, NotFoundError, ReviewError
+from tagging.images.store import FolderImageStore
 from tagging.inbox import Inbox
+from tagging.ingest import Ingest
+from tagging.integrity import DeepCheck, mend_queued_nowhere
+from tagging.restore import restore
 from tagging.review import record_review, record_reviews
 from tagging.rules import RetailerRules
 from tagging.undo import take_back
+from tests.stand_in import Bell, stand_in_card
 from worker import bootstrap
 from worker.bootstrap import Runtime
 
@@ -223,6 +231,69 @@ def migrate(runtime: Runtime, details: Details) -> Any:  # noqa: ARG001
     return {}
 
 
+def preserve(runtime: Runtime, details: Details) -> Any:
+    """A backup in `folder`, restored beside it and checked; of a small installation on one machine
+    where this one has servers. Then what is lost of the small one's work is mended.
+    """
+    folder = Path(details["folder"])
+    shutil.rmtree(folder, ignore_errors=True)
+    small = _small(folder / "small")
+    source = runtime if runtime.database.is_sqlite else small
+    back_up(
+        source.database,
+        source.store,
+        folder / "a.backup",
+        bundles=Bundles(shipped={}, folders=()),
+        force=True,
+        now=now(),
+    )
+    restore(folder / "a.backup", folder / "restored", bundles=Bundles(shipped={}, folders=()))
+    restored = Database(f"sqlite:///{folder / 'restored' / 'atelier.db'}")
+    _require_whole(restored, FolderImageStore(folder / "restored" / "images"))
+    restored.close()
+    with small.database.connect_to_write() as connection:
+        connection.execute(sa.text("UPDATE batches SET state = 'done'"))
+    mend_queued_nowhere(small.database, small.announcer, batch_images=4, now=now())
+    _require_whole(small.database, FolderImageStore(folder / "small" / "images"))
+    small.database.close()
+    shutil.rmtree(folder)
+    return {}
+
+
+def _small(home: Path) -> Ingest:
+    """An installation of two queued products, without a worker."""
+    home.mkdir(parents=True)
+    photos = home.parent / "photos"
+    photos.mkdir()
+    for shade in (0, 255):
+        Image.new("RGB", (12, 12), (shade,) * 3).save(photos / f"{shade}.png")
+    database = Database(f"sqlite:///{home / 'atelier.db'}")
+    schema.upgrade(database)
+    with database.write("preserve") as session:
+        card = stand_in_card()
+        model = models.register(session, card, home / "models" / "shades-1", now=now())
+        retailer = models.add_retailer(session, "small", model_id=model, now=now())
+        session.commit()
+    ingest = Ingest(
+        database=database,
+        store=FolderImageStore(home / "images"),
+        announcer=Bell(),
+        batch_images=4,
+        image_max_bytes=10**6,
+        now=now,
+    )
+    with open_delivery(photos) as delivery:
+        ingest.accept_upload(delivery, retailer_id=retailer)
+    return ingest
+
+
+def _require_whole(database: Database, store: FolderImageStore) -> None:
+    found = DeepCheck(database=database, store=store, now=now()).run()
+    broken = [one for one in found if one.broken]
+    if broken:
+        raise AssertionError(f"a check finds {broken}")
+
+
 ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
     "deliver": deliver,
     "watch": watch,
@@ -233,6 +304,7 @@ ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
     "govern": govern,
     "log_in": log_in,
     "migrate": migrate,
+    "preserve": preserve,
 }
 
 

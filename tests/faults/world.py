@@ -503,6 +503,9 @@ class World:
         url = f"sqlite:///{self.folder / f'fresh{number}.db'}"
         return self.begin("migrate", url=url)
 
+    def preserve(self) -> Errand:
+        return self.begin("preserve", folder=str(self.folder / "kept" / str(next(self._numbers))))
+
     def _uuid(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 

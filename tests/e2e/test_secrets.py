@@ -1,0 +1,138 @@
+"""Passwords of servers are in no output, log, message or title, whether they answer or not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from tests.faults.test_kills import write_pictures
+from tests.processes import Place
+from tests.servers import execute, with_name
+
+DATABASE_WORD = "Canary-database-9c1e"
+BROKER_WORD = "Canary-broker-4d7a"
+WORDS = (DATABASE_WORD, BROKER_WORD)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, postgresql_url: str, redis_url: str) -> Iterator[Place]:
+    """Both servers with a password; PostgreSQL lets anybody in, but is told one all the same."""
+    client = redis.Redis.from_url(redis_url, protocol=2)
+    client.config_set("requirepass", BROKER_WORD)
+    client.close()
+    url = sa.make_url(postgresql_url).set(password=DATABASE_WORD)
+    yield Place(
+        home=tmp_path / "home",
+        environment={
+            "ATELIER_DATABASE_URL": url.render_as_string(hide_password=False),
+            "ATELIER_BROKER_URL": redis_url.replace("//", f"//:{BROKER_WORD}@"),
+        },
+    )
+    administrator(redis_url).config_set("requirepass", "")
+
+
+def administrator(redis_url: str, password: str = BROKER_WORD) -> redis.Redis:
+    return redis.Redis.from_url(redis_url, password=password, protocol=2)
+
+
+@pytest.mark.timeout(400)
+def test_no_password_is_said_whatever_the_servers_do(
+    guarded: Place, redis_url: str, postgresql_server: str, tmp_path: Path
+) -> None:
+    place, told = guarded, []
+    write_pictures(tmp_path / "photos", 12, seed=3)
+    place.environment |= {"ATELIER_BATCH_IMAGES": "4", "ATELIER_LOG_FORMAT": "json"}
+    told.append(said_by(place, "ingest", str(tmp_path / "photos"), "--json"))
+    told.append(everything_on(administrator(redis_url)))
+    assert "atelier.tag_batch" in told[-1]  # the messages themselves were read
+    name = str(sa.make_url(place.database_url).database)
+    with place.started("worker") as worker:
+        place.wait_until(
+            lambda: place.scalar("SELECT count(*) FROM products WHERE status = 'queued'") == 0,
+            timeout_s=120,
+            what="all tagged",
+        )
+        titles = list(titles_of_processes())
+        assert any("worker" in title for title in titles)
+        told += titles
+        # Both servers throw everybody out and let nobody in.
+        administrator(redis_url).config_set("requirepass", "another-word")
+        administrator(redis_url, "another-word").client_kill_filter(_type="normal", skipme=True)
+        maintenance = with_name(postgresql_server, "postgres")
+        execute(maintenance, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+        execute(
+            maintenance,
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+        try:
+            place.wait_until(
+                lambda: "database_away" in worker.text() and "invalid username" in worker.text(),
+                timeout_s=60,
+                what="both are missed in the log",
+            )
+            for command in (["status"], ["status", "--json"], ["check", "--json"]):
+                told.append(said_by(place, *command))
+                assert "not currently accepting connections" in told[-1]
+        finally:
+            execute(maintenance, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+            administrator(redis_url, "another-word").config_set("requirepass", BROKER_WORD)
+        told.append(worker.text())
+    place.environment["ATELIER_BROKER_URL"] = f"redis://:{BROKER_WORD}@127.0.0.1:1/0"
+    told.append(said_by(place, "check", "--json"))
+    assert '"does not answer"' in told[-1]
+    with place.database() as session:
+        for table in sa.inspect(session.get_bind()).get_table_names():
+            query = sa.text(f"SELECT CAST({table} AS text) FROM {table}")
+            told += list(session.scalars(query))
+    told += [path.read_bytes().decode(errors="replace") for path in files_below(place.home)]
+    for text in told:
+        assert [word for word in WORDS if word in text] == [], text[:2000]
+
+
+def said_by(place: Place, *arguments: str) -> str:
+    """All that a command says, on both streams, whether it works or not."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env=place._all_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def everything_on(client: redis.Redis) -> str:
+    """Every key of a Redis with what it holds."""
+    found = []
+    for key in client.keys("*"):
+        match client.type(key):
+            case b"list":
+                found.append((key, client.lrange(key, 0, -1)))
+            case b"hash":
+                found.append((key, client.hgetall(key)))
+            case b"set":
+                found.append((key, client.smembers(key)))
+            case b"zset":
+                found.append((key, client.zrange(key, 0, -1, withscores=True)))
+            case _:
+                found.append((key, client.get(key)))
+    return repr(found)
+
+
+def titles_of_processes() -> Iterator[str]:
+    """What every account of this machine may read of every process."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
