@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches, leaders, uploads
 from tagging.database.session import Database
 from tagging.ingest import Ingest
+from tagging.retag import Retagging
 
 ROLE: Final = "sweeper"
 ANNOUNCE_AT_ONCE: Final = 500
@@ -72,6 +74,7 @@ class Sweeper:
     stale_s: float
     now: Callable[[], dt.datetime]
     monotonic: Callable[[], float]
+    retagging: Retagging
 
     def __post_init__(self) -> None:
         self.in_chair = False
@@ -93,6 +96,7 @@ class Sweeper:
         self._take_back_leases(on_progress)
         self._file_uploads(on_progress)
         self._announce()
+        self._retag()
 
     def forget(self) -> None:
         """Start all observations anew."""
@@ -162,6 +166,17 @@ class Sweeper:
                 log.warning("filing_taken_up", upload=upload[0])
                 self.ingest.file_upload(upload[0], on_page=keep_on)
         on_progress()
+
+    def _retag(self) -> None:
+        try:
+            # Shorter than anybody's patience: what falls silent is looked for in between.
+            self.retagging.step(most_s=self.stale_s / 4, on_page=self._keep_chair)
+        except DBAPIError:
+            raise
+        except (
+            Exception
+        ):  # a request that cannot be worked off must not keep leases from coming back
+            log.exception("retag_failed")
 
     def _announce(self) -> None:
         with self.database.read() as session:

@@ -33,13 +33,14 @@ CRASHES_BEFORE_FAILED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write one batch's outcome."""
+    """The right to write one batch's outcome. `retags`: of products that were tagged before."""
 
     batch_id: int
     token: str
     retailer_id: int
     model_id: int
     alone: bool
+    retags: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +66,20 @@ def create(
     session: Session,
     *,
     retailer_id: int,
-    upload_id: str,
+    upload_id: str | None,
     items: Sequence[tuple[int, str, int]],
     now: dt.datetime,
     parent_id: int | None = None,
+    retag_id: int | None = None,
 ) -> int:
-    """A queued batch of `items`: (product id, image set, number of images). Returns its id."""
+    """A queued batch of `items`: (product id, image set, number of images). Returns its id.
+
+    Of an upload or of a retag.
+    """
     batch = Batch(
         retailer_id=retailer_id,
         upload_id=upload_id,
+        retag_id=retag_id,
         parent_id=parent_id,
         state=BatchState.QUEUED,
         products=len(items),
@@ -94,6 +100,45 @@ def create(
         ],
     )
     return batch.id
+
+
+def create_full(
+    session: Session,
+    items: Sequence[tuple[int, str, int]],
+    *,
+    batch_images: int,
+    retailer_id: int,
+    upload_id: str | None = None,
+    retag_id: int | None = None,
+    now: dt.datetime,
+) -> list[int]:
+    """Queued batches of `items`, as `create` takes them, in order and as full as may be.
+
+    Marked as announced before the messages are sent: if they get lost, the sweeper sends them
+    again as soon as this mark is old, because the broker then holds fewer than are queued.
+    """
+    parts: list[list[tuple[int, str, int]]] = []
+    images = 0
+    for item in items:
+        if not parts or images + item[2] > batch_images:
+            parts.append([])
+            images = 0
+        parts[-1].append(item)
+        images += item[2]
+    made = [
+        create(
+            session,
+            retailer_id=retailer_id,
+            upload_id=upload_id,
+            retag_id=retag_id,
+            items=part,
+            now=now,
+        )
+        for part in parts
+    ]
+    if made:
+        mark_announced(session, made, now=now)
+    return made
 
 
 def needs_solitude(session: Session, batch_id: int) -> bool:
@@ -129,7 +174,7 @@ def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bo
             attempts=Batch.attempts + 1,
             beat=Batch.beat + 1,
         )
-        .returning(Batch.retailer_id, Batch.lease_model_id)
+        .returning(Batch.retailer_id, Batch.lease_model_id, Batch.retag_id)
     ).one_or_none()
     if row is None:
         return None
@@ -139,6 +184,7 @@ def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bo
         retailer_id=row.retailer_id,
         model_id=row.lease_model_id,
         alone=alone,
+        retags=row.retag_id is not None,
     )
 
 
@@ -261,6 +307,7 @@ def _split(session: Session, batch: Batch, *, now: dt.datetime) -> tuple[int, ..
             session,
             retailer_id=batch.retailer_id,
             upload_id=batch.upload_id,
+            retag_id=batch.retag_id,
             items=items[start : start + size],
             now=now,
             parent_id=batch.id,
