@@ -20,9 +20,11 @@ from pydantic import ValidationError
 from rich.live import Live
 from rich.markup import escape
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import autopilots, batches, uploads
+from tagging.database import autopilots, batches, retags, uploads
+from tagging.database.retags import RetagLine
 from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.ingest import UploadSummary
@@ -33,6 +35,7 @@ from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
 from worker.logs import configure_logging
 from worker.options import As, Home, Json, Retailer, Source, settings_for
+from worker.retag_text import retag_json, retag_text
 
 app = typer.Typer(
     name="atelier",
@@ -266,20 +269,27 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
             uploads.get(session, upload)
         counts = uploads.status_counts(session, upload)
         in_batches = batches.counts(session, upload)
+        again = _open_retags(session) if upload is None else []
         return {
             "upload": upload,
             "busy": bool(
                 counts[Status.QUEUED]
                 or in_batches["queued"]
                 or in_batches["leased"]
+                or again
                 or uploads.coming_in(session, upload, now=utc_now())
             ),
             "products": sum(counts.values()),
             "by_status": counts,
             "batches": in_batches,
             "products_per_s": batches.recent_rate(session),
+            "retags": [retag_json(line) for line in again],
             "autopilots": [autopilot_json(standing) for standing in autopilots.standings(session)],
         }
+
+
+def _open_retags(session: Session) -> list[RetagLine]:
+    return retags.lines(session, retags.open_ids(session, most=10))
 
 
 def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> str:
@@ -293,6 +303,7 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
         for standing in autopilots.standings(session):
             lines += [f"  {line}" for line in autopilot_lines(standing)]
         if upload is None:
+            lines += [f"  {retag_text(line)}" for line in _open_retags(session)]
             lines += [
                 f"  upload {one.id}: {one.state} from {console.plain(one.source)}"
                 for one in uploads.latest(session, 5)
@@ -326,11 +337,21 @@ def _errors_for_people() -> Iterator[None]:
 
 def main() -> None:
     """The console script."""
-    from worker import cli_catalog, cli_report, cli_review, cli_rules, cli_train, cli_users, cli_web
+    from worker import (
+        cli_catalog,
+        cli_report,
+        cli_retag,
+        cli_review,
+        cli_rules,
+        cli_train,
+        cli_users,
+        cli_web,
+    )
 
     cli_catalog.add_to(app)
     cli_train.add_to(app)
     cli_report.add_to(app)
+    cli_retag.add_to(app)
     cli_review.add_to(app)
     cli_rules.add_to(app)
     cli_users.add_to(app)

@@ -72,8 +72,10 @@ def upgrade() -> None:
         sa.Column("retag_id", BIG_ID, nullable=True, comment="Of which retag; NULL in uploads'."),
     )
     op.create_index("ix_batches_retag_id_state", "batches", ["retag_id", "state"], unique=False)
-    op.create_index("ix_products_retailer_id_id", "products", ["retailer_id", "id"], unique=False)
     if op.get_bind().dialect.name == "postgresql":
+        op.create_index(
+            "ix_products_retailer_id_id", "products", ["retailer_id", "id"], unique=False
+        )
         op.alter_column(
             "batches",
             "upload_id",
@@ -92,10 +94,10 @@ def downgrade() -> None:
         "UPDATE batches SET upload_id = (SELECT max(id) FROM uploads "
         "WHERE uploads.retailer_id = batches.retailer_id) WHERE upload_id IS NULL"
     )
-    op.drop_index("ix_products_retailer_id_id", table_name="products")
     op.drop_index("ix_batches_retag_id_state", table_name="batches")
     op.drop_column("batches", "retag_id")
     if op.get_bind().dialect.name == "postgresql":
+        op.drop_index("ix_products_retailer_id_id", table_name="products")
         op.alter_column(
             "batches",
             "upload_id",

@@ -7,7 +7,7 @@ whose lease was taken back changes nothing.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -405,6 +405,21 @@ def last_errors(session: Session, upload_id: str | None = None) -> list[str]:
             .where(UploadItem.upload_id == upload_id, UploadItem.product_id == Product.id)
         )
     return [error for error in session.execute(query).scalars() if error is not None]
+
+
+def retag_errors(session: Session, retag_ids: Collection[int]) -> list[str]:
+    """Why queued batches of retags could not be done, each reason once. By (retag, state)."""
+    rows = session.scalars(
+        sa.select(Batch.last_error)
+        .where(
+            Batch.retag_id.in_(retag_ids),
+            Batch.state == BatchState.QUEUED,
+            Batch.last_error.is_not(None),
+        )
+        .distinct()
+        .limit(10)
+    )
+    return [error for error in rows if error is not None]
 
 
 def recent_rate(session: Session, *, window_s: float = 60.0) -> float:
