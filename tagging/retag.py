@@ -21,7 +21,7 @@ from tagging.database.retags import PAGE, SeenProduct
 from tagging.database.session import Database
 from tagging.database.tables import Retag, RetagScope, RetagState
 from tagging.domain import Status
-from tagging.errors import RetagError
+from tagging.errors import NotFoundError, RetagError
 from tagging.failpoints import failpoint
 from tagging.ingest import Announcer
 
@@ -89,7 +89,7 @@ class Retagging:
                 if len(ids) != 1:
                     raise RetagError("skus are those of one retailer; name it with --retailer")
                 if unknown := retags.unknown_skus(session, ids[0], asked.skus):
-                    raise RetagError(
+                    raise NotFoundError(
                         f"{names[0]} has no product {', '.join(map(repr, unknown[:10]))}"
                         + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
                         + "; nothing was asked for. `atelier products list` shows the known ones"
