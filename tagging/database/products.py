@@ -350,9 +350,9 @@ def listing(
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
         with database.read() as session:
-            page = _page(session, wanted, after=after, size=size)
-            images = images_of(session, [product.image_set for product, *_ in page])
-        for product, retailer, name, version, top_k in page:
+            rows = page(session, wanted, after=after, size=size)
+            images = images_of(session, [product.image_set for product, *_ in rows])
+        for product, retailer, name, version, top_k in rows:
             yield ProductLine(
                 retailer=retailer,
                 sku=product.sku,
@@ -369,15 +369,16 @@ def listing(
                 suggestion=product.suggestion,
                 attributes=product.attributes,
             )
-        if len(page) < size:
+        if len(rows) < size:
             return
-        after = page[-1][0].id
-        left = None if left is None else left - len(page)
+        after = rows[-1][0].id
+        left = None if left is None else left - len(rows)
 
 
-def _page(
+def page(
     session: Session, wanted: ProductFilter, *, after: int, size: int
 ) -> Sequence[tuple[Product, str, str | None, str | None, list[dict[str, Any]] | None]]:
+    """The next `size` products after a key, with retailer, model's name and version, and top-k."""
     query = (
         sa.select(Product, Retailer.name, Model.name, Model.version, Prediction.top_k)
         .join(Retailer, Retailer.id == Product.retailer_id)
