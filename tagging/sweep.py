@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from tagging.database import batches, leaders, uploads
+from tagging.database import batches, counts, leaders, uploads
 from tagging.database.session import Database
 from tagging.ingest import Ingest
 from tagging.retag import Retagging
@@ -96,6 +96,7 @@ class Sweeper:
         self._take_back_leases(on_progress)
         self._file_uploads(on_progress)
         self._announce()
+        self._keep_counts_few()
         self._retag()
 
     def forget(self) -> None:
@@ -166,6 +167,14 @@ class Sweeper:
                 log.warning("filing_taken_up", upload=upload[0])
                 self.ingest.file_upload(upload[0], on_page=keep_on)
         on_progress()
+
+    def _keep_counts_few(self) -> None:
+        with self.database.read() as session:
+            many = counts.are_many(session)
+        if many:
+            with self.database.write("sweep.counts") as session:
+                counts.put_together(session)
+                session.commit()
 
     def _retag(self) -> None:
         try:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import autopilots, batches, retags, uploads
+from tagging.database import autopilots, batches, counts, retags, uploads
 from tagging.database.retags import RetagLine
 from tagging.domain import Status
 from tagging.errors import AtelierError
@@ -236,7 +236,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
     rejected = uploads.rejected_lines(runtime.database, summary.upload_id)
     skipped = uploads.skipped_lines(runtime.database, summary.upload_id)
     with runtime.database.read() as session:
-        counts = uploads.status_counts(session, summary.upload_id)
+        stand = uploads.status_counts(session, summary.upload_id)
     if as_json:
         console.print_json_with_lists(
             {
@@ -247,7 +247,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 "changed": summary.changed,
                 "updated": summary.updated,
                 "enqueued": summary.enqueued,
-                "by_status": counts,
+                "by_status": stand,
                 "warnings": list(summary.warnings),
             },
             {"rejected": map(vars, rejected), "skipped": (line.value for line in skipped)},
@@ -260,27 +260,29 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 talk.print(f"  … and more; `atelier ingest --json` lists all {kind} lines")
                 break
             talk.print(f"  {kind} line {line.line}: {line.value!r}: {line.error}", markup=False)
-    console.print_summary(summary, counts, console.out())
+    console.print_summary(summary, stand, console.out())
 
 
 def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
     with runtime.database.read() as session:
         if upload is not None:
             uploads.get(session, upload)
-        counts = uploads.status_counts(session, upload)
+        counted = (
+            counts.by_status(session) if upload is None else uploads.status_counts(session, upload)
+        )
         in_batches = batches.counts(session, upload)
         again = _open_retags(session) if upload is None else []
         return {
             "upload": upload,
             "busy": bool(
-                counts[Status.QUEUED]
+                counted[Status.QUEUED]
                 or in_batches["queued"]
                 or in_batches["leased"]
                 or again
                 or uploads.coming_in(session, upload, now=utc_now())
             ),
-            "products": sum(counts.values()),
-            "by_status": counts,
+            "products": sum(counted.values()),
+            "by_status": counted,
             "batches": in_batches,
             "products_per_s": batches.recent_rate(session),
             "retags": [retag_json(line) for line in again],

@@ -389,7 +389,9 @@ def page(
         .limit(size)
     )
     if wanted.retailer is not None:
-        query = query.where(Retailer.name == wanted.retailer)
+        # By its key, of which the database knows how many products have it; of a name it does not.
+        key = session.scalar(sa.select(Retailer.id).where(Retailer.name == wanted.retailer))
+        query = query.where(Product.retailer_id == key)
     if wanted.status is not None:
         query = query.where(Product.status == wanted.status)
     if wanted.category is not None:

@@ -341,8 +341,12 @@ class Product(Base):
         sa.Index(
             "ix_products_retailer_id_id", "retailer_id", "id", info={"only": "postgresql"}
         ).ddl_if(dialect="postgresql"),
-        # `status` counts all products by status.
         sa.Index("ix_products_status_id", "status", "id"),
+        # Few are very sure or unsure: listed by confidence, these are not looked for one by one.
+        # SQLite, which does not know how many there are, would sort all others by it, too.
+        sa.Index("ix_products_confidence", "confidence", info={"only": "postgresql"}).ddl_if(
+            dialect="postgresql"
+        ),
         # What waits for a person, in the orders in which people may take it.
         *(
             sa.Index(
@@ -452,6 +456,20 @@ sa.Index(
 )
 
 
+class ProductCount(Base):
+    __tablename__ = "product_counts"
+    __table_args__ = {
+        "comment": "How many products stand where: the sum of the rows. Triggers on products "
+        "append them, the sweeper puts them together."
+    }
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    # No foreign key: it would be looked up for each product that moves.
+    retailer_id: Mapped[int] = mapped_column(BigId, comment="Whose products.")
+    status: Mapped[str] = mapped_column(sa.String(32), comment="Where they stand.")
+    products: Mapped[int] = mapped_column(BigId, comment="How many more, or fewer if negative.")
+
+
 class UploadItem(Base):
     __tablename__ = "upload_items"
     __table_args__ = (
@@ -492,6 +510,8 @@ class Batch(Base):
         sa.Index("ix_batches_state_id", "state", "id"),
         sa.Index("ix_batches_upload_id_state", "upload_id", "state"),
         sa.Index("ix_batches_retag_id_state", "retag_id", "state"),
+        # The rate is told of those that were done in the last minute.
+        sa.Index("ix_batches_finished_at", "finished_at"),
         {"comment": "Products that travel together as one Celery task."},
     )
 

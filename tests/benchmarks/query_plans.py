@@ -19,6 +19,7 @@ from tagging import desk as service
 from tagging.database import (
     autopilots,
     batches,
+    counts,
     desk,
     leaders,
     models,
@@ -95,6 +96,7 @@ def fill_ledger(database: Database, *, small: int = 500) -> None:
         session.execute(sa.text("SET LOCAL session_replication_role = replica"))
         for statement in statements:
             session.execute(sa.text(statement))
+        counts.recount(session)
         session.commit()
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))
@@ -260,6 +262,7 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "list --min-confidence, nothing": listed(min_confidence=1.0),
         "export: a page at the end": exported(after=about.newest - 2000),
         "export --retailer: a page": exported(after=middle, retailer="default"),
+        "status: products by status": reading(counts.by_status),
         "status: batches by state": reading(batches.counts),
         "status: an upload's batches": reading(lambda session: batches.counts(session, UPLOAD)),
         "status: the rate": reading(batches.recent_rate),
@@ -272,10 +275,10 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "tagged_catalog: a product": reading(
             _sql("SELECT * FROM tagged_catalog WHERE retailer = 'default' AND sku = :sku", about)
         ),
-        "tagged_catalog: 100 that wait": reading(
+        "tagged_catalog: 100 by sku": reading(
             _sql(
-                "SELECT * FROM tagged_catalog WHERE retailer = 'default' "
-                "AND status = 'needs_review' LIMIT 100",
+                "SELECT * FROM tagged_catalog WHERE retailer = 'default' AND sku > :sku "
+                "ORDER BY sku LIMIT 100",
                 about,
             )
         ),
@@ -347,7 +350,6 @@ def counting(database: Database, about: Some) -> dict[str, Act]:
         return asked
 
     return {
-        "count: products by status": reading(uploads.status_counts),
         "count: an upload's products by status": reading(
             lambda session: uploads.status_counts(session, UPLOAD)
         ),
@@ -356,6 +358,13 @@ def counting(database: Database, about: Some) -> dict[str, Act]:
         ),
         "count: what waits": reading(lambda session: desk.counts(session, about.retailer_id)),
         "count: autopilots": reading(autopilots.standings),
+        "tagged_catalog: 100 that wait, surest first": reading(
+            _sql(
+                "SELECT * FROM tagged_catalog WHERE status = 'needs_review' "
+                "ORDER BY confidence DESC LIMIT 100",
+                about,
+            )
+        ),
         "count: tags to audit": reading(
             lambda session: autopilots.awaited_tags(session, about.retailer_id, about.model_id)
         ),

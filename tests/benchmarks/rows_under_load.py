@@ -8,8 +8,9 @@ beside. Goals: no query reads a table from end to end that grows with the catalo
 own plans), and each answers within 50 ms (p99). A delivery into it takes at most 1.2 times as long
 as into an empty database, in constant memory: the whole of ingest and tagging in a process of its
 own, with a stand-in model and tiny pictures in memory, so that little but rows is left to take
-time. Empty and full take turns. `atelier retag --missing` over what is all of the model in charge ends within 60 s
-per million and classifies nothing. With `--folder` the catalogue is kept there and found again.
+time. Empty and full take turns. `atelier retag --missing`, where all is of the model in charge,
+ends within 60 s per million and classifies nothing. With `--folder` the catalogue is kept there and
+found again.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def main() -> int:
         url = filled(server, wanted.products, console)
         database = Database(url)
         stack.callback(database.close)
+        schema.upgrade(database)
         console.print(f"{wanted.products:,} products; {server_facts(database)}")
         missed = 0
         if "queries" in parts:

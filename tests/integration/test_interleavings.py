@@ -7,6 +7,7 @@ second begins in a thread and may have to wait for it.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 
 from tagging.answers import Recorded
 from tagging.database import uploads
-from tagging.database.tables import Batch, BatchState, Prediction, Product, RetagScope
+from tagging.database.tables import Batch, BatchState, Prediction, Product, ProductCount, RetagScope
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, ReviewError
 from tagging.retag import Asked
@@ -51,6 +52,16 @@ ARROWS: Final = {
     Status.REVIEWED: {Status.NEEDS_REVIEW},
     Status.FAILED: {Status.QUEUED},
 }
+
+
+WEIGHTS: Final = {status: 1000**number for number, status in enumerate(Status)}
+_COUNTED: Final = sa.select(
+    sa.func.sum(
+        ProductCount.products
+        * sa.case(WEIGHTS, value=ProductCount.status, else_=0).cast(sa.BigInteger)
+    ).cast(sa.BigInteger)
+).scalar_subquery()
+"""What `product_counts` says of each status, as one number."""
 
 
 class Meanwhile:
@@ -86,9 +97,16 @@ class Meanwhile:
         self.watch()
 
     def watch(self) -> None:
-        """No status moves but along the arrows."""
+        """No status moves but along the arrows, and what is counted is what is there."""
         with self._services.database.read() as session:
-            now = dict(session.execute(sa.select(Product.id, Product.status)).all())
+            # In one statement: another act may commit between two.
+            rows = session.execute(
+                sa.select(Product.id, Product.status, _COUNTED.label("counted"))
+            ).all()
+        now = {row.id: row.status for row in rows}
+        if rows:
+            stand = Counter(now.values())
+            assert rows[0].counted == sum(WEIGHTS[status] * n for status, n in stand.items())
         for product_id, status in now.items():
             before = self._seen.get(product_id, status)
             assert status is before or status in ARROWS[before], (product_id, before, status)
