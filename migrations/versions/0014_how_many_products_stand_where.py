@@ -92,7 +92,9 @@ def upgrade() -> None:
     for statement in POSTGRESQL if is_postgresql else SQLITE:
         op.execute(sa.text(statement))
     if is_postgresql:
-        op.create_index("ix_products_confidence", "products", ["confidence"], unique=False)
+        op.create_index(
+            "ix_products_status_confidence", "products", ["status", "confidence"], unique=False
+        )
     op.create_index("ix_batches_finished_at", "batches", ["finished_at"], unique=False)
 
 
@@ -102,7 +104,7 @@ def downgrade() -> None:
     for name in ("products_inserted", "products_moved", "products_deleted"):
         op.execute(f"DROP TRIGGER {name}" + (" ON products" if is_postgresql else ""))
     if is_postgresql:
-        op.drop_index("ix_products_confidence", table_name="products")
+        op.drop_index("ix_products_status_confidence", table_name="products")
         op.execute("DROP FUNCTION count_new_products()")
         op.execute("DROP FUNCTION count_moved_products()")
     op.drop_table("product_counts")

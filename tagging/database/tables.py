@@ -342,11 +342,11 @@ class Product(Base):
             "ix_products_retailer_id_id", "retailer_id", "id", info={"only": "postgresql"}
         ).ddl_if(dialect="postgresql"),
         sa.Index("ix_products_status_id", "status", "id"),
-        # Few are very sure or unsure: listed by confidence, these are not looked for one by one.
-        # SQLite, which does not know how many there are, would sort all others by it, too.
-        sa.Index("ix_products_confidence", "confidence", info={"only": "postgresql"}).ddl_if(
-            dialect="postgresql"
-        ),
+        # What waits with the surest first, and, as there are five statuses only, the few that are
+        # very unsure in any. SQLite, which does not know how few, would sort all others by it, too.
+        sa.Index(
+            "ix_products_status_confidence", "status", "confidence", info={"only": "postgresql"}
+        ).ddl_if(dialect="postgresql"),
         # What waits for a person, in the orders in which people may take it.
         *(
             sa.Index(

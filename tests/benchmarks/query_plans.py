@@ -275,10 +275,10 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "tagged_catalog: a product": reading(
             _sql("SELECT * FROM tagged_catalog WHERE retailer = 'default' AND sku = :sku", about)
         ),
-        "tagged_catalog: 100 by sku": reading(
+        "tagged_catalog: 100 that wait, surest first": reading(
             _sql(
-                "SELECT * FROM tagged_catalog WHERE retailer = 'default' AND sku > :sku "
-                "ORDER BY sku LIMIT 100",
+                "SELECT * FROM tagged_catalog WHERE status = 'needs_review' "
+                "ORDER BY confidence DESC LIMIT 100",
                 about,
             )
         ),
@@ -358,10 +358,17 @@ def counting(database: Database, about: Some) -> dict[str, Act]:
         ),
         "count: what waits": reading(lambda session: desk.counts(session, about.retailer_id)),
         "count: autopilots": reading(autopilots.standings),
-        "tagged_catalog: 100 that wait, surest first": reading(
+        "SQL: 100 by sku": reading(
             _sql(
-                "SELECT * FROM tagged_catalog WHERE status = 'needs_review' "
-                "ORDER BY confidence DESC LIMIT 100",
+                "SELECT * FROM tagged_catalog WHERE retailer = 'default' AND sku > :sku "
+                "ORDER BY sku LIMIT 100",
+                about,
+            )
+        ),
+        "SQL: how far each retailer is": reading(
+            _sql(
+                "SELECT retailer, status, count(*), max(tagged_at) FROM tagged_catalog "
+                "GROUP BY retailer, status",
                 about,
             )
         ),
