@@ -97,7 +97,7 @@ class Sweeper:
         self._file_uploads(on_progress)
         self._announce()
         self._keep_counts_few()
-        self._retag()
+        self._retag(on_progress)
 
     def forget(self) -> None:
         """Start all observations anew."""
@@ -176,15 +176,18 @@ class Sweeper:
                 counts.put_together(session)
                 session.commit()
 
-    def _retag(self) -> None:
+    def _retag(self, on_progress: Callable[[], None]) -> None:
+        def on_page() -> None:
+            self._keep_chair()
+            on_progress()
+
         try:
             # Shorter than anybody's patience: what falls silent is looked for in between.
-            self.retagging.step(most_s=self.stale_s / 4, on_page=self._keep_chair)
+            self.retagging.step(most_s=self.stale_s / 4, on_page=on_page)
         except DBAPIError:
             raise
-        except (
-            Exception
-        ):  # a request that cannot be worked off must not keep leases from coming back
+        except Exception:
+            # What cannot be worked off must not keep leases from being taken back.
             log.exception("retag_failed")
 
     def _announce(self) -> None:

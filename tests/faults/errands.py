@@ -20,15 +20,16 @@ import sqlalchemy as sa
 from tagging import accounts, desk, known_answers, steering
 from tagging.answers import Answer, Recorded
 from tagging.catalog.opening import open_delivery
-from tagging.database import schema
+from tagging.database import counts, schema
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
-from tagging.database.tables import Product
+from tagging.database.tables import Product, ProductCount, RetagScope
 from tagging.desk import Wish
 from tagging.disagreements import settle
 from tagging.domain import Purpose, Role, Verdict
 from tagging.errors import LoginError, NotFoundError, ReviewError
 from tagging.inbox import Inbox
+from tagging.retag import Asked
 from tagging.review import record_review, record_reviews
 from tagging.rules import RetailerRules
 from tagging.undo import take_back
@@ -223,6 +224,26 @@ def migrate(runtime: Runtime, details: Details) -> Any:  # noqa: ARG001
     return {}
 
 
+def retag(runtime: Runtime, details: Details) -> Any:
+    """All of a retailer's products are classified again; another request is cancelled."""
+    retagging, asked = runtime.retagging, Asked(scope=RetagScope(details["scope"]))
+    retagging.request(asked, [details["retailer"]], by="Eve")
+    retagging.step(most_s=2.0)
+    (unwanted,) = retagging.request(asked, [details["retailer"]], by="Eve")
+    retagging.cancel(unwanted, by="Eve")
+    return {}
+
+
+def move_much(runtime: Runtime, details: Details) -> Any:
+    """As many counts are appended as many moves would bring; they add up to nothing."""
+    retailer = find(runtime, details["retailer"])
+    row = {"retailer_id": retailer, "status": "tagged", "products": 0}
+    with runtime.database.write("test") as session:
+        session.execute(sa.insert(ProductCount), [row] * counts.MANY)
+        session.commit()
+    return {}
+
+
 ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
     "deliver": deliver,
     "watch": watch,
@@ -233,6 +254,8 @@ ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
     "govern": govern,
     "log_in": log_in,
     "migrate": migrate,
+    "retag": retag,
+    "move_much": move_much,
 }
 
 
