@@ -292,7 +292,9 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "sweeper: leases": reading(batches.pulses),
         "sweeper: queued": reading(batches.queued_count),
         "sweeper: what to announce": writing(
-            lambda session: batches.to_announce(session, older_than=now, limit=ANNOUNCE_AT_ONCE)
+            lambda session: batches.to_announce(
+                session, older_than=now, now=now, limit=ANNOUNCE_AT_ONCE
+            )
         ),
         "sweeper: uploads to file": reading(uploads.unfiled),
         "sweeper: the chair": reading(lambda session: leaders.chair(session, "sweeper")),

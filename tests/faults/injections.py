@@ -234,6 +234,9 @@ def _lead(world: World, what: str) -> Errand | None:
             world.wait(lambda: world.leases() > 0, 5)
             for worker in world.workers:
                 worker.kill(signal.SIGTERM)
+        case "move_much":
+            # It is the sweeper that comes by it, a while after.
+            world.move_much()
         case _:
             return world.lead(what)
     return None

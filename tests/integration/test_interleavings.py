@@ -125,6 +125,11 @@ class Meanwhile:
             began.wait()
             # Long enough to come to where it must wait, if it must.
             self._thread.join(0.1)
+            if boundary == "batch.write.commit":
+                # Whatever is done to a product, its photos or who is in charge waits for the write.
+                self._thread.join(0.4)
+                if not self._thread.is_alive():
+                    self._raised.append(AssertionError(f"nothing waited at {boundary}"))
         else:
             self._do(act, threading.Event())
 

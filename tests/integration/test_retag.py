@@ -353,6 +353,25 @@ def test_a_cancelled_request_makes_no_more_batches(
     assert list(models_of(shades).values()).count("shades:2") == 4
 
 
+def test_cancelled_while_it_looks_it_queues_nothing(
+    shades: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ask(shades)
+    monkeypatch.setattr(
+        "tagging.retag.failpoint", lambda _: shades.retagging.cancel(made, by="Bob")
+    )
+    shades.retagging.advance(made)
+    assert (told(shades, made).queued, shades.bell.messages) == (0, [])
+
+
+def test_it_is_about_the_products_that_there_were(shades: Services, tmp_path: Path) -> None:
+    made = ask(shades)
+    deliver(shades, write_folder(tmp_path / "more", {"new.png": 9}))
+    shades.tag_all()
+    work_off(shades)
+    assert told(shades, made).looked_at == 10
+
+
 def test_what_is_delivered_meanwhile_need_not_wait_for_everything(
     shades: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +481,20 @@ def test_a_model_that_audits_nobody_asks_for_no_verdict_on_what_another_accepted
         found = product(services, sku.removesuffix(".png"))
         assert (found.audit, found.audit_share) == (False, None)
     # The second model accepted nothing there: what is said of it is no evidence on its tags.
+    say(services, "b", Verdict.CORRECTED, "Middle")
+    assert weighed(dataclasses.replace(services, model_id=second)).verdicts == 0
+
+
+def test_a_tag_that_somebody_withdrew_is_no_tag_of_the_next_model(
+    services: Services, tmp_path: Path
+) -> None:
+    audit_all(services)
+    tagged(services, tmp_path / "in", SURE)
+    say(services, "b", Verdict.UNSURE)
+    second = put_in_charge(services)
+    ask(services)
+    work_off(services)
+    assert not product(services, "b").audit
     say(services, "b", Verdict.CORRECTED, "Middle")
     assert weighed(dataclasses.replace(services, model_id=second)).verdicts == 0
 
