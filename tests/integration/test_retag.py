@@ -325,9 +325,20 @@ def test_cut_off_anywhere_it_goes_on_where_it_stopped(
     assert list(in_batches) == list(range(1, 11))
 
 
-def test_two_who_work_at_one_request_do_it_once(shades: Services) -> None:
+def test_two_who_work_at_one_request_do_it_once(
+    shades: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_in_charge(shades)
     made = ask(shades)
+    others: list[str] = []
+
+    def another(name: str) -> None:
+        if not others:
+            others.append(name)
+            shades.retagging.advance(made)
+
+    monkeypatch.setattr("tagging.retag.failpoint", another)
+    shades.retagging.advance(made)
     at_once([lambda: shades.retagging.advance(made)] * 4)
     while shades.retagging.step(most_s=1.0):
         pass
