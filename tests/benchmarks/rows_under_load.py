@@ -240,7 +240,8 @@ def compare_deliveries(
     good = ratio <= GOAL_RATIO and growth <= 1.05
     console.print(
         f"full / empty: {ratio:.2f} (of processor time {worked:.2f}), goal {GOAL_RATIO}; "
-        f"memory at {delivered:,} / at {delivered // 10:,}: {growth:.2f}, goal 1.05: {'reached' if good else 'MISSED'}"
+        f"memory at {delivered:,} / at {delivered // 10:,}: {growth:.2f}, goal 1.05: "
+        f"{'reached' if good else 'MISSED'}"
     )
     return int(not good)
 

@@ -328,6 +328,7 @@ def test_cut_off_anywhere_it_goes_on_where_it_stopped(
 def test_two_who_work_at_one_request_do_it_once(
     shades: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tagging.retag.PAGE", 4)
     put_in_charge(shades)
     made = ask(shades)
     others: list[str] = []
