@@ -397,12 +397,16 @@ def last_errors(session: Session, upload_id: str | None = None) -> list[str]:
     )
     if upload_id is not None:
         # Through the ledger: a product that this upload left unchanged may wait in the batch of an
-        # older one.
+        # older one. One that is tagged waits for nothing, though a retag of it may be in trouble.
         query = (
             query.join(BatchItem, BatchItem.batch_id == Batch.id)
             .join(Product, Product.id == BatchItem.product_id)
             .join(UploadItem, UploadItem.sku == Product.sku)
-            .where(UploadItem.upload_id == upload_id, UploadItem.product_id == Product.id)
+            .where(
+                UploadItem.upload_id == upload_id,
+                UploadItem.product_id == Product.id,
+                Product.status == Status.QUEUED,
+            )
         )
     return [error for error in session.execute(query).scalars() if error is not None]
 

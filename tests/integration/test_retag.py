@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tagging import failpoints, retag
 from tagging.answers import Recorded
-from tagging.database import models, products, retags
+from tagging.database import batches, models, products, retags
 from tagging.database.retags import RetagLine
 from tagging.database.tables import (
     Batch,
@@ -22,7 +22,7 @@ from tagging.database.tables import (
     RetagState,
 )
 from tagging.domain import FailureCode, ReviewReason, Status, Verdict
-from tagging.errors import NotFoundError, RetagError, ReviewError
+from tagging.errors import NotFoundError, RetagError, ReviewError, StoreAwayError
 from tagging.failpoints import FailpointError
 from tagging.retag import Asked
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
@@ -429,6 +429,25 @@ def test_what_becomes_of_a_retag_that_brings_down_workers(shades: Services) -> N
         pass_time(shades, 14)
     assert batch_of(shades, batch_id).state is BatchState.DONE
     assert (product(shades, "a").status, product(shades, "a").category) == (Status.TAGGED, "Light")
+
+
+def test_what_is_wrong_with_a_retag_is_told_of_it_alone(services: Services, tmp_path: Path) -> None:
+    upload = deliver(services, write_folder(tmp_path / "in", {"a.png": 255})).upload_id
+    services.tag_all()
+    put_in_charge(services)
+    made = ask(services)
+    services.retagging.step(most_s=1.0)
+
+    def away(_: object) -> None:
+        raise StoreAwayError("the image store is away")
+
+    services.decoders.before = away
+    with pytest.raises(StoreAwayError):
+        services.tag_all()
+    with services.database.read() as session:
+        assert batches.retag_errors(session, [made]) == ["the image store is away"]
+        assert batches.last_errors(session) == ["the image store is away"]
+        assert batches.last_errors(session, upload) == []
 
 
 def test_parts_of_a_split_batch_are_the_retags(shades: Services) -> None:
