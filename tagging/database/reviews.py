@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -229,10 +230,22 @@ def queue(database: Database, retailer_id: int, *, audit: bool) -> Iterator[Queu
         after = page[-1].id
 
 
-def queue_page(session: Session, retailer_id: int, *, audit: bool, after: int) -> Sequence[Product]:
-    """The next products of the queue after a key."""
+def queue_page(
+    session: Session, retailer_id: int, *, audit: bool, after: int
+) -> Sequence[sa.Row[Any]]:
+    """The next products of the queue after a key: what `queue` tells of each, and its key."""
     query = (
-        sa.select(Product)
+        sa.select(
+            Product.id,
+            Product.sku,
+            Product.title,
+            Product.suggestion,
+            Product.confidence,
+            Product.review_reason,
+            Product.audit,
+            Product.image_set,
+            Product.prediction_id,
+        )
         .where(Product.retailer_id == retailer_id, Product.id > after)
         .order_by(Product.id)
         .limit(PAGE)
@@ -242,4 +255,5 @@ def queue_page(session: Session, retailer_id: int, *, audit: bool, after: int) -
         query = query.where(autopilots.awaited(session, retailer_id, model.id))
     else:
         query = query.where(Product.status == Status.NEEDS_REVIEW)
-    return session.execute(query).scalars().all()
+    rows: Sequence[sa.Row[Any]] = session.execute(query).all()  # type: ignore[assignment]
+    return rows

@@ -176,13 +176,6 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
             lambda session: products.page(session, ProductFilter(**wanted), after=after, size=101)
         )
 
-    def exported(after: int = 0, **wanted: Any) -> Act:
-        return reading(
-            lambda session: products.page(
-                session, ProductFilter(**wanted), after=after, size=products.PAGE
-            )
-        )
-
     now = utc_now()
     retailer, middle = about.retailer_id, about.newest // 2
 
@@ -239,12 +232,6 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "review: what stands": reading(
             lambda session: reviews.standing(session, about.product_ids[0])
         ),
-        "queue: a page": reading(
-            lambda session: reviews.queue_page(session, retailer, audit=False, after=middle)
-        ),
-        "queue: a page of the audit": reading(
-            lambda session: reviews.queue_page(session, retailer, audit=True, after=0)
-        ),
         "list": listed(),
         "list --status needs_review": listed(status=Status.NEEDS_REVIEW),
         "list --status failed": listed(status=Status.FAILED),
@@ -260,8 +247,6 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "list --min-confidence": listed(min_confidence=0.5),
         "list --max-confidence, nothing": listed(max_confidence=0.01),
         "list --min-confidence, nothing": listed(min_confidence=1.0),
-        "export: a page at the end": exported(after=about.newest - 2000),
-        "export --retailer: a page": exported(after=middle, retailer="default"),
         "status: products by status": reading(counts.by_status),
         "status: batches by state": reading(batches.counts),
         "status: an upload's batches": reading(lambda session: batches.counts(session, UPLOAD)),
@@ -325,20 +310,45 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "filing: the ledger's counts of a small upload": reading(
             lambda session: uploads.outcome_counts(session, "small")
         ),
-        "rules try: newest products": reading(
-            lambda session: trial.newest_products(session, retailer, most=500)
-        ),
     }
 
 
 def working(database: Database, about: Some) -> dict[str, Act]:
-    """What workers do in one transaction of hundreds of statements."""
+    """What takes a thousand rows at once, or hundreds of statements in one transaction."""
 
-    def asked() -> None:
+    def reading(act: Callable[[Session], object]) -> Act:
+        def asked() -> object:
+            with database.read() as session:
+                return act(session)
+
+        return asked
+
+    def worked() -> None:
         with database.write("test") as session:
             _work(session, about)  # rolled back
 
-    return {"a batch, leased and written": asked}
+    def exported(after: int = 0, **wanted: Any) -> Act:
+        return reading(
+            lambda session: products.page(
+                session, ProductFilter(**wanted), after=after, size=products.PAGE
+            )
+        )
+
+    retailer, middle = about.retailer_id, about.newest // 2
+    return {
+        "a batch, leased and written": worked,
+        "rules try: newest products": reading(
+            lambda session: trial.newest_products(session, retailer, most=500)
+        ),
+        "queue: a page": reading(
+            lambda session: reviews.queue_page(session, retailer, audit=False, after=middle)
+        ),
+        "queue: a page of the audit": reading(
+            lambda session: reviews.queue_page(session, retailer, audit=True, after=0)
+        ),
+        "export: a page at the end": exported(after=about.newest - 2000),
+        "export --retailer: a page": exported(after=middle, retailer="default"),
+    }
 
 
 def counting(database: Database, about: Some) -> dict[str, Act]:

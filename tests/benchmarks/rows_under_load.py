@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tagging.catalog.delivery import DeliveredRow, Delivery, Row
-from tagging.database import models, retags, schema
+from tagging.database import counts, models, retags, schema
 from tagging.database.session import Database
 from tagging.database.tables import Product, RetagScope
 from tagging.domain import Status
@@ -135,6 +135,10 @@ def filled(server: str, products: int, console: Console) -> str:
 
 def time_queries(database: Database, calls: int, console: Console) -> int:
     """Print how long each takes and what it reads from end to end; how many missed a goal."""
+    while _put_together(database):
+        pass
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE"))  # as the server does by and by
     about = some(database)
     timings, missed = Timings(), 0
     groups = (
@@ -158,10 +162,20 @@ def time_queries(database: Database, calls: int, console: Console) -> int:
             missed += bool(must and (scanned or late))
     console.print(timings.table("Queries, one after another"))
     console.print(
-        f"goal: no table from end to end, p99 <= {GOAL_MS:.0f} ms (counts and whole batches "
-        f"aside): {f'{missed} MISSED' if missed else 'reached'}"
+        f"goal: no table from end to end, p99 <= {GOAL_MS:.0f} ms (counts, thousands of rows and "
+        f"whole batches aside): {f'{missed} MISSED' if missed else 'reached'}"
     )
     return missed
+
+
+def _put_together(database: Database) -> bool:
+    """What the sweeper does with counts; whether there is more."""
+    with database.write("test") as session:
+        many = counts.are_many(session)
+        if many:
+            counts.put_together(session)
+            session.commit()
+        return many
 
 
 def time_retag(database: Database, products: int, console: Console) -> int:
