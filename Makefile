@@ -10,7 +10,7 @@ WORKERS ?= 2
 
 .PHONY: help demo test faults faults-long faults-large soak mutants hostile-images \
 	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost \
-	messages review-latency review-load lock audit clean
+	messages review-latency review-load rows-under-load lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make review-cost   what a catalogue costs in verdicts (twenty minutes)"
 	@echo "make review-latency   how long a reviewer waits, at a million products"
 	@echo "make review-load   twenty reviewers and an upload at once: is anything lost?"
+	@echo "make rows-under-load   two million products: plans, times, and deliveries (an hour)"
 	@echo "make messages bring what the pages say into the catalogues of translations"
 	@echo "make lock     resolve the dependencies of pyproject.toml anew"
 	@echo "make audit    look up known holes of what is locked (needs PyPI)"
@@ -180,6 +181,10 @@ review-latency: $(VENV)/dev.stamp
 MINUTES ?= 2
 review-load: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.benchmarks.review_load --minutes $(MINUTES)
+
+# Two million products: what each query reads and how long it takes, and 100,000 more delivered.
+rows-under-load: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.benchmarks.rows_under_load
 
 clean:
 	rm -rf $(VENV) demo-data

@@ -62,6 +62,10 @@ class StaleRulesError(RulesError):
     """Somebody else put other rules in force since these were begun."""
 
 
+class RetagError(AtelierError):
+    """What is to be classified again cannot be asked for like that."""
+
+
 class SchemaError(AtelierError):
     """The database is not at the migration this version needs."""
 

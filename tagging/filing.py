@@ -218,27 +218,14 @@ class Page:
             self._settled.append(change)
 
     def _make_batches(self, session: Session) -> None:
-        batch: list[tuple[int, str, int]] = []
-        images = 0
-        for item in [*self._queued, None]:
-            if batch and (item is None or images + item[2] > self.batch_images):
-                self.batch_ids.append(
-                    batches.create(
-                        session,
-                        retailer_id=self.retailer_id,
-                        upload_id=self.upload_id,
-                        items=batch,
-                        now=self.now,
-                    )
-                )
-                batch, images = [], 0
-            if item is not None:
-                batch.append(item)
-                images += item[2]
-        if self.batch_ids:
-            # Marked before the messages are sent: if they get lost, the sweeper sends them again
-            # as soon as this mark is old, because the broker then holds fewer than are queued.
-            batches.mark_announced(session, self.batch_ids, now=self.now)
+        self.batch_ids = batches.create_full(
+            session,
+            self._queued,
+            batch_images=self.batch_images,
+            retailer_id=self.retailer_id,
+            upload_id=self.upload_id,
+            now=self.now,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

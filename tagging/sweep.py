@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
-from tagging.database import batches, leaders, uploads
+from tagging.database import batches, counts, leaders, uploads
 from tagging.database.session import Database
 from tagging.ingest import Ingest
+from tagging.retag import Retagging
 
 ROLE: Final = "sweeper"
 ANNOUNCE_AT_ONCE: Final = 500
@@ -72,6 +74,7 @@ class Sweeper:
     stale_s: float
     now: Callable[[], dt.datetime]
     monotonic: Callable[[], float]
+    retagging: Retagging
 
     def __post_init__(self) -> None:
         self.in_chair = False
@@ -93,6 +96,8 @@ class Sweeper:
         self._take_back_leases(on_progress)
         self._file_uploads(on_progress)
         self._announce()
+        self._keep_counts_few()
+        self._retag(on_progress)
 
     def forget(self) -> None:
         """Start all observations anew."""
@@ -162,6 +167,28 @@ class Sweeper:
                 log.warning("filing_taken_up", upload=upload[0])
                 self.ingest.file_upload(upload[0], on_page=keep_on)
         on_progress()
+
+    def _keep_counts_few(self) -> None:
+        with self.database.read() as session:
+            many = counts.are_many(session)
+        if many:
+            with self.database.write("sweep.counts") as session:
+                counts.put_together(session)
+                session.commit()
+
+    def _retag(self, on_progress: Callable[[], None]) -> None:
+        def on_page() -> None:
+            self._keep_chair()
+            on_progress()
+
+        try:
+            # Shorter than anybody's patience: what falls silent is looked for in between.
+            self.retagging.step(most_s=self.stale_s / 4, on_page=on_page)
+        except DBAPIError:
+            raise
+        except Exception:
+            # What cannot be worked off must not keep leases from being taken back.
+            log.exception("retag_failed")
 
     def _announce(self) -> None:
         with self.database.read() as session:

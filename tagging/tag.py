@@ -287,9 +287,18 @@ class Tagger:
     def _write(
         self, lease: Lease, wanted: Sequence[LeasedProduct], found: _Found, model: KnownModel
     ) -> int | None:
-        """Write everything and end the lease; how many products failed, None if it was lost."""
+        """Write everything and end the lease; how many products failed.
+
+        None: the lease was lost, or another model was put in charge meanwhile of products that
+        have a tag already. Then it is this other model that is asked.
+        """
         now = self.now()
         with self.database.write("batch.write") as session:
+            in_charge = models.hold_in_charge(session, lease.retailer_id) == model.id
+            if lease.retags and not in_charge:
+                batches.give_back(session, lease, error=None)
+                session.commit()
+                return None
             if not batches.finish(session, lease, now=now):
                 return None
             asked = rules.in_force(session, lease.retailer_id)
@@ -321,6 +330,7 @@ class Tagger:
                 model_id=model.id,
                 preprocessing_version=self.preprocessing_version,
                 now=now,
+                replacing=in_charge,
                 audited=audit_sample(
                     wanted,
                     classified,

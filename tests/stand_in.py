@@ -30,6 +30,7 @@ from tagging.model_card import (
     NetworkSpec,
     OutOfDistributionSpec,
 )
+from tagging.retag import Retagging
 from tagging.sweep import Sweeper
 from tagging.tag import Answers, BatchReport, Classifier, Classifiers, Decoders, Tagger
 
@@ -178,6 +179,7 @@ class Services:
     decoders: InlineDecoders
     ingest: Ingest
     tagger: Tagger
+    retagging: Retagging
     sweeper: Sweeper
     model_id: int
     retailer_id: int
@@ -208,6 +210,13 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
         image_max_bytes=LIMITS.max_bytes,
         now=clock.now,
     )
+    retagging = Retagging(
+        database=database,
+        announcer=bell,
+        batch_images=batch_images,
+        preprocessing_version=PREPROCESSING_VERSION,
+        now=clock.now,
+    )
     return Services(
         database=database,
         store=store,
@@ -226,6 +235,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
             preprocessing_version=PREPROCESSING_VERSION,
             now=clock.now,
         ),
+        retagging=retagging,
         sweeper=Sweeper(
             database=database,
             ingest=ingest,
@@ -234,6 +244,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
             stale_s=10.0,
             now=clock.now,
             monotonic=clock.monotonic,
+            retagging=retagging,
         ),
         model_id=model_id,
         retailer_id=retailer_id,

@@ -30,6 +30,7 @@ from tagging.in_hand import InHand
 from tagging.ingest import Ingest
 from tagging.model_card import CARD_NAME, card_fingerprint, read_card
 from tagging.private_files import close_to_others, make_private_folder
+from tagging.retag import Retagging
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
@@ -59,6 +60,7 @@ class Runtime:
     app: Celery
     doorbell: BrokerDoorbell
     ingest: Ingest
+    retagging: Retagging
 
     def default_model(self) -> int:
         """The id of the model for new retailers, registered at first sight."""
@@ -160,6 +162,13 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                 fetcher=web_fetcher(settings),
                 fetch_threads=settings.url_fetches,
             ),
+            retagging=Retagging(
+                database=database,
+                announcer=doorbell,
+                batch_images=settings.batch_images,
+                preprocessing_version=PREPROCESSING_VERSION,
+                now=utc_now,
+            ),
         )
     finally:
         database.close()
@@ -216,6 +225,7 @@ def open_worker(
                     stale_s=settings.stale_s,
                     now=utc_now,
                     monotonic=time.monotonic,
+                    retagging=runtime.retagging,
                 ),
             )
         finally:

@@ -20,9 +20,11 @@ from pydantic import ValidationError
 from rich.live import Live
 from rich.markup import escape
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import autopilots, batches, uploads
+from tagging.database import autopilots, batches, counts, retags, uploads
+from tagging.database.retags import RetagLine
 from tagging.domain import Status
 from tagging.errors import AtelierError
 from tagging.ingest import UploadSummary
@@ -36,6 +38,7 @@ from worker.embedded import embedded_worker
 from worker.follow import progress_bar, wait_for_upload
 from worker.logs import configure_logging, redact_uncaught, redactor
 from worker.options import As, Home, Json, Retailer, Source, settings_for
+from worker.retag_text import retag_json, retag_text
 
 app = typer.Typer(
     name="atelier",
@@ -247,7 +250,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
     rejected = uploads.rejected_lines(runtime.database, summary.upload_id)
     skipped = uploads.skipped_lines(runtime.database, summary.upload_id)
     with runtime.database.read() as session:
-        counts = uploads.status_counts(session, summary.upload_id)
+        stand = uploads.status_counts(session, summary.upload_id)
     if as_json:
         console.print_json_with_lists(
             {
@@ -258,7 +261,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 "changed": summary.changed,
                 "updated": summary.updated,
                 "enqueued": summary.enqueued,
-                "by_status": counts,
+                "by_status": stand,
                 "warnings": list(summary.warnings),
             },
             {"rejected": map(vars, rejected), "skipped": (line.value for line in skipped)},
@@ -271,29 +274,38 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 talk.print(f"  … and more; `atelier ingest --json` lists all {kind} lines")
                 break
             talk.print(f"  {kind} line {line.line}: {line.value!r}: {line.error}", markup=False)
-    console.print_summary(summary, counts, console.out())
+    console.print_summary(summary, stand, console.out())
 
 
 def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
     with runtime.database.read() as session:
         if upload is not None:
             uploads.get(session, upload)
-        counts = uploads.status_counts(session, upload)
+        counted = (
+            counts.by_status(session) if upload is None else uploads.status_counts(session, upload)
+        )
         in_batches = batches.counts(session, upload)
+        again = _open_retags(session) if upload is None else []
         return {
             "upload": upload,
             "busy": bool(
-                counts[Status.QUEUED]
+                counted[Status.QUEUED]
                 or in_batches["queued"]
                 or in_batches["leased"]
+                or again
                 or uploads.coming_in(session, upload, now=utc_now())
             ),
-            "products": sum(counts.values()),
-            "by_status": counts,
+            "products": sum(counted.values()),
+            "by_status": counted,
             "batches": in_batches,
             "products_per_s": batches.recent_rate(session),
+            "retags": [retag_json(line) for line in again],
             "autopilots": [autopilot_json(standing) for standing in autopilots.standings(session)],
         }
+
+
+def _open_retags(session: Session) -> list[RetagLine]:
+    return retags.lines(session, retags.open_ids(session, most=10))
 
 
 def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> str:
@@ -307,6 +319,7 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
         for standing in autopilots.standings(session):
             lines += [f"  {line}" for line in autopilot_lines(standing)]
         if upload is None:
+            lines += [f"  {retag_text(line)}" for line in _open_retags(session)]
             lines += [
                 f"  upload {one.id}: {one.state} from {console.plain(one.source)}"
                 for one in uploads.latest(session, 5)
@@ -344,6 +357,7 @@ def main() -> None:
         cli_backup,
         cli_catalog,
         cli_report,
+        cli_retag,
         cli_review,
         cli_rules,
         cli_train,
@@ -355,6 +369,7 @@ def main() -> None:
     cli_backup.add_to(app)
     cli_train.add_to(app)
     cli_report.add_to(app)
+    cli_retag.add_to(app)
     cli_review.add_to(app)
     cli_rules.add_to(app)
     cli_users.add_to(app)

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from tagging.database import batches, models, schema, uploads
+from tagging.database import batches, counts, models, schema
 from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
 from tagging.errors import AtelierError
@@ -203,20 +203,20 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
         remedy="start the broker, or correct ATELIER_BROKER_URL" if depth is None else "",
     )
     with database.read() as session:
-        counts = batches.counts(session)
-        products = uploads.status_counts(session)
+        in_batches = batches.counts(session)
+        products = counts.by_status(session)
         errors = batches.last_errors(session)
         in_charge = [model for model, used in models.all_models(session) if used]
     broken = [model.card.title for model in in_charge if not _bundle_ok(model.path)]
     yield Finding(
         what="queue",
         ok=not errors,
-        found=f"{products[Status.QUEUED]:,} products queued in {counts['queued']:,} batches, "
-        f"{counts['leased']:,} in hand" + ("; " + "; ".join(errors) if errors else ""),
+        found=f"{products[Status.QUEUED]:,} products queued in {in_batches['queued']:,} batches, "
+        f"{in_batches['leased']:,} in hand" + ("; " + "; ".join(errors) if errors else ""),
         remedy="mend what the errors name; the batches stay queued"
         if errors
         else "start `atelier worker`"
-        if counts["queued"] and not counts["leased"]
+        if in_batches["queued"] and not in_batches["leased"]
         else "",
     )
     yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tagging.database import batches, uploads
+from tagging.database import batches, retags, uploads
 from tagging.database.tables import UploadState
 from tagging.domain import Status
 from tagging.errors import AtelierError
@@ -25,10 +26,15 @@ from worker.console import status_line
 from worker.embedded import EmbeddedWorker
 
 POLL_S: Final = 0.25
+STEP_S: Final = 2.0
 
 
 class UploadStuckError(AtelierError):
     """Batches of an upload cannot be done; they stay queued."""
+
+
+class RetagStuckError(AtelierError):
+    """Batches of a retag cannot be done; they stay queued."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +124,47 @@ def wait_for_upload(
             if worker is not None:
                 worker.watch(now.ended)
             time.sleep(pause_s)
+
+
+def nothing_left(runtime: Runtime, retag_ids: Sequence[int]) -> bool:
+    """Look for what open retags are about, until enough is queued; whether these are complete."""
+    while runtime.retagging.step(most_s=STEP_S):
+        pass
+    with runtime.database.read() as session:
+        lines = retags.lines(session, retag_ids, most=len(retag_ids))
+    return all(line.complete for line in lines)
+
+
+def wait_for_retags(
+    runtime: Runtime,
+    retag_ids: Sequence[int],
+    console: Console,
+    *,
+    worker: EmbeddedWorker | None = None,
+    poll_s: float = POLL_S,
+) -> None:
+    """Return when everything that these retags are about was classified. Works at them, too.
+
+    Raises:
+        RetagStuckError: a batch was given back because it cannot be done. It stays queued.
+        WorkerFailedError: `worker` cannot run.
+    """
+    with progress_bar(console) as progress:
+        bar = progress.add_task("tagging again", total=None, rate="looking for them")
+        while True:
+            runtime.retagging.step(most_s=STEP_S)
+            with runtime.database.read() as session:
+                lines = retags.lines(session, retag_ids, most=len(retag_ids))
+                errors = batches.retag_errors(session, retag_ids)
+            done = sum(line.classified for line in lines)
+            progress.update(bar, total=sum(line.queued for line in lines), completed=done, rate="")
+            if all(line.complete for line in lines):
+                return
+            if errors:
+                raise RetagStuckError(
+                    f"retag {', '.join(map(str, retag_ids))} cannot go on: {'; '.join(errors)} "
+                    "What is left stays queued, every tag as it is; mend this and start a worker."
+                )
+            if worker is not None:
+                worker.watch(done)
+            time.sleep(poll_s)

@@ -7,7 +7,7 @@ whose lease was taken back changes nothing.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -33,13 +33,14 @@ CRASHES_BEFORE_FAILED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write one batch's outcome."""
+    """The right to write one batch's outcome. `retags`: of products that were tagged before."""
 
     batch_id: int
     token: str
     retailer_id: int
     model_id: int
     alone: bool
+    retags: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +66,20 @@ def create(
     session: Session,
     *,
     retailer_id: int,
-    upload_id: str,
+    upload_id: str | None,
     items: Sequence[tuple[int, str, int]],
     now: dt.datetime,
     parent_id: int | None = None,
+    retag_id: int | None = None,
 ) -> int:
-    """A queued batch of `items`: (product id, image set, number of images). Returns its id."""
+    """A queued batch of `items`: (product id, image set, number of images). Returns its id.
+
+    Of an upload or of a retag.
+    """
     batch = Batch(
         retailer_id=retailer_id,
         upload_id=upload_id,
+        retag_id=retag_id,
         parent_id=parent_id,
         state=BatchState.QUEUED,
         products=len(items),
@@ -94,6 +100,45 @@ def create(
         ],
     )
     return batch.id
+
+
+def create_full(
+    session: Session,
+    items: Sequence[tuple[int, str, int]],
+    *,
+    batch_images: int,
+    retailer_id: int,
+    upload_id: str | None = None,
+    retag_id: int | None = None,
+    now: dt.datetime,
+) -> list[int]:
+    """Queued batches of `items`, as `create` takes them, in order and as full as may be.
+
+    Marked as announced before the messages are sent: if they get lost, the sweeper sends them
+    again as soon as this mark is old, because the broker then holds fewer than are queued.
+    """
+    parts: list[list[tuple[int, str, int]]] = []
+    images = 0
+    for item in items:
+        if not parts or images + item[2] > batch_images:
+            parts.append([])
+            images = 0
+        parts[-1].append(item)
+        images += item[2]
+    made = [
+        create(
+            session,
+            retailer_id=retailer_id,
+            upload_id=upload_id,
+            retag_id=retag_id,
+            items=part,
+            now=now,
+        )
+        for part in parts
+    ]
+    if made:
+        mark_announced(session, made, now=now)
+    return made
 
 
 def needs_solitude(session: Session, batch_id: int) -> bool:
@@ -129,7 +174,7 @@ def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bo
             attempts=Batch.attempts + 1,
             beat=Batch.beat + 1,
         )
-        .returning(Batch.retailer_id, Batch.lease_model_id)
+        .returning(Batch.retailer_id, Batch.lease_model_id, Batch.retag_id)
     ).one_or_none()
     if row is None:
         return None
@@ -139,6 +184,7 @@ def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bo
         retailer_id=row.retailer_id,
         model_id=row.lease_model_id,
         alone=alone,
+        retags=row.retag_id is not None,
     )
 
 
@@ -261,6 +307,7 @@ def _split(session: Session, batch: Batch, *, now: dt.datetime) -> tuple[int, ..
             session,
             retailer_id=batch.retailer_id,
             upload_id=batch.upload_id,
+            retag_id=batch.retag_id,
             items=items[start : start + size],
             now=now,
             parent_id=batch.id,
@@ -350,14 +397,33 @@ def last_errors(session: Session, upload_id: str | None = None) -> list[str]:
     )
     if upload_id is not None:
         # Through the ledger: a product that this upload left unchanged may wait in the batch of an
-        # older one.
+        # older one. One that is tagged waits for nothing, though a retag of it may be in trouble.
         query = (
             query.join(BatchItem, BatchItem.batch_id == Batch.id)
             .join(Product, Product.id == BatchItem.product_id)
             .join(UploadItem, UploadItem.sku == Product.sku)
-            .where(UploadItem.upload_id == upload_id, UploadItem.product_id == Product.id)
+            .where(
+                UploadItem.upload_id == upload_id,
+                UploadItem.product_id == Product.id,
+                Product.status == Status.QUEUED,
+            )
         )
     return [error for error in session.execute(query).scalars() if error is not None]
+
+
+def retag_errors(session: Session, retag_ids: Collection[int]) -> list[str]:
+    """Why queued batches of retags could not be done, each reason once. By (retag, state)."""
+    rows = session.scalars(
+        sa.select(Batch.last_error)
+        .where(
+            Batch.retag_id.in_(retag_ids),
+            Batch.state == BatchState.QUEUED,
+            Batch.last_error.is_not(None),
+        )
+        .distinct()
+        .limit(10)
+    )
+    return [error for error in rows if error is not None]
 
 
 def recent_rate(session: Session, *, window_s: float = 60.0) -> float:

@@ -186,6 +186,18 @@ def in_charge(session: Session, retailer: int) -> KnownModel:
     return get_model(session, charge.model_id)
 
 
+def hold_in_charge(session: Session, retailer: int) -> int:
+    """The key of the model in charge, which stays so until the commit. By primary key.
+
+    Shared: those who only hold it do not wait for each other.
+    """
+    return session.execute(
+        sa.select(ModelInCharge.model_id)
+        .where(ModelInCharge.retailer_id == retailer)
+        .with_for_update(read=True)
+    ).scalar_one()
+
+
 def autopilot(session: Session, retailer: int, model_id: int) -> Autopilot:
     """The autopilot's state, by primary key."""
     return session.execute(

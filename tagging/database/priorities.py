@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import sqlalchemy as sa
@@ -22,6 +23,21 @@ def renew(session: Session, product: Product) -> None:
     """Give a product the priority that the rules in force say. The rules by the unique index."""
     column = rules.in_force(session, product.retailer_id).priority
     product.priority = priority_of(product.attributes, column)
+
+
+def renew_waiting(session: Session, product_ids: Collection[int]) -> None:
+    """The same for those of some products that wait for a person. By primary key."""
+    if not product_ids:
+        return
+    waiting = session.scalars(
+        sa.select(Product)
+        .where(Product.id.in_(product_ids), Product.status == Status.NEEDS_REVIEW)
+        .order_by(Product.id)
+        .execution_options(populate_existing=True)
+    ).all()
+    for product in waiting:
+        renew(session, product)
+    session.flush()
 
 
 def renew_page(

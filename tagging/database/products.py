@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tagging.database import uploads
+from tagging.database import priorities, uploads
 from tagging.database.session import Database
 from tagging.database.tables import (
     Base,
@@ -23,7 +23,7 @@ from tagging.database.tables import (
     Retailer,
     UploadItem,
 )
-from tagging.domain import Decision, FailureCode, Status
+from tagging.domain import Decision, FailureCode, ReviewReason, Status
 from tagging.domain import Prediction as Predicted
 
 PAGE = 1000
@@ -155,18 +155,21 @@ def write_outcomes(
     model_id: int,
     preprocessing_version: str,
     now: dt.datetime,
+    replacing: bool,
     audited: Mapping[int, float],
 ) -> None:
     """Append predictions and move products, only those that still have the photos that were seen.
 
-    A product on which a person decided keeps status and category; only its suggestion changes.
+    A product on which a person decided, or asked others to, keeps status and category; only its
+    suggestion changes. What has a tag and now no readable photo keeps the tag.
+    `replacing`: whether what a model said before of the same photos may be replaced.
     `audited`: ids of the accepted products that are in the audit sample, with their chance of it.
     The caller holds the lease's row locked. All products are locked first, in the order of their
     keys, as filing does.
     """
     written = [one.product_id for one in classified] + [one.product_id for one in failed]
-    session.execute(
-        sa.select(Product.id)
+    before = session.execute(
+        sa.select(Product.id, Product.status)
         .where(Product.id.in_(written))
         .order_by(Product.id)
         .with_for_update(key_share=True)
@@ -210,8 +213,12 @@ def write_outcomes(
             )
         )
     }
-    _move_classified(session, classified, prediction_ids, audited=audited, now=now)
+    _move_classified(
+        session, classified, prediction_ids, replacing=replacing, audited=audited, now=now
+    )
     _move_failed(session, failed, now=now)
+    # A number that the retailer gave is kept up to date where people wait for the product, or will.
+    priorities.renew_waiting(session, [one for one, status in before if status is Status.TAGGED])
 
 
 def _move_classified(
@@ -219,6 +226,7 @@ def _move_classified(
     classified: Sequence[Classified],
     prediction_ids: dict[tuple[int, str], int],
     *,
+    replacing: bool,
     audited: Mapping[int, float],
     now: dt.datetime,
 ) -> None:
@@ -245,10 +253,18 @@ def _move_classified(
         return
     products = Base.metadata.tables["products"]
     seen = sa.and_(
-        products.c.id == sa.bindparam("at_id"), products.c.image_set == sa.bindparam("at_set")
+        products.c.id == sa.bindparam("at_id"),
+        products.c.image_set == sa.bindparam("at_set"),
+        sa.true() if replacing else products.c.prediction_id.is_(None),
     )
-    by_person = sa.func.coalesce(products.c.decided_by, "") == "person"
+    by_person = sa.or_(
+        sa.func.coalesce(products.c.decided_by, "") == "person",
+        # Somebody withdrew the tag, or asked for a person: what a model says is no answer to that.
+        products.c.review_reason.is_not_distinct_from(ReviewReason.REQUESTED),
+    )
     suggestion = {
+        "audit": sa.bindparam("to_audit"),
+        "audit_share": sa.bindparam("to_audit_share"),
         "suggestion": sa.bindparam("to_suggestion"),
         "confidence": sa.bindparam("to_confidence"),
         "margin": sa.bindparam("to_margin"),
@@ -259,26 +275,39 @@ def _move_classified(
     }
     session.connection().execute(
         sa.update(products)
-        .where(seen, ~by_person, products.c.status != Status.REVIEWED)
+        .where(
+            seen,
+            ~by_person,
+            products.c.status != Status.REVIEWED,
+            products.c.status != Status.FAILED,
+        )
         .values(
             status=sa.bindparam("to_status", type_=products.c.status.type),
             category=sa.bindparam("to_category"),
             decided_by=sa.bindparam("to_decided_by"),
             review_reason=sa.bindparam("to_reason", type_=products.c.review_reason.type),
-            audit=sa.bindparam("to_audit"),
-            audit_share=sa.bindparam("to_audit_share"),
             failure_code=None,
             failure_detail=None,
             **suggestion,
         ),
         rows,
     )
-    # Where a person decided on older photos, only what the model now suggests is written.
+    # Where a person decided on older photos, only what the model now suggests is written. It
+    # accepted nothing, so an audit of its tags has nothing to ask there.
     session.connection().execute(
         sa.update(products)
-        .where(seen, by_person, products.c.status != Status.REVIEWED)
+        .where(
+            seen,
+            by_person,
+            products.c.status == Status.NEEDS_REVIEW,
+            products.c.prediction_id.is_distinct_from(sa.bindparam("to_prediction")),
+        )
         .values(**suggestion),
-        [{key: row[key] for key in row if key not in _DECISION_KEYS} for row in rows],
+        [
+            {key: row[key] for key in row if key not in _DECISION_KEYS}
+            | {"to_audit": False, "to_audit_share": None}
+            for row in rows
+        ],
     )
 
 
@@ -287,8 +316,6 @@ _DECISION_KEYS = {
     "to_category",
     "to_decided_by",
     "to_reason",
-    "to_audit",
-    "to_audit_share",
 }
 
 
@@ -299,19 +326,11 @@ def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime
             .where(
                 Product.id == one.product_id,
                 Product.image_set == one.image_set,
-                Product.status != Status.REVIEWED,
-                sa.func.coalesce(Product.decided_by, "") != "person",
+                # Not what is tagged: a photo that cannot be read any more makes no tag wrong.
+                Product.status == Status.QUEUED,
             )
             .values(
                 status=Status.FAILED,
-                category=None,
-                decided_by=None,
-                suggestion=None,
-                confidence=None,
-                margin=None,
-                top_confidence=None,
-                prediction_id=None,
-                review_reason=None,
                 failure_code=one.code,
                 failure_detail=one.detail,
                 tagged_at=now,
@@ -331,9 +350,9 @@ def listing(
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
         with database.read() as session:
-            page = _page(session, wanted, after=after, size=size)
-            images = images_of(session, [product.image_set for product, *_ in page])
-        for product, retailer, name, version, top_k in page:
+            rows = page(session, wanted, after=after, size=size)
+            images = images_of(session, [product.image_set for product, *_ in rows])
+        for product, retailer, name, version, top_k in rows:
             yield ProductLine(
                 retailer=retailer,
                 sku=product.sku,
@@ -350,15 +369,16 @@ def listing(
                 suggestion=product.suggestion,
                 attributes=product.attributes,
             )
-        if len(page) < size:
+        if len(rows) < size:
             return
-        after = page[-1][0].id
-        left = None if left is None else left - len(page)
+        after = rows[-1][0].id
+        left = None if left is None else left - len(rows)
 
 
-def _page(
+def page(
     session: Session, wanted: ProductFilter, *, after: int, size: int
 ) -> Sequence[tuple[Product, str, str | None, str | None, list[dict[str, Any]] | None]]:
+    """The next `size` products after a key, with retailer, model's name and version, and top-k."""
     query = (
         sa.select(Product, Retailer.name, Model.name, Model.version, Prediction.top_k)
         .join(Retailer, Retailer.id == Product.retailer_id)
@@ -369,7 +389,9 @@ def _page(
         .limit(size)
     )
     if wanted.retailer is not None:
-        query = query.where(Retailer.name == wanted.retailer)
+        # By its key, of which the database knows how many products have it; of a name it does not.
+        key = session.scalar(sa.select(Retailer.id).where(Retailer.name == wanted.retailer))
+        query = query.where(Product.retailer_id == key)
     if wanted.status is not None:
         query = query.where(Product.status == wanted.status)
     if wanted.category is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -209,19 +210,8 @@ def queue(database: Database, retailer_id: int, *, audit: bool) -> Iterator[Queu
     """
     after = 0
     while True:
-        query = (
-            sa.select(Product)
-            .where(Product.retailer_id == retailer_id, Product.id > after)
-            .order_by(Product.id)
-            .limit(PAGE)
-        )
         with database.read() as session:
-            if audit:
-                model = in_charge(session, retailer_id)
-                query = query.where(autopilots.awaited(session, retailer_id, model.id))
-            else:
-                query = query.where(Product.status == Status.NEEDS_REVIEW)
-            page = session.execute(query).scalars().all()
+            page = queue_page(session, retailer_id, audit=audit, after=after)
             images = images_of(session, [product.image_set for product in page])
         for product in page:
             yield QueueLine(
@@ -238,3 +228,32 @@ def queue(database: Database, retailer_id: int, *, audit: bool) -> Iterator[Queu
         if len(page) < PAGE:
             return
         after = page[-1].id
+
+
+def queue_page(
+    session: Session, retailer_id: int, *, audit: bool, after: int
+) -> Sequence[sa.Row[Any]]:
+    """The next products of the queue after a key: what `queue` tells of each, and its key."""
+    query = (
+        sa.select(
+            Product.id,
+            Product.sku,
+            Product.title,
+            Product.suggestion,
+            Product.confidence,
+            Product.review_reason,
+            Product.audit,
+            Product.image_set,
+            Product.prediction_id,
+        )
+        .where(Product.retailer_id == retailer_id, Product.id > after)
+        .order_by(Product.id)
+        .limit(PAGE)
+    )
+    if audit:
+        model = in_charge(session, retailer_id)
+        query = query.where(autopilots.awaited(session, retailer_id, model.id))
+    else:
+        query = query.where(Product.status == Status.NEEDS_REVIEW)
+    rows: Sequence[sa.Row[Any]] = session.execute(query).all()  # type: ignore[assignment]
+    return rows

@@ -74,6 +74,33 @@ class UploadState(enum.StrEnum):
     """Every line has its outcome, and every product to classify is in a batch."""
 
 
+class RetagScope(enum.StrEnum):
+    """Which products a retag is about. Who decided on one is asked by none of them."""
+
+    MISSING = "missing"
+    """What was not classified by the model in charge, as it reads pictures now. What failed is at
+    its end, and not missing."""
+    ALL = "all"
+    """Everything that was classified."""
+    MODEL = "model"
+    """What a named model classified last."""
+    SKU = "sku"
+    """Products by their names, the failed ones among them too."""
+    FAILED = "failed"
+    """What failed."""
+
+
+class RetagState(enum.StrEnum):
+    """Where a retag stands."""
+
+    OPEN = "open"
+    """Not all products were seen yet."""
+    DONE = "done"
+    """Every product that it is about is in a batch, or was."""
+    CANCELLED = "cancelled"
+    """Somebody stopped it; batches that were made by then are worked off."""
+
+
 def _enum(kind: type[enum.StrEnum], name: str) -> sa.Enum:
     # Text with a CHECK, not a native enum: adding a value is then the same migration everywhere.
     return sa.Enum(
@@ -309,8 +336,17 @@ class Product(Base):
         sa.Index("ix_products_retailer_id_status_id", "retailer_id", "status", "id"),
         sa.Index("ix_products_retailer_id_category_id", "retailer_id", "category", "id"),
         sa.Index("ix_products_upload_id_id", "upload_id", "id"),
-        # `status` counts all products by status.
+        # One retailer's listing, and retags, page by id. Not on SQLite, which would take it before
+        # the partial ones below, and where there is hardly ever more than one retailer.
+        sa.Index(
+            "ix_products_retailer_id_id", "retailer_id", "id", info={"only": "postgresql"}
+        ).ddl_if(dialect="postgresql"),
         sa.Index("ix_products_status_id", "status", "id"),
+        # What waits with the surest first, and, as there are five statuses only, the few that are
+        # very unsure in any. SQLite, which does not know how few, would sort all others by it, too.
+        sa.Index(
+            "ix_products_status_confidence", "status", "confidence", info={"only": "postgresql"}
+        ).ddl_if(dialect="postgresql"),
         # What waits for a person, in the orders in which people may take it.
         *(
             sa.Index(
@@ -420,6 +456,20 @@ sa.Index(
 )
 
 
+class ProductCount(Base):
+    __tablename__ = "product_counts"
+    __table_args__ = {
+        "comment": "How many products stand where: the sum of the rows. Triggers on products "
+        "append them, the sweeper puts them together."
+    }
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    # No foreign key: it would be looked up for each product that moves.
+    retailer_id: Mapped[int] = mapped_column(BigId, comment="Whose products.")
+    status: Mapped[str] = mapped_column(sa.String(32), comment="Where they stand.")
+    products: Mapped[int] = mapped_column(BigId, comment="How many more, or fewer if negative.")
+
+
 class UploadItem(Base):
     __tablename__ = "upload_items"
     __table_args__ = (
@@ -459,12 +509,22 @@ class Batch(Base):
         # The sweeper reads all queued and leased ones; the done ones are the many.
         sa.Index("ix_batches_state_id", "state", "id"),
         sa.Index("ix_batches_upload_id_state", "upload_id", "state"),
+        sa.Index("ix_batches_retag_id_state", "retag_id", "state"),
+        # The rate is told of those that were done in the last minute.
+        sa.Index("ix_batches_finished_at", "finished_at"),
         {"comment": "Products that travel together as one Celery task."},
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="What the message carries.")
     retailer_id: Mapped[int] = mapped_column(sa.ForeignKey("retailers.id"), comment="Whose.")
-    upload_id: Mapped[str] = mapped_column(sa.ForeignKey("uploads.id"), comment="Of which upload.")
+    upload_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("uploads.id"), comment="Of which upload; NULL in retags'."
+    )
+    retag_id: Mapped[int | None] = mapped_column(
+        # No foreign key: SQLite cannot add one later.
+        BigId,
+        comment="Of which retag; NULL in uploads'.",
+    )
     parent_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("batches.id"), comment="The batch it was split from."
     )
@@ -494,6 +554,48 @@ class Batch(Base):
     announced_at: Mapped[dt.datetime | None] = mapped_column(comment="Last message sent for it.")
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it was made.")
     finished_at: Mapped[dt.datetime | None] = mapped_column(comment="When it was done or split.")
+
+
+class Retag(Base):
+    __tablename__ = "retags"
+    __table_args__ = (
+        # The sweeper looks for open ones: a handful among all that there ever were.
+        sa.Index("ix_retags_state_id", "state", "id"),
+        {"comment": "Requests to classify products again; kept."},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, comment="Key.")
+    retailer_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("retailers.id"), comment="Whose products."
+    )
+    scope: Mapped[RetagScope] = mapped_column(
+        _enum(RetagScope, "retag_scope"),
+        comment="Which of them: missing, all, model, sku or failed.",
+    )
+    model_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("models.id"), comment="Those that this model classified last."
+    )
+    skus: Mapped[list[Any] | None] = mapped_column(Json, comment="Those of these names.")
+    state: Mapped[RetagState] = mapped_column(
+        _enum(RetagState, "retag_state"), comment="open, done or cancelled."
+    )
+    after_id: Mapped[int] = mapped_column(BigId, comment="Products up to here were seen.")
+    until_id: Mapped[int] = mapped_column(
+        BigId, comment="The newest product when it was asked for."
+    )
+    queued: Mapped[int] = mapped_column(BigId, comment="How many were put into batches.")
+    not_asked: Mapped[int] = mapped_column(BigId, comment="How many are not among those asked for.")
+    in_work: Mapped[int] = mapped_column(BigId, comment="How many were being classified.")
+    reviewed: Mapped[int] = mapped_column(BigId, comment="How many a person decided on.")
+    failed: Mapped[int] = mapped_column(BigId, comment="How many had failed, and stay so.")
+    delisted: Mapped[int] = mapped_column(BigId, comment="How many left the catalogue.")
+    requested_by: Mapped[str] = mapped_column(sa.String(100), comment="Who asked.")
+    created_at: Mapped[dt.datetime] = mapped_column(comment="When.")
+    moved_at: Mapped[dt.datetime] = mapped_column(comment="Last progress.")
+    finished_at: Mapped[dt.datetime | None] = mapped_column(
+        comment="When it was done or cancelled."
+    )
+    cancelled_by: Mapped[str | None] = mapped_column(sa.String(100), comment="Who, if so.")
 
 
 class BatchItem(Base):

@@ -380,13 +380,14 @@ def _lines_with(database: Database, upload_id: str, outcome: ItemOutcome) -> Ite
         after = page[-1].seq
 
 
-def status_counts(session: Session, upload_id: str | None = None) -> dict[Status, int]:
-    """Products by status: of an upload (by its ledger), or of all."""
-    query = sa.select(Product.status, sa.func.count()).group_by(Product.status)
-    if upload_id is not None:
-        query = query.join(UploadItem, UploadItem.product_id == Product.id).where(
-            UploadItem.upload_id == upload_id, UploadItem.outcome.in_(FILED_OUTCOMES)
-        )
+def status_counts(session: Session, upload_id: str) -> dict[Status, int]:
+    """An upload's products by status, by its ledger. (Of all there are: `counts.by_status`.)"""
+    query = (
+        sa.select(Product.status, sa.func.count())
+        .join(UploadItem, UploadItem.product_id == Product.id)
+        .where(UploadItem.upload_id == upload_id, UploadItem.outcome.in_(FILED_OUTCOMES))
+        .group_by(Product.status)
+    )
     found = dict(session.execute(query).all())
     return {status: found.get(status, 0) for status in Status}
 

@@ -23,7 +23,7 @@ import psycopg
 import sqlalchemy as sa
 from PIL import Image, ImageOps
 
-from tagging.database import models
+from tagging.database import counts, models
 from tagging.database.session import Database
 from tagging.filing import image_set_of
 from tagging.images.model_input import PREPROCESSING_VERSION
@@ -110,6 +110,10 @@ def fill(database: Database, photos: Photos, count: int) -> None:
             }
             connection.execute(statement, values)
         connection.execute("VACUUM ANALYZE")
+    with database.write("test") as session:
+        # Triggers sleep while foreign keys do.
+        counts.recount(session)
+        session.commit()
 
 
 def first_in(

@@ -119,8 +119,8 @@ def _rest(world: World, result: Result) -> None:
     if not world.wait(lambda: not world.errands, REST_S, busy=False):
         result.broken = f"errands never ended: {[e.kind for e in world.errands]}"
         return
-    if not world.wait(lambda: world.queued() == 0 and world.leases() == 0, REST_S, busy=False):
-        result.broken = f"promise 1: {world.queued()} products are queued for {REST_S:g} s"
+    if not world.wait(lambda: world.left() == 0 and world.leases() == 0, REST_S, busy=False):
+        result.broken = f"promise 1: {world.left()} products, batches or retags wait {REST_S:g} s"
         return
     world.look()
     with world.observer.read() as session:

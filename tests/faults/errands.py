@@ -23,10 +23,10 @@ from tagging import accounts, desk, known_answers, steering
 from tagging.answers import Answer, Recorded
 from tagging.backup import Bundles, back_up
 from tagging.catalog.opening import open_delivery
-from tagging.database import models, schema
+from tagging.database import counts, models, schema
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
-from tagging.database.tables import Product
+from tagging.database.tables import Product, ProductCount, RetagScope
 from tagging.desk import Wish
 from tagging.disagreements import settle
 from tagging.domain import Purpose, Role, Verdict
@@ -36,6 +36,7 @@ from tagging.inbox import Inbox
 from tagging.ingest import Ingest
 from tagging.integrity import DeepCheck, mend_queued_nowhere
 from tagging.restore import restore
+from tagging.retag import Asked
 from tagging.review import record_review, record_reviews
 from tagging.rules import RetailerRules
 from tagging.undo import take_back
@@ -294,6 +295,26 @@ def _require_whole(database: Database, store: FolderImageStore) -> None:
         raise AssertionError(f"a check finds {broken}")
 
 
+def retag(runtime: Runtime, details: Details) -> Any:
+    """All of a retailer's products are classified again; another request is cancelled."""
+    retagging, asked = runtime.retagging, Asked(scope=RetagScope(details["scope"]))
+    retagging.request(asked, [details["retailer"]], by="Eve")
+    retagging.step(most_s=2.0)
+    (unwanted,) = retagging.request(asked, [details["retailer"]], by="Eve")
+    retagging.cancel(unwanted, by="Eve")
+    return {}
+
+
+def move_much(runtime: Runtime, details: Details) -> Any:
+    """As many counts are appended as many moves would bring; they add up to nothing."""
+    retailer = find(runtime, details["retailer"])
+    row = {"retailer_id": retailer, "status": "tagged", "products": 0}
+    with runtime.database.write("test") as session:
+        session.execute(sa.insert(ProductCount), [row] * counts.MANY)
+        session.commit()
+    return {}
+
+
 ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
     "deliver": deliver,
     "watch": watch,
@@ -305,6 +326,8 @@ ERRANDS: Final[dict[str, Callable[[Runtime, Details], Any]]] = {
     "log_in": log_in,
     "migrate": migrate,
     "preserve": preserve,
+    "retag": retag,
+    "move_much": move_much,
 }
 
 

@@ -45,10 +45,12 @@ LEADS_TO: Final[dict[str, str]] = {
     "review.one": "govern",
     "review.settle": "govern",
     "review.undo": "undo",
+    "retag": "retag",
     "rules": "govern",
     "schema": "migrate",
     "batch.give_back": "raise in hand",
     "sweep.announce": "lose messages",
+    "sweep.counts": "move_much",
     "sweep.leave": "end the sweeper",
     "sweep.take_back": "kill in hand",
     "sweep.take_chair": "kill all",
@@ -235,6 +237,9 @@ def _lead(world: World, what: str) -> Errand | None:
             world.wait(lambda: world.leases() > 0, 5)
             for worker in world.workers:
                 worker.kill(signal.SIGTERM)
+        case "move_much":
+            # It is the sweeper that comes by it, a while after.
+            world.move_much()
         case _:
             return world.lead(what)
     return None

@@ -26,9 +26,7 @@ BY_MACHINE: Final = {
     ("queued", "failed"),
 }
 BY_RETAG: Final = {
-    (before, after)
-    for before in ("tagged", "needs_review")
-    for after in ("tagged", "needs_review", "failed")
+    (before, after) for before in ("tagged", "needs_review") for after in ("tagged", "needs_review")
 } | BY_MACHINE
 BY_PERSON: Final = {
     ("tagged", "reviewed"),

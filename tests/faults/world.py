@@ -319,6 +319,15 @@ class World:
         found = self._now_and_then("SELECT count(*) FROM products WHERE status = 'queued'")
         return None if found is None else int(found)
 
+    def left(self) -> int | None:
+        """Products and batches that are queued, and retags that were not worked off yet."""
+        found = self._now_and_then(
+            "SELECT (SELECT count(*) FROM products WHERE status = 'queued') "
+            "+ (SELECT count(*) FROM batches WHERE state = 'queued') "
+            "+ (SELECT count(*) FROM retags WHERE state = 'open')"
+        )
+        return None if found is None else int(found)
+
     def _now_and_then(self, query: str) -> Any:
         """As `ask`, but five times a second at most: whoever waits asks all the time."""
         when, found = self._asked.get(query, (0.0, None))
@@ -497,6 +506,14 @@ class World:
             opinion=self._uuid(),
             settled=self._uuid(),
         )
+
+    def retag(self) -> Errand:
+        number = next(self._numbers)
+        scope = ("all", "missing", "failed")[number % 3]
+        return self.begin("retag", retailer="shop", scope=scope)
+
+    def move_much(self) -> Errand:
+        return self.begin("move_much", retailer="shop")
 
     def migrate(self) -> Errand:
         number = next(self._numbers)
