@@ -136,15 +136,16 @@ class Ingest:
     def _receive(
         self, delivery: Delivery, upload_id: str, receiver: str, on_rows: Callable[[int], None]
     ) -> None:
+        beat = self._beat(upload_id, receiver)
         rows = fetched_ahead(
             delivery.rows(),
             threads=self.fetch_threads,
             max_images=MAX_PRODUCT_IMAGES,
-            on_wait=self._beat(upload_id, receiver),
+            on_wait=beat,
         )
         with closing(rows):
             numbered = enumerate(rows, start=1)
-            while self._receive_page(upload_id, receiver, _next_rows(numbered), on_rows):
+            while self._receive_page(upload_id, receiver, _next_rows(numbered), on_rows, beat):
                 pass
         with self.database.write("upload.received") as session:
             uploads.end_receiving(
@@ -162,6 +163,7 @@ class Ingest:
         receiver: str,
         rows: Iterator[tuple[int, Row]],
         on_rows: Callable[[int], None],
+        beat: Callable[[], None],
     ) -> bool:
         """Store and write down the next rows, one by one as they come; False at the end."""
         lines: list[LedgerLine] = []
@@ -171,6 +173,7 @@ class Ingest:
                 line, stored = self._receive_row(seq, row, puts)
                 lines.append(line)
                 images.extend(stored)
+                beat()
             puts.flush()
         if not lines:
             return False
@@ -198,7 +201,7 @@ class Ingest:
 
         def beat() -> None:
             nonlocal last
-            if self.now() - last >= BEAT:
+            if abs(self.now() - last) >= BEAT:  # backwards: the clock was set back
                 last = self.now()
                 self._append(upload_id, receiver, [], [])
 
@@ -254,7 +257,13 @@ class Ingest:
             attributes=dict(row.attributes),
         ), stored
 
-    def file_upload(self, upload_id: str, *, on_page: Callable[[], None] = lambda: None) -> None:
+    def file_upload(
+        self,
+        upload_id: str,
+        *,
+        on_page: Callable[[], None] = lambda: None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Give every pending line its outcome, and announce the batches that come of it.
 
         Older uploads of the same retailer that were cut off before their filing are filed first.
@@ -262,6 +271,7 @@ class Ingest:
         Args:
             upload_id: an upload whose receiving has ended; a filed one is left alone.
             on_page: called after each transaction.
+            go_on: asked after each; where it says no, the rest stays pending.
         """
         filed = False
         while not filed:
@@ -286,6 +296,8 @@ class Ingest:
             if page.batch_ids:
                 self.announcer.announce(page.batch_ids)
             on_page()
+            if not go_on():
+                return
 
     def summary(self, upload_id: str) -> UploadSummary:
         """What the ledger says of an upload. Raises NotFoundError."""

@@ -6,6 +6,7 @@ Redactor(secrets_in(os.environ)).text(line)        # the line, with *** for ever
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -118,6 +119,13 @@ class Redactor:
     secrets: Collection[str] = ()
 
     def text(self, text: str) -> str:
-        for secret in sorted(self.secrets, key=len, reverse=True):
+        for secret in sorted(self._written(), key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
         return text
+
+    def _written(self) -> set[str]:
+        """Every secret as it stands in a text, and as JSON writes it."""
+        found = set(self.secrets)
+        for secret in self.secrets:
+            found |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        return found

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DatabaseError
 
 from tagging.backup import DATABASE_NAME, MANIFEST_NAME, Bundles, Manifest, image_name
-from tagging.database import restored, schema, stored_images
+from tagging.database import counts, restored, schema, stored_images
 from tagging.database.restored import Released
 from tagging.database.session import Database
 from tagging.errors import BackupError, BundleError
@@ -237,6 +237,7 @@ def _prepare(folder: Path, home: Path, manifest: Manifest, bundles: Bundles) -> 
                 else:
                     restored.move_model(session, model_id, path)
             released = restored.release_all(session)
+            counts.make_triggers(session)
             session.commit()
     except DatabaseError as error:
         raise BackupError(
@@ -263,7 +264,7 @@ def _require_sound(database: Database) -> None:
 
 
 def _drop_triggers(database: Database) -> tuple[str, ...]:
-    """They would run with whatever is written here, and are not Atelier's."""
+    """They would run with whatever is written here; Atelier's are made anew afterwards."""
     with database.write("restore.triggers") as session:
         names = restored.drop_triggers(session)
         session.commit()

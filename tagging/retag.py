@@ -15,21 +15,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from tagging.answers import person
 from tagging.database import batches, models, retags
 from tagging.database.retags import PAGE, SeenProduct
 from tagging.database.session import Database
 from tagging.database.tables import Retag, RetagScope, RetagState
 from tagging.domain import Status
-from tagging.errors import NotFoundError, RetagError
+from tagging.errors import AtelierError, NotFoundError, RetagError
 from tagging.failpoints import failpoint
 from tagging.ingest import Announcer
+
+log = structlog.get_logger("retag")
 
 AHEAD: Final = 100
 """Queued batches beyond which no more are made: what is delivered meanwhile need not wait long."""
 LOOKED_S: Final = 1.0
 """After so long without anything to queue, how far a request came is written down."""
 MOST_SKUS: Final = 1000
+MOST_OPEN: Final = 100
+"""How many open requests are looked at, the oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,26 +129,44 @@ class Retagging:
             session.commit()
         return ended
 
-    def step(self, *, most_s: float, on_page: Callable[[], None] = lambda: None) -> bool:
+    def step(
+        self,
+        *,
+        most_s: float,
+        on_page: Callable[[], None] = lambda: None,
+        leave_hindered: bool = False,
+    ) -> bool:
         """Work off open requests for about so long, or until enough batches wait for a worker.
 
         Args:
             most_s: seconds.
             on_page: called after each page.
+            leave_hindered: go on with the next request where one cannot go on, and log why.
 
         Returns:
             Whether anything was done.
+
+        Raises:
+            AtelierError: a request cannot go on (and is not left): its model cannot be read.
         """
         until = self.monotonic() + most_s
-        done = False
+        done, hindered = False, set[int]()
         while self.monotonic() < until:
             with self.database.read() as session:
-                waiting = retags.open_ids(session, most=1)
+                waiting = retags.open_ids(session, most=MOST_OPEN)
                 room = batches.queued_count(session) < AHEAD
-            if not waiting or not room:
+            first = next((one for one in waiting if one not in hindered), None)
+            if first is None or not room:
                 break
-            self.advance(waiting[0])
-            done = True
+            try:
+                self.advance(first)
+                done = True
+            except AtelierError as error:
+                if not leave_hindered:
+                    raise
+                # It keeps nobody else waiting; the next step tries it again.
+                log.error("retag_hindered", retag=first, error=str(error))
+                hindered.add(first)
             on_page()
         return done
 

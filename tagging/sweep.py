@@ -23,6 +23,7 @@ from tagging.ingest import Ingest
 from tagging.retag import Retagging
 
 ROLE: Final = "sweeper"
+ANNOUNCE_TOGETHER: Final = 50
 ANNOUNCE_AT_ONCE: Final = 500
 """Most messages sent in one sweep: the broker never holds many more than are queued."""
 
@@ -81,7 +82,8 @@ class Sweeper:
         self._chair = Silence(patience_s=self.stale_s)
         self._leases = Silence(patience_s=self.stale_s)
         self._uploads = Silence(patience_s=self.stale_s)
-        self._unannounced = Silence(patience_s=self.stale_s / 2)
+        self._unannounced = Silence(patience_s=self.stale_s)
+        self._filing: set[str] = set()
 
     def step(self, on_progress: Callable[[], None] = lambda: None) -> None:
         """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on."""
@@ -95,8 +97,9 @@ class Sweeper:
         on_progress()
         self._take_back_leases(on_progress)
         self._file_uploads(on_progress)
-        self._announce()
+        self._announce(on_progress)
         self._keep_counts_few()
+        on_progress()
         self._retag(on_progress)
 
     def forget(self) -> None:
@@ -104,6 +107,7 @@ class Sweeper:
         self._leases.forget()
         self._uploads.forget()
         self._unannounced.forget()
+        self._filing.clear()
 
     def forget_everything(self) -> None:
         """After the database was away, the chair's silence says nothing either."""
@@ -162,10 +166,17 @@ class Sweeper:
         with self.database.read() as session:
             waiting = uploads.unfiled(session)
         silent = set(self._uploads.outlasted(waiting, self.monotonic()))
+        self._filing &= {upload_id for upload_id, _ in waiting}
+        # Some seconds of it at a time: what falls silent is looked for in between.
+        until = self.monotonic() + self.stale_s / 4
         for upload in waiting:
-            if upload in silent:
+            if upload in silent and upload[0] not in self._filing:
                 log.warning("filing_taken_up", upload=upload[0])
-                self.ingest.file_upload(upload[0], on_page=keep_on)
+                self._filing.add(upload[0])
+            if upload[0] in self._filing:
+                self.ingest.file_upload(
+                    upload[0], on_page=keep_on, go_on=lambda: self.monotonic() < until
+                )
         on_progress()
 
     def _keep_counts_few(self) -> None:
@@ -183,14 +194,14 @@ class Sweeper:
 
         try:
             # Shorter than anybody's patience: what falls silent is looked for in between.
-            self.retagging.step(most_s=self.stale_s / 4, on_page=on_page)
+            self.retagging.step(most_s=self.stale_s / 4, on_page=on_page, leave_hindered=True)
         except DBAPIError:
             raise
         except Exception:
             # What cannot be worked off must not keep leases from being taken back.
             log.exception("retag_failed")
 
-    def _announce(self) -> None:
+    def _announce(self, on_progress: Callable[[], None]) -> None:
         with self.database.read() as session:
             queued = batches.queued_count(session)
         if not queued:
@@ -217,4 +228,6 @@ class Sweeper:
             session.commit()
         if missing:
             log.info("announced_again", batches=len(missing), queued=queued, on_broker=depth)
-            self.doorbell.announce(missing)
+            for start in range(0, len(missing), ANNOUNCE_TOGETHER):
+                self.doorbell.announce(missing[start : start + ANNOUNCE_TOGETHER])
+                on_progress()

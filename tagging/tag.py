@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tagging.autopilot import AUDIT_SHARE, in_audit_sample
 from tagging.database import autopilots, batches, models, products, rules
@@ -169,7 +170,7 @@ class Tagger:
             with self.database.write("batch.give_back") as session:
                 batches.give_back(session, lease, error=None if away else text)
                 session.commit()
-        except DBAPIError:
+        except (DBAPIError, PoolTimeoutError):
             # The beat gives it back as soon as the database answers.
             self.in_hand.abandon(lease)
 

@@ -20,7 +20,7 @@ import model_training
 from tagging import failpoints
 from tagging.database import models, schema
 from tagging.database.models import KnownModel
-from tagging.database.session import Database
+from tagging.database.session import WAIT_S, Database
 from tagging.errors import BundleError
 from tagging.images.decode import ImageLimits
 from tagging.images.decoders import DecoderPool
@@ -99,8 +99,11 @@ class WorkerRuntime:
     tagger: Tagger
     sweeper: Sweeper
 
-    def preload(self) -> None:
+    def preload(self, before_each: Callable[[], None] = lambda: None) -> None:
         """Load and warm the models in charge before the first lease is taken.
+
+        Args:
+            before_each: called before each of them.
 
         Raises:
             BundleError: none of them can be loaded, so this worker could do nothing.
@@ -112,6 +115,7 @@ class WorkerRuntime:
         errors: list[str] = []
         wanted: Sequence[KnownModel] = in_charge or [model for model, _ in known]
         for model in wanted[:4]:
+            before_each()
             try:
                 self.classifiers.get(model)
             except BundleError as error:
@@ -121,7 +125,7 @@ class WorkerRuntime:
 
 
 @contextmanager
-def open_runtime(settings: Settings) -> Iterator[Runtime]:
+def open_runtime(settings: Settings, *, wait_s: float = WAIT_S) -> Iterator[Runtime]:
     """Connect to database, store and broker; on the embedded default, make them where missing.
 
     Raises:
@@ -136,7 +140,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
     database = Database(
         settings.resolved_database_url(),
         pool_size=settings.concurrency + 4,
-        wait_s=settings.stuck_s,
+        wait_s=wait_s,
     )
     try:
         if settings.embedded:
@@ -196,7 +200,10 @@ def open_worker(
 ) -> Iterator[WorkerRuntime]:
     """A worker's services. The decoders are started first, before TensorFlow is imported."""
     limits = image_limits(settings)
-    with open_runtime(settings) as runtime, DecoderPool(settings.decoders, limits) as decoders:
+    with (
+        open_runtime(settings, wait_s=settings.stuck_s) as runtime,
+        DecoderPool(settings.decoders, limits) as decoders,
+    ):
         name = f"{socket.gethostname()}:{os.getpid()}"
         in_hand = InHand(stuck_s=settings.stuck_s, load_s=settings.load_s)
         classifiers = make_shelf(settings, in_hand)

@@ -154,10 +154,11 @@ def _tell_backup(report: BackupReport, *, as_json: bool) -> None:
         soft_wrap=True,
     )
     if manifest.missing_images:
+        more = "…" if manifest.missing_images > len(report.missing) else ""
         console.err().print(
             f"warning: {manifest.missing_images:,} images are not in it, for the store does not "
-            f"have them as the database names them ({', '.join(report.missing)}…); `atelier check "
-            "--deep` says what to do",
+            f"have them as the database names them ({', '.join(report.missing)}{more}); `atelier "
+            "check --deep` says what to do",
             markup=False,
             soft_wrap=True,
         )

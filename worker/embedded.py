@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from tagging.errors import AtelierError
 from tagging.private_files import make_private_folder, open_private
 from tagging.settings import Settings
+from worker.watchdog import STUCK_CODE
 
 MOST_FAILURES: Final = 3
 """A worker that ends with an error of its own so often, while nothing gets done, is given up."""
@@ -73,7 +74,8 @@ class EmbeddedWorker:
         code = self._process.returncode
         self._deaths += 1
         # A positive code is the worker's own verdict, a negative one the signal that killed it.
-        self._failures += code > 0
+        # That it was stuck is no verdict on itself: the sweeper needs some of these, too.
+        self._failures += code > 0 and code != STUCK_CODE
         if self._failures >= MOST_FAILURES or self._deaths >= MOST_DEATHS:
             raise WorkerFailedError(
                 f"the worker ended {self._deaths} times, the last time with exit code {code}. "

@@ -53,10 +53,13 @@ def run_worker(
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
     with ExitStack() as to_close:
         # What hangs here has nothing in hand yet, so no lease tells of it.
-        faulthandler.dump_traceback_later(settings.load_s, exit=True)
+        def begin() -> None:
+            faulthandler.dump_traceback_later(settings.load_s, exit=True)
+
+        begin()
         try:
             work = to_close.enter_context(open_worker(settings, make_shelf))
-            work.preload()
+            work.preload(before_each=begin)
         finally:
             faulthandler.cancel_dump_traceback_later()
         register_tasks(work.runtime.app, work.tagger.tag_batch)

@@ -25,6 +25,8 @@ from tagging.database.batches import Lease
 from tagging.database.session import Database
 from tagging.in_hand import InHand
 
+STUCK_CODE: Final = 75
+"""Exit code of a worker that was stuck: EX_TEMPFAIL of sysexits.h, try again."""
 FAREWELL_S: Final = 1.5
 """How long the database may take to take leases back before the process ends without it."""
 
@@ -115,7 +117,7 @@ class Watchdog:
         log.error("stuck", **said)
         with suppress(OSError, ValueError):  # a full disk, or no standard error, saves nobody
             faulthandler.dump_traceback(all_threads=True)
-        give_back_and_exit(self.database, self.in_hand, 1, but=but)
+        give_back_and_exit(self.database, self.in_hand, STUCK_CODE, but=but)
 
 
 def give_back_and_exit(

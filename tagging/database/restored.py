@@ -8,6 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tagging.database.counts import SQLITE_TRIGGERS
 from tagging.database.tables import (
     Batch,
     BatchState,
@@ -70,7 +71,10 @@ def move_model(session: Session, model_id: int, path: Path) -> None:
 
 
 def drop_triggers(session: Session) -> list[str]:
-    """Names of an SQLite file's triggers, which are gone then; Atelier makes none."""
+    """Names of an SQLite file's triggers but those that Atelier makes; all are gone then.
+
+    Atelier's go, too: whoever changed the file may have given its name to another.
+    """
     names = list(
         session.execute(
             sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
@@ -79,7 +83,7 @@ def drop_triggers(session: Session) -> list[str]:
     quote = session.get_bind().dialect.identifier_preparer.quote_identifier
     for name in names:
         session.connection().exec_driver_sql(f"DROP TRIGGER {quote(name)}")
-    return names
+    return [name for name in names if name not in SQLITE_TRIGGERS]
 
 
 def quick_check(session: Session) -> str:

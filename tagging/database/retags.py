@@ -127,7 +127,7 @@ def get(session: Session, retag_id: int) -> Retag:
 
 
 def open_ids(session: Session, *, most: int) -> list[int]:
-    """The oldest open retags: they take turns. By the state's index."""
+    """The oldest open retags, which go first. By the state's index."""
     return list(
         session.scalars(
             sa.select(Retag.id).where(Retag.state == RetagState.OPEN).order_by(Retag.id).limit(most)

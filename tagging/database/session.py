@@ -115,12 +115,13 @@ def _of_psycopg(url: sa.URL, wait_s: float) -> dict[str, Any]:
     limits = f"-c lock_timeout={wait_ms} -c idle_in_transaction_session_timeout={wait_ms}"
     asked = url.query.get("options", "")
     parameters = {
-        "connect_timeout": 10,
-        # A server that vanished without a word is given up after half a minute, not two hours.
+        # A server that vanished without a word is given up in seconds, not after two hours, and
+        # that and the next try to connect must end before who waits counts as stuck.
+        "connect_timeout": max(2, min(10, round(wait_s / 6))),
         "keepalives_idle": 10,
         "keepalives_interval": 5,
-        "keepalives_count": 4,
-        "tcp_user_timeout": 30_000,
+        "keepalives_count": 2,
+        "tcp_user_timeout": round(wait_s * 500),
         "options": f"{limits} {asked if isinstance(asked, str) else ' '.join(asked)}".strip(),
     }
     return {

@@ -31,7 +31,7 @@ from tagging.images.rejection import ImageLimits
 _START_SECONDS: Final = 60.0  # normally 0.3; a busy machine with a cold disk may need a hundredfold
 _END_SECONDS: Final = 2.0
 _GRACE_SECONDS: Final = 5.0
-_PROBE_SECONDS: Final = 3.0
+_PROBE_SECONDS: Final = 1.0
 _WORKING_SHARE: Final = 0.01
 """A child that takes long works if it uses so much of a processor; a starved one does, too."""
 
@@ -223,18 +223,19 @@ class DecoderProcess:
         On a busy machine a sound picture may take long; what it may use in all, the child's own
         limit bounds. Raises TimeoutError if it uses none, as well as EOFError, ProtocolError.
         """
-        try:
-            return self._receive(payload_max_bytes, self._wall_seconds - _PROBE_SECONDS)
-        except TimeoutError:
-            used = processor_seconds(self.pid)
+        used: float | None = None
+        idle_seconds = 0.0
         while True:
             try:
                 return self._receive(payload_max_bytes, _PROBE_SECONDS)
             except TimeoutError:
                 before, used = used, processor_seconds(self.pid)
-                if used - before < _WORKING_SHARE * _PROBE_SECONDS:
+                idle_seconds += _PROBE_SECONDS
+                if before is not None and used - before >= _WORKING_SHARE * _PROBE_SECONDS:
+                    idle_seconds = 0.0
+                    on_working()
+                if idle_seconds >= self._wall_seconds:
                     raise
-                on_working()
 
     def _receive(self, payload_max_bytes: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         """The next message. Raises TimeoutError, EOFError, ProtocolError."""

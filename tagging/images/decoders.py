@@ -61,6 +61,7 @@ class DecoderPool:
         self._queue: queue.SimpleQueue[_Chunk | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._pulse = _Pulse()
         self._lanes = [
             _Lane(self._queue, lambda: DecoderProcess(limits, measured=measured), self._closed)
             for _ in range(processes)
@@ -101,7 +102,8 @@ class DecoderPool:
             spec: the input spec of the model's card.
             on_progress: called in this thread, at most every half second and once at the end, with
                 the number of `items` finished so far, whenever that has grown, or a child has shown
-                that it works on one that takes long. What it raises ends the call.
+                that it works on one that takes long, be it another call's: this one's turn comes.
+                What it raises ends the call.
 
         Raises:
             ValueError: this version knows no preprocessing of `spec.kind`.
@@ -109,7 +111,7 @@ class DecoderPool:
                 blame, and none was judged: try again later.
         """
         detail_edge(spec)
-        job = _Job(items, spec)
+        job = _Job(items, spec, self._pulse)
         size = max(1, min(_CHUNK, -(-len(items) // (2 * len(self._lanes)))))
         with self._lock:
             if self._closed.is_set():
@@ -129,21 +131,29 @@ class DecoderPool:
             lane.join()
 
 
+class _Pulse:
+    """Grows with everything that any child gets done: who waits for a turn is not stuck."""
+
+    def __init__(self) -> None:
+        self.beats = 0  # a beat lost between two threads is made up for by the next one
+
+
 class _Job:
     """One call of `decode`: its items, what is known of them, and whether it is still wanted."""
 
-    def __init__(self, items: Sequence[DecodeRequest], spec: ModelInput) -> None:
+    def __init__(self, items: Sequence[DecodeRequest], spec: ModelInput, pulse: _Pulse) -> None:
+        self._pulse = pulse
         self.items = items
         self.spec = spec
         self.over = False  # answered, failed or given up; later answers are not wanted
         self._answers: list[Decoded | None] = [None] * len(items)
         self._finished = 0
-        self._working = False
         self._error: Exception | None = None
         self._changed = threading.Condition()
 
     def finish(self, index: int, answer: Decoded) -> None:
         with self._changed:
+            self._pulse.beats += 1
             self._answers[index] = answer
             self._finished += 1
             if self._finished == len(self.items):
@@ -151,7 +161,7 @@ class _Job:
 
     def show_work(self) -> None:
         with self._changed:
-            self._working = True
+            self._pulse.beats += 1
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
@@ -160,7 +170,7 @@ class _Job:
             self._changed.notify_all()
 
     def wait(self, on_progress: Callable[[int], None] | None) -> list[Decoded]:
-        reported = 0
+        reported, felt = 0, self._pulse.beats
         try:
             while True:
                 with self._changed:
@@ -171,8 +181,8 @@ class _Job:
                         # Woken at the end only: a wake-up per image would cost more than it says.
                         self._changed.wait(_PROGRESS_SECONDS)
                         finished = self._finished
-                    working, self._working = self._working, False
-                if on_progress is not None and (finished > reported or working):
+                before, felt = felt, self._pulse.beats
+                if on_progress is not None and (finished > reported or felt != before):
                     on_progress(finished)
                 reported = finished
                 if finished == len(self.items):

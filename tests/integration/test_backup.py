@@ -25,6 +25,7 @@ from tagging.backup import BackupReport, Bundles, back_up
 from tagging.catalog.opening import open_delivery
 from tagging.database import batches, copying, schema
 from tagging.database.copying import copy_database
+from tagging.database.counts import SQLITE_TRIGGERS
 from tagging.database.session import Database
 from tagging.domain import Role
 from tagging.errors import BackupError
@@ -582,8 +583,37 @@ def test_triggers_of_others_are_dropped_and_told(backup: Path, tmp_path: Path) -
     assert report.dropped_triggers == ("leases", 'odd "%s name', "plain")
     with closing(sqlite3.connect(tmp_path / "new" / "atelier.db")) as connection:
         assert connection.execute("SELECT count(*) FROM products").fetchone() == (6,)
-        query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
-        assert connection.execute(query).fetchone() == (0,)
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+        left = [name for (name,) in connection.execute(query)]
+    assert left == sorted(SQLITE_TRIGGERS)
+
+
+def test_after_a_restore_products_are_counted_as_before(backup: Path, tmp_path: Path) -> None:
+    """Also where somebody gave the name of one of our triggers to another."""
+    changed = with_statements(
+        "DROP TRIGGER products_moved",
+        "CREATE TRIGGER products_moved AFTER UPDATE ON web_sessions BEGIN SELECT 1; END",
+        "UPDATE product_counts SET products = products + 7",
+    )
+    write_entries(tmp_path / "b.backup", changed(entries_of(backup)))
+    report = restore(tmp_path / "b.backup", tmp_path / "new", bundles=NOTHING_SHIPPED)
+    assert report.dropped_triggers == ()
+    counted = "SELECT status, sum(products) FROM product_counts GROUP BY 1 HAVING sum(products)"
+    stand = "SELECT status, count(*) FROM products GROUP BY 1"
+    with closing(sqlite3.connect(tmp_path / "new" / "atelier.db")) as connection:
+        assert set(connection.execute(counted)) == set(connection.execute(stand))
+        connection.execute("UPDATE products SET status = 'failed' WHERE id = 1")
+        assert set(connection.execute(counted)) == set(connection.execute(stand))
+
+
+def test_the_triggers_are_those_of_the_migration(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    schema.upgrade(database)
+    with database.read() as session:
+        query = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+        found = {name: " ".join(sql.split()) for name, sql in session.execute(query)}
+    database.close()
+    assert found == SQLITE_TRIGGERS
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tagging import filing
 from tagging.database import batches, leaders
 from tagging.database.batches import Lease
 from tagging.database.tables import (
@@ -20,6 +21,7 @@ from tagging.database.tables import (
     UploadState,
 )
 from tagging.domain import FailureCode, ItemOutcome, Status
+from tagging.ingest import Ingest
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.stand_in import Services
 
@@ -276,3 +278,34 @@ def test_a_database_that_kept_the_sweeper_waiting_costs_nobody_a_lease(
     monkeypatch.undo()
     pass_time(delivered, 20)
     assert batch_of(delivered, held.batch_id).state is BatchState.QUEUED
+
+
+def test_a_long_filing_that_was_cut_off_keeps_nobody_else_waiting(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is filed in slices; what falls silent is taken back in between."""
+    deliver(services, write_folder(tmp_path / "first", {"a.png": 0}))
+    held = lease(services, services.bell.messages.pop())
+    monkeypatch.setattr(filing, "FILE_LINES", 1)
+    monkeypatch.setattr(Ingest, "file_upload", lambda *_, **__: None)
+    names = {f"{number}.png": number for number in range(12)}
+    deliver(services, write_folder(tmp_path / "second", names))
+    monkeypatch.undo()
+    monkeypatch.setattr(filing, "FILE_LINES", 1)
+    pages = 0
+
+    def on_progress() -> None:
+        nonlocal pages
+        pages += 1
+        services.clock.seconds += 1.0
+
+    until = services.clock.seconds + 40
+    while services.clock.seconds < until:
+        services.clock.seconds += 2
+        services.sweeper.step(on_progress)
+        if batch_of(services, held.batch_id).state is BatchState.QUEUED:
+            break
+    assert batch_of(services, held.batch_id).state is BatchState.QUEUED
+    assert 0 < len(listed(services)) < 13, "all of it was filed before anything was taken back"
+    pass_time(services, 40)
+    assert len(listed(services)) == 13
