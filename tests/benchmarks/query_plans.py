@@ -302,7 +302,7 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
             )
         ),
         "filing: pending lines": writing(
-            lambda session: uploads.pending_lines(session, UPLOAD, 2000)
+            lambda session: uploads.pending_lines(session, UPLOAD, most=2000, most_chars=10**7)
         ),
         "filing: known products": writing(
             lambda session: uploads.existing_products(session, retailer, about.skus)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tagging.database import uploads
+from tagging.database import counts
 from tagging.database.session import Database
 from tagging.domain import Status
 from tagging.inbox import Inbox
@@ -59,7 +59,7 @@ def test_all_that_is_written_is_for_its_own_account(tmp_path: Path) -> None:
             sha256, "thumb"
         )
         with runtime.database.write("test") as session:
-            assert uploads.status_counts(session)[Status.QUEUED] == 0
+            assert counts.by_status(session)[Status.QUEUED] == 0
             session.connection().exec_driver_sql("CREATE TABLE journalled (n INTEGER)")
             assert open_files(home) == []  # with the journal
             session.commit()
