@@ -27,6 +27,7 @@ def hasty(embedded: Place, tmp_path: Path) -> Place:
         "ATELIER_LOAD_S": "90",
         "ATELIER_CLASSIFY_SHAPES": "[16]",
         "ATELIER_DECODERS": "1",
+        "ATELIER_CONCURRENCY": "1",  # so that no other thread can do what one hangs in
     }
     return embedded
 
@@ -44,7 +45,7 @@ def tagged(place: Place, folder: Path) -> tuple[dict[str, int], str]:
     return found["by_status"], (place.home / "worker.log").read_text(errors="replace")
 
 
-@pytest.mark.parametrize("where", ["tag.classify", "tag.decode", "batch.write.commit"])
+@pytest.mark.parametrize("where", ["tag.classify", "batch.write.commit"])
 def test_work_that_hangs_ends_the_worker_and_is_done_by_the_next(
     hasty: Place, tmp_path: Path, where: str
 ) -> None:
@@ -54,7 +55,7 @@ def test_work_that_hangs_ends_the_worker_and_is_done_by_the_next(
     assert sum(counts.values()) == 12
     assert "stuck" in said
     assert "most recent call first" in said
-    assert said.count(" ready ") == 2
+    assert said.count(" ready ") >= 2
     assert hasty.scalar("SELECT count(*) FROM predictions") == 12
 
 
@@ -69,12 +70,13 @@ def test_a_model_that_never_loads_ends_the_worker(hasty: Place, tmp_path: Path) 
 
 def test_a_sweeper_that_hangs_ends_the_worker(hasty: Place, tmp_path: Path) -> None:
     """It holds SQLite's only write lock meanwhile, so nothing else could go on."""
-    (tmp_path / "orders" / "sweep.keep_chair.commit").write_text("hang")
+    hasty.environment["ATELIER_SWEEP_S"] = "0.02"  # before any message can come
+    (tmp_path / "orders" / "sweep.take_chair.commit").write_text("hang")
     counts, said = tagged(hasty, photos(tmp_path / "in"))
     assert counts["failed"] == counts["queued"] == 0
     assert sum(counts.values()) == 12
     assert "stuck" in said
-    assert said.count(" ready ") == 2
+    assert said.count(" ready ") >= 2
 
 
 def test_a_decoder_that_hangs_costs_its_picture(hasty: Place, tmp_path: Path) -> None:
