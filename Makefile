@@ -73,12 +73,13 @@ faults-long: $(VENV)/dev.stamp
 	@$(BIN)/python -W ignore -m tests.faults --injections 10080 --worlds $(WORLDS) \
 		--seed 1000 --log $(FAULTS_LOG)
 
-# kill -9 during 10,000 images, three pictures among 10,000 that end every worker, and all of
-# Fashion-MNIST's test images through real processes.
+# kill -9 during 10,000 images, three pictures among 10,000 that end every worker, all of
+# Fashion-MNIST's test images through real processes, and every bundle's figures.
 faults-large: $(VENV)/dev.stamp
 	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 ATELIER_POISON_IMAGES=10000 \
-		ATELIER_POISON_KILLS=5 ATELIER_TEST_IMAGES=10000 \
-		$(BIN)/python -m pytest tests/faults tests/e2e/test_real_catalogues.py
+		ATELIER_POISON_KILLS=5 ATELIER_TEST_IMAGES=10000 ATELIER_MEASURE_ALL=1 \
+		$(BIN)/python -m pytest tests/faults tests/e2e/test_real_catalogues.py \
+		tests/unit/test_training_shipped_bundle.py
 
 # Does anything grow under steady work? MINUTES=30 for the plot in the docs.
 soak: $(VENV)/dev.stamp

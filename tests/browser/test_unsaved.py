@@ -63,6 +63,7 @@ def test_an_undo_while_the_server_is_away_holds(site: Installation, person: Pers
     ann = person(site)
     first = ann.decide("Enter")
     ann.saved()
+    assert ann.sku != first  # its photo is there, so that it can be decided on without the server
     site.kill()
     second = ann.decide("Enter")
     expect(ann.unsent).not_to_be_empty()
