@@ -87,7 +87,8 @@ class Ear:
 class Watchdog:
     """Looks every `every_s`, in a thread of its own, until `ended`.
 
-    `patience_s`: how long a lease may go without beating, and a loop without coming round.
+    A lease may go without beating for `stale_s`, and a loop without coming round for that and
+    `stuck_s`.
     """
 
     database: Database

@@ -60,7 +60,7 @@ LEADS_TO: Final[dict[str, str]] = {
 """Beginning of a name -> what must happen for it to be reached; whatever else happens by itself."""
 
 KERAS_ONLY: Final = frozenset({"model.load", "model.loaded"})
-"""The stand-in loads nothing; `tests/faults/test_with_keras.py` visits these."""
+"""The stand-in loads nothing; the world with the real network visits these (`keras_plan`)."""
 
 
 def _calls() -> Iterator[tuple[ast.Call, str]]:

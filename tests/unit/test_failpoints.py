@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -101,6 +102,9 @@ def test_the_sweep_visits_every_failpoint_that_the_code_has() -> None:
     calls = injections.calls_in_code()
     assert calls == sum(len(found) for found in injections.places_in_code().values())
     visited = {line.split()[1] for line in injections.plan([], 0, 2000) if "failpoint" in line}
+    with_keras = injections.keras_plan(random.Random(1))
+    loading = {line.split()[1] for line in with_keras if line.startswith("failpoint")}
+    assert loading >= injections.KERAS_ONLY
     assert visited | injections.KERAS_ONLY == injections.names_in_code()
     kills = {line.split()[1] for line in injections.plan([], 0, 2000) if line.endswith(" kill")}
     assert kills == visited
