@@ -37,15 +37,27 @@ def image_set_of(images: Sequence[str]) -> str:
 
 
 class Page:
-    """One transaction's worth of filing. `batch_ids` are to be announced after its commit."""
+    """One transaction's worth of filing.
+
+    `batch_ids` are to be announced after its commit. From then on no line of `last_sku`, or of one
+    before it, is pending: the next page's `after_sku`, which so need not read past what is filed.
+    """
 
     def __init__(
-        self, *, upload_id: str, retailer_id: int, batch_images: int, now: dt.datetime
+        self,
+        *,
+        upload_id: str,
+        retailer_id: int,
+        batch_images: int,
+        now: dt.datetime,
+        after_sku: str | None = None,
     ) -> None:
         self.upload_id = upload_id
         self.retailer_id = retailer_id
         self.batch_images = batch_images
         self.now = now
+        self.after_sku = after_sku
+        self.last_sku: str | None = None
         self.batch_ids: list[int] = []
         self._settled: list[dict[str, Any]] = []
         self._queued: list[tuple[int, str, int]] = []
@@ -74,6 +86,7 @@ class Page:
             chosen.append(sku)
         if not last and full_until:
             chosen = chosen[:full_until]
+        self.last_sku = chosen[-1]
         self._write_products(session, [(s, wanted[s], known.get(s), groups[s]) for s in chosen])
         self._make_batches(session)
         uploads.settle_lines(session, self._settled)
@@ -81,7 +94,11 @@ class Page:
 
     def _groups(self, session: Session) -> tuple[dict[str, list[UploadItem]], bool]:
         lines, last = uploads.pending_lines(
-            session, self.upload_id, most=FILE_LINES, most_chars=FILE_CHARS
+            session,
+            self.upload_id,
+            after_sku=self.after_sku,
+            most=FILE_LINES,
+            most_chars=FILE_CHARS,
         )
         groups: dict[str, list[UploadItem]] = {}
         for line in lines:

@@ -274,6 +274,7 @@ class Ingest:
             go_on: asked after each; where it says no, the rest stays pending.
         """
         filed = False
+        reached: dict[str, str] = {}
         while not filed:
             with self.database.write("upload.file") as session:
                 upload = uploads.lock(session, upload_id)
@@ -287,12 +288,15 @@ class Ingest:
                     retailer_id=upload.retailer_id,
                     batch_images=self.batch_images,
                     now=self.now(),
+                    after_sku=reached.get(upload.id),
                 )
                 upload.beat_at = self.now()
                 if page.file(session):
                     upload.state, upload.filed_at = UploadState.FILED, self.now()
                     filed = upload.id == upload_id
                 session.commit()
+            if page.last_sku is not None:
+                reached[page.upload_id] = page.last_sku
             if page.batch_ids:
                 self.announcer.announce(page.batch_ids)
             on_page()

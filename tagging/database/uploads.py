@@ -242,15 +242,17 @@ def first_received(session: Session, retailer_id: int) -> str:
 
 
 def pending_lines(
-    session: Session, upload_id: str, *, most: int, most_chars: int
+    session: Session, upload_id: str, *, after_sku: str | None, most: int, most_chars: int
 ) -> tuple[list[UploadItem], bool]:
     """The first pending lines by sku, so that all lines of a product stand together; are these all?
 
     At most `most`, and no further one once their texts have `most_chars` characters: a line may
-    hold a paragraph or a book. An index range on (upload, sku, seq), read as a stream; the filter
-    skips the filed ones at its beginning.
+    hold a paragraph or a book. An index range on (upload, sku, seq), read as a stream. Behind
+    `after_sku` only; without, the filter skips those of a million that are filed already.
     """
     query = _pending(upload_id).order_by(UploadItem.sku, UploadItem.seq)
+    if after_sku is not None:
+        query = query.where(UploadItem.sku > after_sku)
     return _first_of(session, query, most=most, most_chars=most_chars)
 
 
