@@ -23,6 +23,8 @@ from tagging.ingest import Ingest
 from tagging.retag import Retagging
 
 ROLE: Final = "sweeper"
+LOOKS: Final = 4
+"""After the first look, at least so many more tell that something is silent."""
 ANNOUNCE_TOGETHER: Final = 50
 ANNOUNCE_AT_ONCE: Final = 500
 """Most messages sent in one sweep: the broker never holds many more than are queued."""
@@ -42,26 +44,28 @@ class Doorbell(Protocol):
 
 @dataclass(kw_only=True)
 class Silence:
-    """How long values have been seen unchanged."""
+    """How long values have been seen unchanged.
+
+    Of the time between two looks only so much counts as lets `LOOKS` of them make up the patience.
+    This process may have been stopped, or have waited for the database, and whoever beats with it:
+    looks far apart do not tell what was in between. But where every look takes long, silence must
+    end, too.
+    """
 
     patience_s: float
-    _first_seen: dict[Hashable, float] = field(default_factory=dict)
+    _silent_s: dict[Hashable, float] = field(default_factory=dict)
     _last_look: float = 0.0
 
     def outlasted(self, seen: Sequence[Hashable], now_s: float) -> list[Hashable]:
-        """Remember what is seen now, forget the rest; return what was seen for too long.
-
-        After a long time without a look (this process was stopped, or blocked) all starts anew:
-        two looks far apart do not tell what was in between.
-        """
-        if now_s - self._last_look > self.patience_s:
-            self._first_seen.clear()
+        """Remember what is seen now, forget the rest; return what was seen for too long."""
+        passed = min(now_s - self._last_look, self.patience_s / LOOKS)
         self._last_look = now_s
-        self._first_seen = {key: self._first_seen.get(key, now_s) for key in seen}
-        return [key for key, since in self._first_seen.items() if now_s - since >= self.patience_s]
+        before = self._silent_s
+        self._silent_s = {key: before[key] + passed if key in before else 0.0 for key in seen}
+        return [key for key, silent in self._silent_s.items() if silent >= self.patience_s]
 
     def forget(self) -> None:
-        self._first_seen.clear()
+        self._silent_s.clear()
 
 
 @dataclass(kw_only=True)
@@ -87,13 +91,9 @@ class Sweeper:
 
     def step(self, on_progress: Callable[[], None] = lambda: None) -> None:
         """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on."""
-        began = self.monotonic()
         if not self._sit():
             self.forget()
             return
-        if self.monotonic() - began > self.stale_s / 4:
-            # Whoever beats had to wait for the database as long as we had.
-            self.forget()
         on_progress()
         self._take_back_leases(on_progress)
         self._file_uploads(on_progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tagging.database.tables import (
 )
 from tagging.domain import FailureCode, ItemOutcome, Status
 from tagging.ingest import Ingest
+from tagging.sweep import LOOKS
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.stand_in import Services
 
@@ -259,24 +261,47 @@ def test_a_clock_that_was_set_back_keeps_uploads_in_their_order(
     assert listed(services)["p"].category == "Light"
 
 
+def slow_by(services: Services, seconds: float) -> Callable[..., bool]:
+    """`leaders.keep_chair` of a database that lets it wait for so long."""
+    keep = leaders.keep_chair
+
+    def slowly(session: Session, role: str, *, holder: str) -> bool:
+        services.clock.seconds += seconds
+        return keep(session, role, holder=holder)
+
+    return slowly
+
+
 def test_a_database_that_kept_the_sweeper_waiting_costs_nobody_a_lease(
     delivered: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who beats had to wait as long: nobody could show that they live."""
     held = lease(delivered, delivered.bell.messages[0])
-    pass_time(delivered, 8)
-    keep = leaders.keep_chair
-
-    def slowly(session: Session, role: str, *, holder: str) -> bool:
-        delivered.clock.seconds += 4.0
-        return keep(session, role, holder=holder)
-
-    monkeypatch.setattr(leaders, "keep_chair", slowly)
-    for _ in range(10):
+    pass_time(delivered, 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(leaders, "keep_chair", slow_by(delivered, 600.0))
         delivered.sweeper.step()
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
-    monkeypatch.undo()
-    pass_time(delivered, 20)
+    for _ in range(5):
+        with delivered.database.write("test") as session:
+            batches.beat(session, [held])
+            session.commit()
+        with monkeypatch.context() as patch:
+            patch.setattr(leaders, "keep_chair", slow_by(delivered, 600.0))
+            delivered.sweeper.step()
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+
+
+def test_where_every_look_takes_long_what_is_silent_is_taken_back_all_the_same(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = lease(delivered, delivered.bell.messages[0])
+    pass_time(delivered, 1)
+    monkeypatch.setattr(leaders, "keep_chair", slow_by(delivered, 600.0))
+    for _ in range(LOOKS - 1):
+        delivered.sweeper.step()
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+    delivered.sweeper.step()
     assert batch_of(delivered, held.batch_id).state is BatchState.QUEUED
 
 
