@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def current(database: Database) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+@functools.cache
 def head() -> str:
-    """The revision that this version of Atelier needs."""
+    """The revision that this version of Atelier needs; its scripts are read once."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
         raise SchemaError("this installation has no migrations; install Atelier again")
