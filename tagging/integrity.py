@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tagging.database import batches, stored_images
+from tagging.database import batches, counts, stored_images
 from tagging.database import integrity as rows
 from tagging.database.session import Database
 from tagging.database.stored_images import NamedImage
@@ -58,6 +58,8 @@ class Damage(enum.StrEnum):
     """A gap in the running numbers of a filed upload's ledger."""
     NOT_IN_LEDGER = "not_in_ledger"
     """A product that the ledger of its upload does not have."""
+    WRONG_COUNT = "wrong_count"
+    """A status of which a retailer has more or fewer products than is said."""
     UNFINISHED_UPLOAD = "unfinished_upload"
     """An upload that was cut off, an hour ago or longer."""
     TEMPORARY_FILE = "temporary_file"
@@ -155,6 +157,13 @@ KINDS: Final[dict[Damage, Kind]] = {
         said="that the ledger of their upload does not have",
         remedy=f"something other than Atelier wrote them: {_RESTORE}",
     ),
+    Damage.WRONG_COUNT: Kind(
+        promise=7,
+        subject="counts",
+        said="that are not what the products come to",
+        remedy="something other than Atelier wrote them, or products past the triggers: "
+        "`atelier check --deep --mend` corrects them",
+    ),
     Damage.UNFINISHED_UPLOAD: Kind(
         promise=None,
         subject="uploads",
@@ -234,6 +243,7 @@ class DeepCheck:
         """
         self._tallies = {damage: _Tally() for damage in Damage}
         self._products()
+        self._counts()
         self._predictions()
         self._image_predictions()
         self._image_sets()
@@ -276,6 +286,16 @@ class DeepCheck:
                 ):
                     if found:
                         self._tallies[damage].add(name)
+
+    def _counts(self) -> None:
+        with self.database.read() as session:
+            found = counts.compared(session)
+        self._seen("counts", len(found), Damage.WRONG_COUNT)
+        for one in found:
+            if one.said != one.there:
+                self._tallies[Damage.WRONG_COUNT].add(
+                    f"{one.retailer} {one.status}: {one.said:,} are said, {one.there:,} are there"
+                )
 
     def _predictions(self) -> None:
         after = (0, 0)
@@ -441,6 +461,14 @@ def mend_queued_nowhere(
             session.commit()
         announcer.announce(made)
         mended += len(found)
+    return mended
+
+
+def mend_counts(database: Database) -> int:
+    """Correct what is said of how many products stand where; how many counts were wrong."""
+    with database.write("integrity.recount") as session:
+        mended = counts.correct(session)
+        session.commit()
     return mended
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tagging.database.session import Database
-from tagging.integrity import KINDS, DeepCheck, DeepFinding, mend_queued_nowhere
+from tagging.integrity import KINDS, DeepCheck, DeepFinding, mend_counts, mend_queued_nowhere
 from tagging.settings import Settings
 from worker import console
 from worker.app import BrokerDoorbell, create_app
@@ -20,7 +20,7 @@ _SAYS: Final = {
     1: "every product is on its way or at an end",
     2: "one prediction per product, photos and model",
     3: "images are the bytes that they are named by",
-    7: "ledgers add up with the products",
+    7: "ledgers and counts add up with the products",
     None: "leftovers",
 }
 
@@ -67,13 +67,16 @@ def examine_deeply(
     store = image_store(settings)
     try:
         if mend:
+            corrected = mend_counts(database)
             mended = mend_queued_nowhere(
                 database,
                 BrokerDoorbell(create_app(settings)),
                 batch_images=settings.batch_images,
                 now=utc_now(),
             )
-            console.err().print(f"{mended:,} queued products were put into batches")
+            console.err().print(
+                f"{mended:,} queued products were put into batches, {corrected:,} counts corrected"
+            )
         with _progress() as progress:
             bar = progress.add_task("looking", total=None)
             found = DeepCheck(

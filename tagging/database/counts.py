@@ -8,12 +8,13 @@ be forgotten, and the sum of all rows is right at every commit. The sweeper keep
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from tagging.database.tables import Product, ProductCount
+from tagging.database.tables import Product, ProductCount, Retailer
 from tagging.domain import Status
 
 MANY: Final = 1000
@@ -56,6 +57,82 @@ def put_together(session: Session) -> None:
     ]
     if rows:
         session.execute(sa.insert(ProductCount), rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Of one retailer and status: how many products are said to be there, and how many are."""
+
+    retailer: str
+    status: str
+    said: int
+    there: int
+
+
+def compared(session: Session) -> list[Compared]:
+    """Every count with what it should be, in the order of retailers and statuses.
+
+    One statement, so that it sees both as one commit left them. It reads all products.
+    """
+    both = _both()
+    rows = session.execute(
+        sa.select(
+            sa.func.coalesce(Retailer.name, "(none)").label("retailer"),
+            both.c.status,
+            sa.func.sum(both.c.said).label("said"),
+            sa.func.sum(both.c.there).label("there"),
+        )
+        .select_from(both.outerjoin(Retailer, Retailer.id == both.c.retailer_id))
+        .group_by(both.c.retailer_id, Retailer.name, both.c.status)
+        .order_by(both.c.retailer_id, both.c.status)
+    )
+    return [
+        Compared(retailer=r.retailer, status=r.status, said=int(r.said), there=int(r.there))
+        for r in rows
+    ]
+
+
+def correct(session: Session) -> int:
+    """Append what is missing to every count that is wrong; how many were. Others may write.
+
+    What others are about to append, and the products that it is of, are seen both or neither.
+    """
+    # Two that correct at once would both append it.
+    session.execute(
+        sa.select(Retailer.id).order_by(Retailer.id).with_for_update(key_share=True)
+    ).all()
+    both = _both()
+    missing = sa.func.sum(both.c.there - both.c.said)
+    rows = session.execute(
+        sa.select(both.c.retailer_id, both.c.status, missing.label("missing"))
+        .group_by(both.c.retailer_id, both.c.status)
+        .having(missing != 0)
+    ).all()
+    if rows:
+        session.execute(
+            sa.insert(ProductCount),
+            [
+                {"retailer_id": r.retailer_id, "status": r.status, "products": int(r.missing)}
+                for r in rows
+            ],
+        )
+    return len(rows)
+
+
+def _both() -> sa.Subquery:
+    """Rows of (retailer, status, said, there): what is said, and the products themselves."""
+    status = sa.type_coerce(Product.status, sa.String)
+    return sa.union_all(
+        sa.select(
+            ProductCount.retailer_id,
+            ProductCount.status.label("status"),
+            ProductCount.products.label("said"),
+            sa.literal(0).label("there"),
+        ),
+        sa.select(Product.retailer_id, status, sa.literal(0), sa.func.count()).group_by(
+            Product.retailer_id, Product.status
+        ),
+    ).subquery()
 
 
 _ADD: Final = "INSERT INTO product_counts (retailer_id, status, products)"

@@ -22,7 +22,15 @@ from tagging.database.tables import Product
 from tagging.domain import Verdict
 from tagging.errors import StoreAwayError
 from tagging.images.store import FolderImageStore
-from tagging.integrity import KINDS, SETTLED_S, Damage, DeepCheck, DeepFinding, mend_queued_nowhere
+from tagging.integrity import (
+    KINDS,
+    SETTLED_S,
+    Damage,
+    DeepCheck,
+    DeepFinding,
+    mend_counts,
+    mend_queued_nowhere,
+)
 from tagging.review import record_review
 from tests.servers import create_database, execute, with_name
 from tests.stand_in import Services, make_services, picture
@@ -446,6 +454,14 @@ DAMAGES: dict[str, tuple[Damage, Act]] = {
         Damage.NOT_IN_LEDGER,
         sql("UPDATE products SET upload_id = 'two' WHERE sku = 'dark'"),
     ),
+    "a count that is wrong": (
+        Damage.WRONG_COUNT,
+        sql(
+            "UPDATE product_counts SET products = products + 1 "
+            "WHERE id = (SELECT min(id) FROM product_counts)"
+        ),
+    ),
+    "counts that are gone": (Damage.WRONG_COUNT, sql("DELETE FROM product_counts")),
     "a cut-off upload": (
         Damage.UNFINISHED_UPLOAD,
         sql("UPDATE uploads SET state = 'receiving', beat_at = '2025-12-31' WHERE id = 'two'"),
@@ -532,6 +548,14 @@ def test_what_is_queued_nowhere_is_mended(services: Services, case: str) -> None
         services.database, services.bell, batch_images=1, now=services.clock.now()
     )
     assert again == 0
+
+
+@pytest.mark.parametrize("case", [case for case, (d, _) in DAMAGES.items() if d == "wrong_count"])
+def test_wrong_counts_are_corrected(services: Services, case: str) -> None:
+    DAMAGES[case][1](services)
+    assert mend_counts(services.database) > 0
+    assert look(services) == {}
+    assert mend_counts(services.database) == 0
 
 
 def test_a_store_is_walked_in_order_with_all_that_is_in_it(tmp_path: Path) -> None:
