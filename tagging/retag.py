@@ -30,7 +30,11 @@ from tagging.ingest import Announcer
 log = structlog.get_logger("retag")
 
 AHEAD: Final = 100
-"""Queued batches beyond which no more are made: what is delivered meanwhile need not wait long."""
+"""Queued batches beyond which no more are made: what is delivered meanwhile need not wait long.
+
+Those that could not be done so far (of a retailer whose bundle is broken, say) keep their own
+retailer's requests waiting, and nobody else's.
+"""
 LOOKED_S: Final = 1.0
 """After so long without anything to queue, how far a request came is written down."""
 MOST_SKUS: Final = 1000
@@ -153,10 +157,20 @@ class Retagging:
         done, hindered = False, set[int]()
         while self.monotonic() < until:
             with self.database.read() as session:
-                waiting = retags.open_ids(session, most=MOST_OPEN)
-                room = batches.queued_count(session) < AHEAD
-            first = next((one for one in waiting if one not in hindered), None)
-            if first is None or not room:
+                waiting = retags.open_retags(session, most=MOST_OPEN)
+                queued = batches.waiting(session)
+            if sum(one.batches - one.hindered for one in queued.values()) >= AHEAD:
+                break
+            full = {retailer for retailer, one in queued.items() if one.batches >= AHEAD}
+            first = next(
+                (
+                    retag
+                    for retag, retailer in waiting
+                    if retag not in hindered and retailer not in full
+                ),
+                None,
+            )
+            if first is None:
                 break
             try:
                 self.advance(first)

@@ -89,6 +89,8 @@ def ask(
     talk = console.err()
     with open_runtime(settings) as runtime:
         made = runtime.retagging.request(asked, None if retailer is None else [retailer], by=by)
+        if not made:
+            talk.print("nothing was delivered yet, so there is nothing to classify again")
         # Where there is nothing to classify, no worker need be started to find that out.
         if here and not nothing_left(runtime, made):
             with embedded_worker(settings) as worker:
@@ -97,9 +99,13 @@ def ask(
             wait_for_retags(runtime, made, talk)
         with runtime.database.read() as session:
             lines = retags.lines(session, made, most=len(made))
-    _print(lines, as_json=as_json)
-    if not (as_json or wait or here):
-        talk.print("running workers go on with it; `atelier retag status` says how far they are")
+    if made or as_json:
+        _print(lines, as_json=as_json)
+    if made and not (as_json or wait or here):
+        talk.print(
+            "any running worker goes on with it (`atelier worker` starts one); "
+            "`atelier retag status` says how far it is"
+        )
 
 
 @retag_app.command("status")

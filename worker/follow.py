@@ -27,6 +27,7 @@ from worker.embedded import EmbeddedWorker
 
 POLL_S: Final = 0.25
 STEP_S: Final = 2.0
+STILL_S: Final = 60.0
 
 
 class UploadStuckError(AtelierError):
@@ -99,6 +100,7 @@ def wait_for_upload(
         WorkerFailedError: `worker` cannot run.
     """
     began = time.monotonic()
+    still = _Still(console)
     with progress_bar(console) as progress:
         bar = progress.add_task("tagging", total=None, rate="starting the worker")
         while True:
@@ -123,6 +125,8 @@ def wait_for_upload(
                 )
             if worker is not None:
                 worker.watch(now.ended)
+            else:
+                still.look(now.ended)
             time.sleep(pause_s)
 
 
@@ -149,6 +153,7 @@ def wait_for_retags(
         RetagStuckError: a batch was given back because it cannot be done. It stays queued.
         WorkerFailedError: `worker` cannot run.
     """
+    still = _Still(console)
     with progress_bar(console) as progress:
         bar = progress.add_task("tagging again", total=None, rate="looking for them")
         while True:
@@ -167,4 +172,26 @@ def wait_for_retags(
                 )
             if worker is not None:
                 worker.watch(done)
+            else:
+                still.look(done)
             time.sleep(poll_s)
+
+
+class _Still:
+    """Tells once who waits for others' workers that nothing was done for long."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._done = -1
+        self._since: float | None = 0.0
+
+    def look(self, done: int) -> None:
+        now = time.monotonic()
+        if done != self._done:
+            self._done, self._since = done, now
+        elif self._since is not None and now - self._since >= STILL_S:
+            self._since = None
+            self._console.print(
+                f"nothing was classified for {STILL_S:.0f} s; does a worker run? `atelier worker` "
+                "starts one, `atelier check` says what it needs. Still waiting."
+            )

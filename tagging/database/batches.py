@@ -349,6 +349,28 @@ def queued_count(session: Session) -> int:
     ).scalar_one()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """How many batches of a retailer wait, and how many of these could not be done so far."""
+
+    batches: int
+    hindered: int
+
+
+def waiting(session: Session) -> dict[int, Waiting]:
+    """By retailer's key. Reads the few queued batches among the many done, by the state's index."""
+    rows = session.execute(
+        sa.select(
+            Batch.retailer_id,
+            sa.func.count().label("batches"),
+            sa.func.count(Batch.last_error).label("hindered"),
+        )
+        .where(Batch.state == BatchState.QUEUED)
+        .group_by(Batch.retailer_id)
+    )
+    return {r.retailer_id: Waiting(batches=r.batches, hindered=r.hindered) for r in rows}
+
+
 def to_announce(
     session: Session, *, older_than: dt.datetime, now: dt.datetime, limit: int
 ) -> list[int]:

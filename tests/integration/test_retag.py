@@ -400,6 +400,35 @@ def test_what_is_delivered_meanwhile_need_not_wait_for_everything(
     assert told(shades, made).queued == 10
 
 
+def test_whose_batches_cannot_be_done_keeps_nobody_else_waiting(
+    shades: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tagging.retag.AHEAD", 2)
+    monkeypatch.setattr("tagging.retag.PAGE", 4)
+    with shades.database.write("test") as session:
+        other = models.add_retailer(
+            session, "other", model_id=shades.model_id, now=shades.clock.now()
+        )
+        session.commit()
+    elsewhere = dataclasses.replace(shades, retailer_id=other)
+    names = {f"{n}.png": n for n in range(3 * shades.ingest.batch_images)}
+    deliver(elsewhere, write_folder(tmp_path / "other", names))
+    shades.tag_all()
+    theirs, ours = shades.retagging.request(ALL, ["other", "default"], by="Eve")
+    shades.retagging.step(most_s=1.0)
+    assert told(shades, theirs).batches["queued"] == 2
+    assert told(shades, ours).looked_at == 0  # what waits may be done at any moment
+    with shades.database.connect_to_write() as connection:
+        connection.execute(
+            sa.text("UPDATE batches SET last_error = 'no bundle' WHERE state = 'queued'")
+        )
+    while shades.retagging.step(most_s=1.0):
+        pass
+    assert told(shades, ours).queued == 10
+    assert told(shades, theirs).batches["queued"] == 2
+    assert told(shades, theirs).state is RetagState.OPEN
+
+
 def test_everybodys_products(shades: Services, tmp_path: Path) -> None:
     with shades.database.write("test") as session:
         other = models.add_retailer(
