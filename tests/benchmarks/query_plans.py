@@ -276,6 +276,7 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         ),
         "sweeper: leases": reading(batches.pulses),
         "sweeper: queued": reading(batches.queued_count),
+        "sweeper: queued, by retailer": reading(batches.waiting),
         "sweeper: what to announce": writing(
             lambda session: batches.to_announce(
                 session, older_than=now, now=now, limit=ANNOUNCE_AT_ONCE
@@ -302,7 +303,14 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
             )
         ),
         "filing: pending lines": writing(
-            lambda session: uploads.pending_lines(session, UPLOAD, most=2000, most_chars=10**7)
+            lambda session: uploads.pending_lines(
+                session, UPLOAD, after_sku=None, most=2000, most_chars=10**7
+            )
+        ),
+        "filing: pending lines behind those that are filed": writing(
+            lambda session: uploads.pending_lines(
+                session, UPLOAD, after_sku=about.skus[-1], most=2000, most_chars=10**7
+            )
         ),
         "filing: known products": writing(
             lambda session: uploads.existing_products(session, retailer, about.skus)

@@ -22,18 +22,26 @@ from tests.faults.world import World, inhabited
 FLOW_S: Final = 60.0
 """Within which work must flow again after a fault: promise 10."""
 REST_S: Final = 120.0
+CLASSIFY_S: Final = 1.0
+"""Of the stand-in, for a batch: so long that something is in hand nearly always."""
+SLOW_S: Final = 8.0
+"""From then on a recovery is told by name."""
 
 
 @dataclass(kw_only=True)
 class Result:
-    """What a run came to. `recoveries_s`: from each fault's end to the next batch that is done."""
+    """What a run came to. `recoveries_s`: from each fault's end to the next batch that is done;
+    `slow`: the injections of those that took longest; `struck`: names of failpoints.
+    """
 
     kind: str
     seed: int
     injected: dict[str, int] = field(default_factory=dict)
     counted: int = 0
+    struck: list[str] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
     recoveries_s: list[float] = field(default_factory=list)
+    slow: dict[str, float] = field(default_factory=dict)
     products: int = 0
     reviews: int = 0
     ends: int = 0
@@ -58,7 +66,13 @@ def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
             installed(
                 kind, folder / "home", **(WITH_KERAS if kind == "keras" else {})
             ) as installation,
-            inhabited(installation, folder / "world", rng, keras=kind == "keras") as world,
+            inhabited(
+                installation,
+                folder / "world",
+                rng,
+                keras=kind == "keras",
+                classify_s=CLASSIFY_S,
+            ) as world,
         ):
             if kind == "keras":
                 todo = keras_plan(rng)[:injections]
@@ -94,13 +108,17 @@ def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
         if talk:
             print(f"{injection}: not reached", flush=True)
         return
-    family = injection.split()[0]
+    family, *what = injection.split()
+    if family == "failpoint" and what[0] not in result.struck:
+        result.struck.append(what[0])
     result.injected[family] = result.injected.get(family, 0) + 1
     result.counted += outcome.counted
     done = world.done_batches()
     flowed = world.wait(lambda: world.done_batches() > done, FLOW_S)
     recovery = time.monotonic() - outcome.ended
     result.recoveries_s.append(recovery)
+    if recovery > SLOW_S:
+        result.slow[injection] = round(recovery, 1)
     world.look()
     if talk:
         print(

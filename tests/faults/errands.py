@@ -34,7 +34,7 @@ from tagging.errors import LoginError, NotFoundError, ReviewError
 from tagging.images.store import FolderImageStore
 from tagging.inbox import Inbox
 from tagging.ingest import Ingest
-from tagging.integrity import DeepCheck, mend_queued_nowhere
+from tagging.integrity import DeepCheck, mend_counts, mend_queued_nowhere
 from tagging.restore import restore
 from tagging.retag import Asked
 from tagging.review import record_review, record_reviews
@@ -233,13 +233,14 @@ def migrate(runtime: Runtime, details: Details) -> Any:  # noqa: ARG001
 
 
 def preserve(runtime: Runtime, details: Details) -> Any:
-    """A backup in `folder`, restored beside it and checked; of a small installation on one machine
-    where this one has servers. Then what is lost of the small one's work is mended.
+    """A backup in `folder`, restored beside it and checked; of everything while it is at work, or
+    of a small installation: always, where this one has servers. Then what is lost of the small
+    one's work is mended.
     """
     folder = Path(details["folder"])
     shutil.rmtree(folder, ignore_errors=True)
     small = _small(folder / "small")
-    source = runtime if runtime.database.is_sqlite else small
+    source = runtime if details["whole"] and runtime.database.is_sqlite else small
     back_up(
         source.database,
         source.store,
@@ -254,6 +255,8 @@ def preserve(runtime: Runtime, details: Details) -> Any:
     restored.close()
     with small.database.connect_to_write() as connection:
         connection.execute(sa.text("UPDATE batches SET state = 'done'"))
+        connection.execute(sa.text("UPDATE product_counts SET products = products + 1"))
+    assert mend_counts(small.database)
     mend_queued_nowhere(small.database, small.announcer, batch_images=4, now=now())
     _require_whole(small.database, FolderImageStore(folder / "small" / "images"))
     small.database.close()

@@ -188,11 +188,7 @@ def inject(world: World, injection: str) -> Outcome:
 def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     folder = world.settings.failpoints
     assert folder is not None
-    order, fired = folder / name, folder / f"{name}{FIRED}"
-    fired.unlink(missing_ok=True)
-    partial = folder / f"{name}.order"
-    partial.write_text(action, encoding="ascii")
-    partial.rename(order)
+    order, fired = folder / name, _order(world, name, action)
     lead = max((key for key in LEADS_TO if name.startswith(key)), key=len, default=None)
     errand = None if lead is None else _lead(world, LEADS_TO[lead])
 
@@ -233,8 +229,8 @@ def _lead(world: World, what: str) -> Errand | None:
             for worker in world.workers:
                 worker.kill(number)
         case "end in hand":
-            _order(world, "tag.classify", "delay 3")
-            world.wait(lambda: world.leases() > 0, 5)
+            # Whoever has begun it when it is told to stop does not finish it in time.
+            world.wait(_order(world, "tag.classify", "delay 3").exists, 10)
             for worker in world.workers:
                 worker.kill(signal.SIGTERM)
         case "move_much":
@@ -245,12 +241,16 @@ def _lead(world: World, what: str) -> Errand | None:
     return None
 
 
-def _order(world: World, name: str, action: str) -> None:
+def _order(world: World, name: str, action: str) -> Path:
+    """Order it; the file that is there once it was struck."""
     folder = world.settings.failpoints
     assert folder is not None
+    fired = folder / f"{name}{FIRED}"
+    fired.unlink(missing_ok=True)
     partial = folder / f"{name}.order"
     partial.write_text(action, encoding="ascii")
     partial.rename(folder / name)
+    return fired
 
 
 # What begins, lasts and ends

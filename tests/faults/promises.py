@@ -95,8 +95,20 @@ def check(
     _reviews(session, reviewed, broken)
     for what in ledger(session):
         broken.add(7, what)
+    _counts(session, broken)
     History(session).check(broken)
     return broken
+
+
+def _counts(session: Session, broken: Broken) -> None:
+    said = "SELECT retailer_id, status, products AS difference FROM product_counts"
+    there = "SELECT retailer_id, status, -count(*) FROM products GROUP BY retailer_id, status"
+    for row in _rows(
+        session,
+        f"SELECT retailer_id, status, sum(difference) AS more FROM ({said} UNION ALL {there}) AS a "
+        "GROUP BY retailer_id, status HAVING sum(difference) <> 0",
+    ):
+        broken.add(7, f"{row['more']} {row['status']} too many are counted")
 
 
 def _rows(session: Session, query: str, **values: Any) -> Iterator[Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,9 @@ class SlowShelf(ShadeShelf):
         """Nothing runs."""
 
 
-def slow_shelf(settings: Settings, in_hand: InHand) -> SlowShelf:  # noqa: ARG001
-    """As `worker.bootstrap.keras_shelf`."""
-    return SlowShelf(0.25)
+def slow_shelf(seconds: float) -> Callable[[Settings, InHand], SlowShelf]:
+    """In place of `worker.bootstrap.keras_shelf`; `seconds` for each batch."""
+    return lambda _settings, _in_hand: SlowShelf(seconds)
 
 
 def write_bundle(folder: Path, version: str) -> Path:

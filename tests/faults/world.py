@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -27,7 +28,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from PIL import Image
 
-from tagging.database import models
+from tagging.database import models, schema
 from tagging.database.session import Database
 from tests.faults import clock, journal, promises
 from tests.faults.errands import ERRANDS, Details
@@ -43,8 +44,16 @@ from worker.run import run_worker
 SHADES: Final = {0: "Dark", 128: "Middle", 255: "Light", 60: "Dark", 190: "Middle"}
 """Grey level -> what the stand-in model must say; of 60 and 190 it is not sure enough."""
 PATIENCE_S: Final = 3.0
-"""How long an errand may hang before its person ends it."""
+LONG_PATIENCE_S: Final = 12.0
+"""How long an errand, and one that reads and writes thousands of images, may hang before its person
+ends it.
+"""
+WHOLE_SHARE: Final = 0.15
+"""Of the backups, how many are of everything while it is at work: each takes seconds."""
 MOST_TRIES: Final = 30
+TAKE_S: Final = 2.5
+UNDO_S: Final = 6.0
+"""How often people take what waits, and take back what they said; about, while nothing hinders."""
 OFFICE: Final = 64
 
 
@@ -82,6 +91,7 @@ class World:
     folder: Path
     rng: random.Random
     keras: bool = False
+    classify_s: float = 0.25
     workers_wanted: int = 2
     expected: dict[tuple[int, str], Expected] = field(default_factory=dict)
     reviewed: dict[tuple[str, str], str | None] = field(default_factory=dict)
@@ -99,6 +109,7 @@ class World:
     _said: list[tuple[int, str]] = field(default_factory=list)
     _offices: int = 0
     _asked: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    _next: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("deliveries", "heard", "logs", "failpoints"):
@@ -166,10 +177,11 @@ class World:
 
     def start_worker(self) -> None:
         """One more worker."""
-        settings, keras = self.settings, self.keras
+        settings = self.settings
+        shelf = keras_shelf if self.keras else slow_shelf(self.classify_s)
 
         def body() -> None:
-            run_worker(settings, make_shelf=keras_shelf if keras else slow_shelf)
+            run_worker(settings, make_shelf=shelf)
 
         self.workers.append(self.fork("worker", body))
 
@@ -208,7 +220,8 @@ class World:
             self.start_worker()
         for errand in list(self.errands):
             child = errand.child
-            if time.monotonic() - child.since > PATIENCE_S + (2 * errand.tries):
+            patience_s = LONG_PATIENCE_S if errand.details.get("whole") else PATIENCE_S
+            if time.monotonic() - child.since > patience_s + (2 * errand.tries):
                 child.kill()
             if not self._ended(child):
                 continue
@@ -363,10 +376,20 @@ class World:
         kinds = {errand.kind for errand in self.errands}
         if self._cards and "say" not in kinds:
             self.say()
-        elif not kinds & {"take", "say", "look"} and self.rng.random() < 0.04:
+        elif not kinds & {"take", "say", "look"} and self._due("take", TAKE_S):
             self.take()
-        if self._said and "undo" not in kinds and self.rng.random() < 0.02:
+        if self._said and "undo" not in kinds and self._due("undo", UNDO_S):
             self.undo()
+
+    def _due(self, what: str, every_s: float) -> bool:
+        """Whether people's time for it has come: a process that begins costs a tenth of a second,
+        and so many that they take the machine from the workers try nothing more.
+        """
+        now = time.monotonic()
+        if now < self._next.get(what, now):
+            return False
+        self._next[what] = now + self.rng.uniform(0.5, 1.5) * every_s
+        return True
 
     def deliver(self, count: int = 24) -> Errand:
         """New products, some with another photo than before, some as they were, some bad lines."""
@@ -521,7 +544,8 @@ class World:
         return self.begin("migrate", url=url)
 
     def preserve(self) -> Errand:
-        return self.begin("preserve", folder=str(self.folder / "kept" / str(next(self._numbers))))
+        folder = self.folder / "kept" / str(next(self._numbers))
+        return self.begin("preserve", folder=str(folder), whole=self.rng.random() < WHOLE_SHARE)
 
     def _uuid(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
@@ -556,11 +580,22 @@ class World:
 
 @contextmanager
 def inhabited(
-    installation: Embedded | Servers, folder: Path, rng: random.Random, *, keras: bool = False
+    installation: Embedded | Servers,
+    folder: Path,
+    rng: random.Random,
+    *,
+    keras: bool = False,
+    classify_s: float = 0.25,
 ) -> Iterator[World]:
     """A world with its workers at work and its office open."""
+    # Every process is forked from this one, which does here, once, what takes them longest.
+    importlib.import_module("scipy.special")
+    sa.orm.configure_mappers()
+    schema.head()
     (folder / "photos").mkdir(parents=True)
-    world = World(installation=installation, folder=folder, rng=rng, keras=keras)
+    world = World(
+        installation=installation, folder=folder, rng=rng, keras=keras, classify_s=classify_s
+    )
     if keras:
         world.workers_wanted = 1
     try:

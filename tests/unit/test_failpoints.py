@@ -108,3 +108,13 @@ def test_the_sweep_visits_every_failpoint_that_the_code_has() -> None:
     assert visited | injections.KERAS_ONLY == injections.names_in_code()
     kills = {line.split()[1] for line in injections.plan([], 0, 2000) if line.endswith(" kill")}
     assert kills == visited
+
+
+def test_what_no_world_struck_is_told() -> None:
+    from tests.faults.command import never_struck
+    from tests.faults.driver import Result
+
+    one = Result(kind="embedded", seed=1, struck=["a"], unreached=["failpoint b kill"])
+    two = Result(kind="servers", seed=2, struck=["b"], unreached=["failpoint a delay 1.5"])
+    assert never_struck([one]) == ["b"]
+    assert never_struck([one, two]) == []
