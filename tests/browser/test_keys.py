@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tagging.database.tables import Category
 from tests.browser.conftest import Person
+from tests.browser.grid_page import wait_for
 from tests.browser.installation import Installation
 from tests.browser.pages import THEMES, Theme
 from tests.browser.review_page import sideways
@@ -90,6 +91,24 @@ def test_what_is_undone_can_be_decided_otherwise(site: Installation, person: Per
     assert ann.decide("x") == sku
     ann.saved()
     assert site.said() == [(sku, "not_a_product", None, "Ann")]
+
+
+def test_what_comes_back_after_a_reload_is_shown_at_once_whatever_else_comes(
+    site: Installation, person: Person
+) -> None:
+    """It is before this person again, so it is among what they are given next, too: as the last."""
+    site.waits(6)
+    ann = person(site)
+    sku = ann.decide("Enter")
+    ann.saved()
+    ann.open()
+    asked: list[Route] = []
+    ann.page.route("**/api/default/cards/*", lambda route: asked.append(route))
+    with ann.page.expect_response("**/api/default/cards?*"):
+        ann.press("z")
+    wait_for(lambda: ann.sku and len(asked), 1)
+    asked[0].continue_()
+    expect(ann.title).to_have_text(f"Jacket {sku}")
 
 
 def test_the_search_finds_by_typing_and_closes_without_saying_anything(

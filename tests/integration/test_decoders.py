@@ -422,7 +422,8 @@ def test_a_child_that_is_slow_and_works_is_waited_for(
         child = patient._lanes[0]._child
         assert child is not None
         child._wall_seconds = 1.1  # as if the machine gave it next to nothing of its time
-        item = write(tmp_path / "slow.jpg", slow_jpeg(scans=200))
+        # Seconds, on any machine: it is looked at once in a second.
+        item = write(tmp_path / "slow.jpg", slow_jpeg(scans=800))
         answers = patient.decode([item], SPEC, told.append)
     assert [answer.code for answer in answers] == [None]
     assert told[-1] == 1

@@ -328,8 +328,8 @@ function refuse(act, { text, foreign }) {
   if (act.kind === "undo") last.recall().catch(complain); // what was not undone stands
 }
 
-// As it is now. `at`: where it comes, if it is not here yet.
-async function again(product, before, at = Math.min(1, deck.length)) {
+// As it is now. `at`: where it comes; without, it stays where it is or comes next.
+async function again(product, before, at) {
   try {
     const { card } = await ask(`/api/${retailer}/cards/${product}`);
     const index = deck.findIndex((one) => one.product === product);
@@ -337,7 +337,8 @@ async function again(product, before, at = Math.min(1, deck.length)) {
     if (card) {
       card.fresh = Boolean(before) && card.image_set !== before.image_set;
       // Next, not now: a key that is already on its way is about what is on the screen.
-      deck.splice(index >= 0 ? index : Math.min(at, deck.length), 0, held(card));
+      const place = at ?? (index >= 0 ? index : 1);
+      deck.splice(Math.min(place, deck.length), 0, held(card));
     }
   } catch (error) {
     complain(error);
