@@ -62,7 +62,7 @@ test: $(VENV)/dev.stamp
 
 # Five hundred faults of every kind on both kinds of installation; about ten minutes.
 INJECTIONS ?= 504
-WORLDS ?= 3
+WORLDS ?= 4
 faults: $(VENV)/dev.stamp
 	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS)
 
