@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,14 @@ def bundle(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def card(bundle: Path) -> ModelCard:
     return read_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def network(bundle: Path) -> Any:
+    """The network of the bundle, loaded and compiled once."""
+    from model_training.bundle import load_network
+
+    return load_network(bundle)[1]
 
 
 def require_measured(bundle: Path) -> None:
@@ -81,25 +90,20 @@ def test_parents_are_those_that_hold_several_categories(card: ModelCard) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_nothing_are_flagged(card: ModelCard, bundle: Path, kind: str) -> None:
-    from model_training.bundle import load_network
+def test_pictures_of_nothing_are_flagged(card: ModelCard, network: Any, kind: str) -> None:
     from model_training.predict import in_batches
 
     rng = np.random.default_rng([2026, list(KINDS).index(kind)])
     pictures = np.stack([to_model_input(KINDS[kind](rng), card.input) for _ in range(300)])
-    _, network = load_network(bundle)
     found = margins(card, *in_batches(network.answer, pictures))
     assert (found >= 0).mean() >= 0.95
 
 
 @pytest.mark.timeout(600)
 def test_things_of_kinds_that_it_never_saw_are_flagged(
-    card: ModelCard, bundle: Path, data_dir: Path, tmp_path: Path
+    card: ModelCard, bundle: Path, network: Any, data_dir: Path, tmp_path: Path
 ) -> None:
-    from model_training.bundle import load_network
-
     require_measured(bundle)
-    _, network = load_network(bundle)
     origin = Origin(
         data="fashion-mnist", data_dir=data_dir, cache_dir=tmp_path, recipe=SHIPPED_RECIPE
     )
