@@ -71,8 +71,16 @@ class Classifier(Protocol):
 
     card: ModelCard
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
-        """(n, height, width, channels) -> answers, n >= 1."""
+    def classify(
+        self, images: npt.NDArray[np.uint8], on_progress: Callable[[], None] = lambda: None
+    ) -> Answers:
+        """(n, height, width, channels) -> answers, n >= 1.
+
+        Args:
+            images: as the model's card wants them.
+            on_progress: called now and then in this thread while the model gets on, be it with
+                another call's images: this one's turn comes.
+        """
 
 
 class Classifiers(Protocol):
@@ -263,7 +271,7 @@ class Tagger:
             return
         began = time.perf_counter()
         failpoint("tag.classify")
-        answers = classifier.classify(np.stack(pixels))
+        answers = classifier.classify(np.stack(pixels), work.step)
         failpoint("tag.classified")
         work.step()
         found.classify_s += time.perf_counter() - began

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,16 @@ from tagging.tag import Answers
 if TYPE_CHECKING:  # importing it imports Keras
     from model_training.bundle import LoadedNetwork
 
+PULSE_S: Final = 0.5
+
 log = structlog.get_logger("classifier")
+
+
+class Pulse:
+    """Grows with everything that the inferring thread gets done: who waits for it is not stuck."""
+
+    def __init__(self) -> None:
+        self.beats = 0
 
 
 class KerasClassifier:
@@ -39,6 +48,7 @@ class KerasClassifier:
         network: answers uint8 (batch, h, w, c).
         shapes: batch sizes to compile for, smallest first.
         thread: the one that infers; shared by all classifiers of the process.
+        pulse: of that thread.
     """
 
     def __init__(
@@ -48,11 +58,13 @@ class KerasClassifier:
         *,
         shapes: Sequence[int],
         thread: ThreadPoolExecutor,
+        pulse: Pulse,
     ) -> None:
         self.card = card
         self._network = network
         self._shapes = sorted(shapes)
         self._thread = thread
+        self._pulse = pulse
 
     def warm_up(self) -> None:
         """Compile every shape, so that the first batch does not pay for it."""
@@ -60,9 +72,17 @@ class KerasClassifier:
         for size in self._shapes:
             self.classify(np.zeros((size, spec.height, spec.width, spec.channels), np.uint8))
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
-        """(n, h, w, c) uint8 -> answers. Waits for its turn."""
-        return self._thread.submit(self._run, images).result()
+    def classify(
+        self, images: npt.NDArray[np.uint8], on_progress: Callable[[], None] = lambda: None
+    ) -> Answers:
+        """(n, h, w, c) uint8 -> answers. Waits for its turn, and tells while others have theirs."""
+        asked = self._thread.submit(self._run, images)
+        felt = self._pulse.beats
+        while not wait([asked], timeout=PULSE_S).done:
+            before, felt = felt, self._pulse.beats
+            if felt != before:
+                on_progress()
+        return asked.result()
 
     def _run(self, images: npt.NDArray[np.uint8]) -> Answers:
         parts: list[Answers] = []
@@ -76,6 +96,7 @@ class KerasClassifier:
                 padding = np.zeros((size - taken, *part.shape[1:]), np.uint8)
                 part = np.concatenate([part, padding])
             logits, scores, features = self._network.look(part)
+            self._pulse.beats += 1
             parts.append(
                 Answers(logits=logits[:taken], ood_scores=scores[:taken], features=features[:taken])
             )
@@ -106,6 +127,7 @@ class ClassifierShelf:
         self._keep = keep
         self._loading = loading
         self._loaded: dict[int, KerasClassifier] = {}
+        self._pulse = Pulse()
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="infer")
 
@@ -134,7 +156,9 @@ class ClassifierShelf:
                 f"the bundle at {path} is no longer the {model.card.title} that was registered. "
                 "Put the registered one back, or register this one under a new version."
             )
-        classifier = KerasClassifier(card, network, shapes=self._shapes, thread=self._thread)
+        classifier = KerasClassifier(
+            card, network, shapes=self._shapes, thread=self._thread, pulse=self._pulse
+        )
         failpoint("model.loaded")
         classifier.warm_up()
         log.info(

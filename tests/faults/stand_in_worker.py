@@ -27,9 +27,13 @@ class SlowClassifier(ShadeClassifier):
         super().__init__(card)
         self._seconds = seconds
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> Answers:
+    def classify(
+        self,
+        images: npt.NDArray[np.uint8],
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> Answers:
         time.sleep(self._seconds)
-        return super().classify(images)
+        return super().classify(images, on_progress)
 
 
 class SlowShelf(ShadeShelf):

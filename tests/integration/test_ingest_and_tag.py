@@ -373,7 +373,7 @@ def test_a_model_that_says_nothing_of_a_picture_accepts_nothing(
     classifier = services.shelf.classifiers.setdefault(
         services.model_id, ShadeClassifier(stand_in_card())
     )
-    classifier.classify = lambda images: Answers(  # type: ignore[method-assign]
+    classifier.classify = lambda images, _: Answers(  # type: ignore[method-assign]
         logits=np.full((len(images), 3), np.nan, np.float32),
         ood_scores=-np.ones(len(images)),
         features=np.zeros((len(images), 2), np.int8),

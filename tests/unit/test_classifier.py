@@ -1,0 +1,84 @@
+"""The one inferring thread: who waits for it is told that it gets on, and only then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.stand_in import stand_in_card
+from worker import classifier
+from worker.classifier import KerasClassifier, Pulse
+
+
+class Network:
+    """Answers a part whenever it is let."""
+
+    def __init__(self) -> None:
+        self.may = threading.Semaphore(0)
+
+    def look(self, images: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
+        assert self.may.acquire(timeout=60)
+        n = len(images)
+        return np.zeros((n, 3), np.float32), np.zeros(n), np.zeros((n, 4), np.int8)
+
+
+class Caller(threading.Thread):
+    """Asks for some images; `told` is set when it is told that the thread gets on."""
+
+    def __init__(self, asked: KerasClassifier, images: int) -> None:
+        super().__init__(daemon=True)
+        self.told = threading.Event()
+        self._asked, self._images = asked, np.zeros((images, 4, 4, 1), np.uint8)
+        self.answered = 0
+
+    def run(self) -> None:
+        self.answered = len(self._asked.classify(self._images, self.told.set).logits)
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(classifier, "PULSE_S", 0.01)
+    return Network()
+
+
+@pytest.fixture
+def asked(network: Network) -> Iterator[KerasClassifier]:
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        yield KerasClassifier(
+            stand_in_card(), cast("Any", network), shapes=(2,), thread=thread, pulse=Pulse()
+        )
+        for _ in range(100):  # whoever still waits, whatever failed
+            network.may.release()
+
+
+def test_who_waits_for_a_turn_is_told_while_another_has_theirs(
+    asked: KerasClassifier, network: Network
+) -> None:
+    first, second = Caller(asked, 6), Caller(asked, 2)
+    first.start()
+    second.start()
+    for caller in (first, second):
+        assert not caller.told.wait(0.2)  # a network that hangs gets nothing done
+    network.may.release()
+    for caller in (first, second):
+        assert caller.told.wait(60)
+    for _ in range(3):
+        network.may.release()
+    for caller, images in ((first, 6), (second, 2)):
+        caller.join(60)
+        assert caller.answered == images
+
+
+def test_what_the_network_raises_is_raised(asked: KerasClassifier, network: Network) -> None:
+    def fails(_: object) -> Any:
+        raise TimeoutError("the device is away")
+
+    network.look = fails  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError, match="the device is away"):
+        asked.classify(np.zeros((1, 4, 4, 1), np.uint8))
