@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,27 +57,39 @@ def read(path: Path = LIST) -> list[Mutant]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--only", help="this promise only")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at once")
     given = parser.parse_args()
     mutants = [one for one in read() if given.only in (None, one.promise)]
     with tempfile.TemporaryDirectory(prefix="atelier-mutants-") as folder:
-        copy = Path(folder)
-        for name in COPIED:
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("pyproject.toml", "docker-compose.yml", "Dockerfile"):
-            shutil.copy(ROOT / name, copy / name)
-        shutil.copytree(ROOT / "docs", copy / "docs", ignore=shutil.ignore_patterns("img"))
+        copies = [_copied(Path(folder) / str(number)) for number in range(given.jobs)]
         tests = sorted({mutant.test for mutant in mutants})
         print(f"{len(mutants)} mutants, {len(tests)} tests", flush=True)
-        if not passes(copy, tests):
+        if not passes(copies[0], tests):
             sys.exit("the tests fail without any mutant")
-        survived = [mutant for mutant in mutants if not _dies(copy, mutant)]
+        free: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for copy in copies:
+            free.put(copy)
+        with ThreadPoolExecutor(given.jobs) as pool:
+            died = list(pool.map(lambda mutant: _dies(free, mutant), mutants))
+        survived = [mutant for mutant, dead in zip(mutants, died, strict=True) if not dead]
     for mutant in survived:
         print(f"SURVIVED: promise {mutant.promise}: {mutant.file}: {mutant.old!r}")
     print(f"{len(mutants) - len(survived)} of {len(mutants)} mutants were seen by their test")
     sys.exit(1 if survived else 0)
 
 
-def _dies(copy: Path, mutant: Mutant) -> bool:
+def _copied(copy: Path) -> Path:
+    for name in COPIED:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "docker-compose.yml", "Dockerfile"):
+        shutil.copy(ROOT / name, copy / name)
+    shutil.copytree(ROOT / "docs", copy / "docs", ignore=shutil.ignore_patterns("img"))
+    return copy
+
+
+def _dies(free: queue.SimpleQueue[Path], mutant: Mutant) -> bool:
+    """Whether the mutant's test sees it, in whichever copy is free."""
+    copy = free.get()
     path = copy / mutant.file
     whole = path.read_text(encoding="utf-8")
     path.write_text(whole.replace(mutant.old, mutant.new), encoding="utf-8")
@@ -84,6 +98,7 @@ def _dies(copy: Path, mutant: Mutant) -> bool:
         seen = not passes(copy, [mutant.test])
     finally:
         path.write_text(whole, encoding="utf-8")
+        free.put(copy)
     verdict = "seen" if seen else "NOT SEEN"
     print(
         f"{verdict} by {mutant.test} in {time.monotonic() - began:.0f} s "
