@@ -28,6 +28,7 @@ ROOT: Final = Path(__file__).parents[2]
 LIST: Final = Path(__file__).with_name("mutants.toml")
 COPIED: Final = ("tagging", "worker", "model_training", "migrations", "sample_catalog", "tests")
 TIMEOUT_S: Final = 900
+ALL_TIMEOUT_S: Final = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def main() -> None:
         copies = [_copied(Path(folder) / str(number)) for number in range(given.jobs)]
         tests = sorted({mutant.test for mutant in mutants})
         print(f"{len(mutants)} mutants, {len(tests)} tests", flush=True)
-        if not passes(copies[0], tests):
+        if not passes(copies[0], tests, processes=given.jobs, timeout_s=ALL_TIMEOUT_S):
             sys.exit("the tests fail without any mutant")
         free: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for copy in copies:
@@ -108,19 +109,22 @@ def _dies(free: queue.SimpleQueue[Path], mutant: Mutant) -> bool:
     return seen
 
 
-def passes(copy: Path, tests: list[str]) -> bool:
+def passes(
+    copy: Path, tests: list[str], *, processes: int = 0, timeout_s: float = TIMEOUT_S
+) -> bool:
     """Whether all of these tests pass in the copy. What hangs, fails."""
     try:
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"),
+                *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+                *("-n", str(processes), "--dist", "loadgroup"),
                 *tests,
             ],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
