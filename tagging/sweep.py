@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches, counts, leaders, uploads
+from tagging.database.batches import BatchPulse
 from tagging.database.session import Database
 from tagging.ingest import Ingest
 from tagging.retag import Retagging
@@ -42,65 +43,119 @@ class Doorbell(Protocol):
         """Messages that wait on the broker; None if it cannot be asked."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A value since it was first seen. `silent_s`: what counts of the `passed_s`."""
+
+    silent_s: float = 0.0
+    passed_s: float = 0.0
+    waited: bool = False
+
+    def later(self, passed_s: float, most_s: float, *, waited: bool) -> _Seen:
+        return _Seen(
+            silent_s=self.silent_s + min(passed_s, most_s),
+            passed_s=self.passed_s + passed_s,
+            waited=self.waited or waited,
+        )
+
+
 @dataclass(kw_only=True)
 class Silence:
     """How long values have been seen unchanged.
 
-    Of the time between two looks only so much counts as lets `LOOKS` of them make up the patience.
-    This process may have been stopped, or have waited for the database, and whoever beats with it:
-    looks far apart do not tell what was in between. But where every look takes long, silence must
-    end, too.
+    Of the time between two looks only so much counts as lets `LOOKS` of them make up the patience:
+    this process may have been stopped, and whoever beats with it. Where a look had to wait for the
+    database, a beat may wait as well, and longer. It is given the time to come or to give up; no
+    more, for where every look waits silence must end, too.
+
+    Args:
+        patience_s: for how long a value may be the same.
+        wait_s: how long a beat may wait for the database.
     """
 
     patience_s: float
-    _silent_s: dict[Hashable, float] = field(default_factory=dict)
+    wait_s: float = 0.0
+    _seen: dict[Hashable, _Seen] = field(default_factory=dict)
     _last_look: float = 0.0
 
-    def outlasted(self, seen: Sequence[Hashable], now_s: float) -> list[Hashable]:
-        """Remember what is seen now, forget the rest; return what was seen for too long."""
-        passed = min(now_s - self._last_look, self.patience_s / LOOKS)
-        self._last_look = now_s
-        before = self._silent_s
-        self._silent_s = {key: before[key] + passed if key in before else 0.0 for key in seen}
-        return [key for key, silent in self._silent_s.items() if silent >= self.patience_s]
+    def outlasted(self, seen: Sequence[Hashable], now_s: float, *, waited: bool) -> list[Hashable]:
+        """Remember what is seen now, forget the rest; return what was seen for too long.
+
+        `waited`: it took long to see it.
+        """
+        passed_s, self._last_look = now_s - self._last_look, now_s
+        most_s = self.patience_s / LOOKS
+        before = self._seen
+        self._seen = {
+            key: before[key].later(passed_s, most_s, waited=waited) if key in before else _Seen()
+            for key in seen
+        }
+        return [key for key, since in self._seen.items() if self._is_over(since)]
+
+    def _is_over(self, since: _Seen) -> bool:
+        enough_s = self.patience_s + (self.wait_s if since.waited else 0.0)
+        return since.silent_s >= self.patience_s and since.passed_s >= enough_s
 
     def forget(self) -> None:
-        self._silent_s.clear()
+        self._seen.clear()
 
 
 @dataclass(kw_only=True)
 class Sweeper:
-    """One process's candidate for the chair. `step` is called every `sweep_s`."""
+    """One process's candidate for the chair. `step` is called every `sweep_s`.
+
+    Args:
+        stale_s: what showed no life for so long is taken back.
+        wait_s: how long whoever beats may wait for the database.
+    """
 
     database: Database
     ingest: Ingest
     doorbell: Doorbell
     holder: str
     stale_s: float
+    wait_s: float
     now: Callable[[], dt.datetime]
     monotonic: Callable[[], float]
     retagging: Retagging
 
     def __post_init__(self) -> None:
         self.in_chair = False
-        self._chair = Silence(patience_s=self.stale_s)
-        self._leases = Silence(patience_s=self.stale_s)
-        self._uploads = Silence(patience_s=self.stale_s)
+        self._waited = False
+        self._chair = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
+        self._leases = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
+        self._uploads = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
         self._unannounced = Silence(patience_s=self.stale_s)
         self._filing: set[str] = set()
 
     def step(self, on_progress: Callable[[], None] = lambda: None) -> None:
-        """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on."""
-        if not self._sit():
-            self.forget()
-            return
+        """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on.
+
+        Raises:
+            DBAPIError: the database could not be asked. Where that was so for a look at who lives,
+                it says nothing of them, and all looks start anew.
+        """
+        began = self.monotonic()
+        try:
+            if not self._sit():
+                self.forget()
+                return
+            with self.database.read() as session:
+                pulses = batches.pulses(session)
+        except DBAPIError:
+            self.forget_everything()
+            raise
+        self._waited = self._is_long(self.monotonic() - began)
         on_progress()
-        self._take_back_leases(on_progress)
+        self._take_back_leases(pulses, on_progress)
         self._file_uploads(on_progress)
         self._announce(on_progress)
         self._keep_counts_few()
         on_progress()
         self._retag(on_progress)
+
+    def _is_long(self, seconds: float) -> bool:
+        return seconds > self.stale_s / LOOKS
 
     def forget(self) -> None:
         """Start all observations anew."""
@@ -131,9 +186,11 @@ class Sweeper:
         if self.in_chair:
             self._keep_chair()
             return self.in_chair
+        began = self.monotonic()
         with self.database.read() as session:
             seen = leaders.chair(session, ROLE)
-        silent = self._chair.outlasted([seen], self.monotonic())
+        now = self.monotonic()
+        silent = self._chair.outlasted([seen], now, waited=self._is_long(now - began))
         if seen[0] and not silent:
             return False
         with self.database.write("sweep.take_chair") as session:
@@ -143,10 +200,10 @@ class Sweeper:
             log.info("sweeping", holder=self.holder)
         return self.in_chair
 
-    def _take_back_leases(self, on_progress: Callable[[], None]) -> None:
-        with self.database.read() as session:
-            pulses = batches.pulses(session)
-        silent = set(self._leases.outlasted(pulses, self.monotonic()))
+    def _take_back_leases(
+        self, pulses: Sequence[BatchPulse], on_progress: Callable[[], None]
+    ) -> None:
+        silent = set(self._leases.outlasted(pulses, self.monotonic(), waited=self._waited))
         for pulse in pulses:
             if pulse not in silent:
                 continue
@@ -165,7 +222,7 @@ class Sweeper:
 
         with self.database.read() as session:
             waiting = uploads.unfiled(session)
-        silent = set(self._uploads.outlasted(waiting, self.monotonic()))
+        silent = set(self._uploads.outlasted(waiting, self.monotonic(), waited=self._waited))
         self._filing &= {upload_id for upload_id, _ in waiting}
         # Some seconds of it at a time: what falls silent is looked for in between.
         until = self.monotonic() + self.stale_s / 4
@@ -213,7 +270,7 @@ class Sweeper:
         if depth is None or depth >= queued:
             self._unannounced.forget()
             return
-        if not self._unannounced.outlasted(["short"], self.monotonic()):
+        if not self._unannounced.outlasted(["short"], self.monotonic(), waited=False):
             return
         with self.database.write("sweep.announce") as session:
             now = self.now()

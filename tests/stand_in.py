@@ -246,6 +246,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
             doorbell=bell,
             holder="test",
             stale_s=10.0,
+            wait_s=30.0,
             now=clock.now,
             monotonic=clock.monotonic,
             retagging=retagging,

@@ -230,6 +230,7 @@ def open_worker(
                     doorbell=runtime.doorbell,
                     holder=f"{name}:{secrets.token_hex(4)}",
                     stale_s=settings.stale_s,
+                    wait_s=settings.stuck_s,
                     now=utc_now,
                     monotonic=time.monotonic,
                     retagging=runtime.retagging,

@@ -179,10 +179,8 @@ def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> N
                 continue
             work.sweeper.step(on_progress=lambda: watchdog.rounds.mark("sweep"))
         except DBAPIError as error:
-            work.sweeper.forget_everything()
             log.warning("database_away", error=str(error.orig))
         except Exception:  # without a sweeper, what falls silent would wait for ever
-            work.sweeper.forget_everything()
             log.exception("sweep_failed")
         watchdog.rounds.mark("sweep")
         if not work.in_hand.leases() and ear.deaf(work.runtime.doorbell.depth()):

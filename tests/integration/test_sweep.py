@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tagging import filing
@@ -84,11 +85,20 @@ def test_a_lease_that_beats_is_left_alone(delivered: Services) -> None:
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
 
 
-def test_a_database_that_was_away_costs_nobody_a_lease(delivered: Services) -> None:
+def test_a_database_that_was_away_costs_nobody_a_lease(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> bool:
+        raise OperationalError("UPDATE", {}, Exception("away"))
+
     held = lease(delivered, delivered.bell.messages[0])
     pass_time(delivered, 8)
-    delivered.clock.seconds += 600
-    delivered.sweeper.forget_everything()
+    with monkeypatch.context() as patch:
+        patch.setattr(leaders, "keep_chair", away)
+        for _ in range(300):
+            delivered.clock.seconds += 2
+            with pytest.raises(OperationalError):
+                delivered.sweeper.step()
     pass_time(delivered, 8)
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
 
@@ -275,33 +285,59 @@ def slow_by(services: Services, seconds: float) -> Callable[..., bool]:
 def test_a_database_that_kept_the_sweeper_waiting_costs_nobody_a_lease(
     delivered: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who beats had to wait as long: nobody could show that they live."""
+    """Who beats may have to wait longer still, and cannot show that they live until then."""
     held = lease(delivered, delivered.bell.messages[0])
-    pass_time(delivered, 6)
-    with monkeypatch.context() as patch:
-        patch.setattr(leaders, "keep_chair", slow_by(delivered, 600.0))
+    pass_time(delivered, 8)
+    monkeypatch.setattr(leaders, "keep_chair", slow_by(delivered, 4.0))
+    for _ in range(7):
         delivered.sweeper.step()
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
-    for _ in range(5):
+    for _ in range(10):
         with delivered.database.write("test") as session:
             batches.beat(session, [held])
             session.commit()
-        with monkeypatch.context() as patch:
-            patch.setattr(leaders, "keep_chair", slow_by(delivered, 600.0))
+        for _ in range(7):
             delivered.sweeper.step()
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
 
 
-def test_where_every_look_takes_long_what_is_silent_is_taken_back_all_the_same(
+def test_one_long_wait_costs_nobody_a_lease(
     delivered: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = lease(delivered, delivered.bell.messages[0])
-    pass_time(delivered, 1)
+    pass_time(delivered, 6)
     monkeypatch.setattr(leaders, "keep_chair", slow_by(delivered, 600.0))
+    delivered.sweeper.step()
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+
+
+@pytest.mark.parametrize("seconds", [4.0, 600.0])
+def test_where_every_look_takes_long_what_is_silent_is_taken_back_all_the_same(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    held = lease(delivered, delivered.bell.messages[0])
+    pass_time(delivered, 1)
+    monkeypatch.setattr(leaders, "keep_chair", slow_by(delivered, seconds))
     for _ in range(LOOKS - 1):
         delivered.sweeper.step()
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
-    delivered.sweeper.step()
+    for _ in range(8):
+        delivered.sweeper.step()
+    assert batch_of(delivered, held.batch_id).state is BatchState.QUEUED
+
+
+def test_a_retag_that_cannot_be_written_keeps_no_lease_from_being_taken_back(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object, **__: object) -> bool:
+        raise OperationalError("UPDATE", {}, Exception("locked"))
+
+    held = lease(delivered, delivered.bell.messages[0])
+    monkeypatch.setattr("tagging.retag.Retagging.step", locked)
+    for _ in range(8):
+        delivered.clock.seconds += 2
+        with pytest.raises(OperationalError):
+            delivered.sweeper.step()
     assert batch_of(delivered, held.batch_id).state is BatchState.QUEUED
 
 
