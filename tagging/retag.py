@@ -38,8 +38,6 @@ retailer's requests waiting, and nobody else's.
 LOOKED_S: Final = 1.0
 """After so long without anything to queue, how far a request came is written down."""
 MOST_SKUS: Final = 1000
-MOST_OPEN: Final = 100
-"""How many open requests are looked at, the oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,30 +155,21 @@ class Retagging:
         done, hindered = False, set[int]()
         while self.monotonic() < until:
             with self.database.read() as session:
-                waiting = retags.open_retags(session, most=MOST_OPEN)
                 queued = batches.waiting(session)
-            if sum(one.batches - one.hindered for one in queued.values()) >= AHEAD:
-                break
-            full = {retailer for retailer, one in queued.items() if one.batches >= AHEAD}
-            first = next(
-                (
-                    retag
-                    for retag, retailer in waiting
-                    if retag not in hindered and retailer not in full
-                ),
-                None,
-            )
-            if first is None:
+                full = {retailer for retailer, one in queued.items() if one.batches >= AHEAD}
+                first = retags.open_ids(session, most=1, but=hindered, but_retailers=full)
+            ready = sum(one.batches - one.hindered for one in queued.values())
+            if not first or ready >= AHEAD:
                 break
             try:
-                self.advance(first)
+                self.advance(first[0])
                 done = True
             except AtelierError as error:
                 if not leave_hindered:
                     raise
                 # It keeps nobody else waiting; the next step tries it again.
-                log.error("retag_hindered", retag=first, error=str(error))
-                hindered.add(first)
+                log.error("retag_hindered", retag=first[0], error=str(error))
+                hindered.add(first[0])
             on_page()
         return done
 

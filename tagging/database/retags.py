@@ -126,20 +126,29 @@ def get(session: Session, retag_id: int) -> Retag:
     return found
 
 
-def open_retags(session: Session, *, most: int) -> list[tuple[int, int]]:
-    """The oldest open retags, which go first: (key, retailer's key). By the state's index."""
-    rows = session.execute(
-        sa.select(Retag.id, Retag.retailer_id)
-        .where(Retag.state == RetagState.OPEN)
-        .order_by(Retag.id)
-        .limit(most)
+def open_ids(
+    session: Session,
+    *,
+    most: int,
+    but: Collection[int] = (),
+    but_retailers: Collection[int] = (),
+) -> list[int]:
+    """The oldest open retags, which go first. By the state's index.
+
+    `but`: keys, and `but_retailers`: keys of retailers, that are left out.
+    """
+    return list(
+        session.scalars(
+            sa.select(Retag.id)
+            .where(
+                Retag.state == RetagState.OPEN,
+                Retag.id.not_in(but),
+                Retag.retailer_id.not_in(but_retailers),
+            )
+            .order_by(Retag.id)
+            .limit(most)
+        )
     )
-    return [(r.id, r.retailer_id) for r in rows]
-
-
-def open_ids(session: Session, *, most: int) -> list[int]:
-    """Keys of the oldest open retags."""
-    return [retag_id for retag_id, _ in open_retags(session, most=most)]
 
 
 def unknown_skus(session: Session, retailer_id: int, skus: Collection[str]) -> list[str]:
