@@ -78,7 +78,8 @@ class KerasClassifier:
         """(n, h, w, c) uint8 -> answers. Waits for its turn, and tells while others have theirs."""
         asked = self._thread.submit(self._run, images)
         felt = self._pulse.beats
-        while not wait([asked], timeout=PULSE_S).done:
+        while not asked.done():
+            wait([asked], timeout=PULSE_S)
             before, felt = felt, self._pulse.beats
             if felt != before:
                 on_progress()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -21,8 +21,10 @@ class Network:
 
     def __init__(self) -> None:
         self.may = threading.Semaphore(0)
+        self.looks = threading.Event()
 
     def look(self, images: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
+        self.looks.set()
         assert self.may.acquire(timeout=60)
         n = len(images)
         return np.zeros((n, 3), np.float32), np.zeros(n), np.zeros((n, 4), np.int8)
@@ -62,6 +64,7 @@ def test_who_waits_for_a_turn_is_told_while_another_has_theirs(
 ) -> None:
     first, second = Caller(asked, 6), Caller(asked, 2)
     first.start()
+    assert network.looks.wait(60)
     second.start()
     for caller in (first, second):
         assert not caller.told.wait(0.2)  # a network that hangs gets nothing done
@@ -73,6 +76,23 @@ def test_who_waits_for_a_turn_is_told_while_another_has_theirs(
     for caller, images in ((first, 6), (second, 2)):
         caller.join(60)
         assert caller.answered == images
+
+
+def test_who_still_waits_when_all_ends_is_told(network: Network) -> None:
+    thread = ThreadPoolExecutor(max_workers=1)
+    asked = KerasClassifier(
+        stand_in_card(), cast("Any", network), shapes=(2,), thread=thread, pulse=Pulse()
+    )
+    first = Caller(asked, 2)
+    first.start()
+    assert network.looks.wait(60)
+    ends = threading.Timer(0.1, thread.shutdown, kwargs={"wait": False, "cancel_futures": True})
+    ends.start()
+    with pytest.raises(CancelledError):
+        asked.classify(np.zeros((2, 4, 4, 1), np.uint8))
+    network.may.release()
+    first.join(60)
+    ends.join(60)
 
 
 def test_what_the_network_raises_is_raised(asked: KerasClassifier, network: Network) -> None:
