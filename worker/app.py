@@ -7,7 +7,6 @@ in reserve per batch in flight.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,8 +21,6 @@ from worker import embedded_broker, redis_broker
 
 QUEUE: Final = "atelier.batches"
 TASK: Final = "atelier.tag_batch"
-KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds, seconds, number: a Redis that is gone is noticed after 25 s."""
 
 log = structlog.get_logger("broker")
 
@@ -89,13 +86,6 @@ def _transport_options(url: str, socket_s: float, stuck_s: float) -> dict[str, A
         "socket_timeout": socket_s,
         "socket_connect_timeout": socket_s,
         "socket_keepalive": True,
-        # A consumer that waits sends nothing, so only this tells it that the other end is gone; the
-        # system's own two hours are too long.
-        "socket_keepalive_options": {
-            getattr(socket, name): value
-            for name, value in KEEPALIVE.items()
-            if hasattr(socket, name)  # not on every system
-        },
         "health_check_interval": 10,
         # A worker that died leaves its message unacknowledged. The sweeper rings before this; the
         # time-out cleans Redis up, and a message that comes twice does no harm.

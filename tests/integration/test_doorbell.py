@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from kombu import Connection
 from pydantic import SecretStr
 
 from tagging.settings import Settings
-from worker.app import KEEPALIVE, QUEUE, BrokerDoorbell, create_app
+from worker.app import QUEUE, BrokerDoorbell, create_app
 from worker.redis_broker import AHEAD_S, Channel
 
 # Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
@@ -78,20 +76,4 @@ def test_what_was_taken_before_the_clock_was_set_back_is_let_go(redis_url: str) 
         client.zadd("unacked_index", {tag: time.time() + 3600})
         channel.qos.restore_visible(interval=1)
         assert client.zscore("unacked_index", tag) <= time.time() + AHEAD_S
-    app.close()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="named otherwise, or not at all, elsewhere")
-def test_a_redis_that_is_gone_is_noticed_by_who_only_listens(
-    redis_url: str, tmp_path: Path
-) -> None:
-    app = create_app(Settings(home=tmp_path, broker_url=SecretStr(redis_url)))
-    with app.connection_for_read() as connection:
-        pool = connection.default_channel.client.connection_pool
-        listening = pool.get_connection()
-        end = listening._sock
-        assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        for name, value in KEEPALIVE.items():
-            assert end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
-        pool.release(listening)
     app.close()
