@@ -93,6 +93,18 @@ def test_what_is_undone_can_be_decided_otherwise(site: Installation, person: Per
     assert site.said() == [(sku, "not_a_product", None, "Ann")]
 
 
+UNSURE_WHEN_SHOWN = """title => {
+    const shown = document.querySelector("#title");
+    new MutationObserver((_, observer) => {
+        if (shown.textContent !== title) return;
+        observer.disconnect();
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "u", bubbles: true }));
+        window.pressed = shown.textContent;
+    }).observe(shown, { childList: true, characterData: true, subtree: true });
+}"""
+"""Press u at the very moment at which a product comes to the screen."""
+
+
 def test_what_comes_back_after_a_reload_is_shown_at_once_whatever_else_comes(
     site: Installation, person: Person
 ) -> None:
@@ -107,8 +119,15 @@ def test_what_comes_back_after_a_reload_is_shown_at_once_whatever_else_comes(
     with ann.page.expect_response("**/api/default/cards?*"):
         ann.press("z")
     wait_for(lambda: ann.sku and len(asked), 1)
+    ann.page.evaluate(UNSURE_WHEN_SHOWN, f"Jacket {sku}")
     asked[0].continue_()
     expect(ann.title).to_have_text(f"Jacket {sku}")
+    assert ann.page.evaluate("pressed") == f"Jacket {sku}"
+    # The key was meant for what was there before: nobody decides on what they had no time to see.
+    ann.page.wait_for_timeout(300)
+    assert ann.decide("Enter") == sku
+    ann.saved()
+    assert [said for said, *_ in site.said()] == [sku]
 
 
 def test_the_search_finds_by_typing_and_closes_without_saying_anything(

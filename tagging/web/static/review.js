@@ -31,6 +31,7 @@ const MOST_KNOWN = 290;
 const KEEP_MS = 60000;
 const POLL_MS = 10000;
 const PATIENCE_MS = 700; // what is unsent for less is no news
+const BLINK_MS = 250; // a key that comes sooner after another product came meant the one before
 
 const $ = (id) => document.getElementById(id);
 const deck = []; // cards to come, the first is shown
@@ -47,6 +48,7 @@ let away = false; // the server could not be asked what waits
 let asleep = false; // what is in the deck may be another's by now
 let reservedMs = 120000;
 let slow = null;
+let cameAt = -BLINK_MS; // when the server's answer last put another product on the screen
 
 const outbox = new Outbox({
   reviewer: root.dataset.reviewer,
@@ -270,6 +272,7 @@ function like(card) {
 // --- what is said --------------------------------------------------------------------------------
 
 function decide(verdict, category = null) {
+  if (performance.now() - cameAt < BLINK_MS) return;
   if (!shown || (verdict === "confirmed" && !shown.suggestion)) return;
   if (verdict !== "unsure" && !visible()) return;
   const card = deck.shift();
@@ -334,11 +337,13 @@ async function again(product, before, at) {
     const { card } = await ask(`/api/${retailer}/cards/${product}`);
     const index = deck.findIndex((one) => one.product === product);
     if (index >= 0) deck.splice(index, 1);
-    if (card) {
+    // What was decided meanwhile, this answer knows nothing of.
+    if (card && !outbox.products.includes(product)) {
       card.fresh = Boolean(before) && card.image_set !== before.image_set;
       // Next, not now: a key that is already on its way is about what is on the screen.
       const place = at ?? (index >= 0 ? index : 1);
       deck.splice(Math.min(place, deck.length), 0, held(card));
+      if (shown && shown.product !== deck[0].product) cameAt = performance.now();
     }
   } catch (error) {
     complain(error);
