@@ -21,10 +21,6 @@ from tests.faults.world import World, inhabited
 
 FLOW_S: Final = 60.0
 """Within which work must flow again after a fault: promise 10."""
-KERAS_FLOW_S: Final = 120.0
-"""The same where each worker takes ten seconds of both processors to start, and the other worlds
-leave it a quarter of them. How long it did take is told.
-"""
 REST_S: Final = 120.0
 CLASSIFY_S: Final = 1.0
 """Of the stand-in, for a batch: so long that something is in hand nearly always."""
@@ -40,6 +36,7 @@ class Result:
 
     kind: str
     seed: int
+    asked: int = 0
     injected: dict[str, int] = field(default_factory=dict)
     counted: int = 0
     struck: list[str] = field(default_factory=list)
@@ -55,15 +52,17 @@ class Result:
     @property
     def repeat(self) -> str:
         """The one command that does it again."""
-        count = sum(self.injected.values()) + len(self.unreached)
-        return f"python -m tests.faults --kind {self.kind} --seed {self.seed} --injections {count}"
+        return (
+            f"python -m tests.faults --kind {self.kind} --seed {self.seed} "
+            f"--injections {self.asked}"
+        )
 
 
 def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
     """Inject, and check every promise once all work has come to rest."""
     rng = random.Random(f"{kind}:{seed}")
     began = time.monotonic()
-    result = Result(kind=kind, seed=seed)
+    result = Result(kind=kind, seed=seed, asked=injections)
     folder = Path(tempfile.mkdtemp(prefix="atelier-world-"))
     try:
         with (
@@ -118,8 +117,7 @@ def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
     result.injected[family] = result.injected.get(family, 0) + 1
     result.counted += outcome.counted
     done = world.done_batches()
-    flow_s = KERAS_FLOW_S if world.keras else FLOW_S
-    flowed = world.wait(lambda: world.done_batches() > done, flow_s)
+    flowed = world.wait(lambda: world.done_batches() > done, FLOW_S)
     recovery = time.monotonic() - outcome.ended
     result.recoveries_s.append(recovery)
     if recovery > SLOW_S:
@@ -132,7 +130,7 @@ def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
             flush=True,
         )
     if not flowed:
-        result.broken = f"promise 10: after {injection!r} nothing flowed for {flow_s:g} s"
+        result.broken = f"promise 10: after {injection!r} nothing flowed for {FLOW_S:g} s"
     elif world.broken:
         result.broken = f"after {injection!r}: " + "\n".join(world.broken[:5])
 

@@ -115,6 +115,19 @@ def test_what_no_world_struck_is_told() -> None:
     from tests.faults.driver import Result
 
     one = Result(kind="embedded", seed=1, struck=["a"], unreached=["failpoint b kill"])
-    two = Result(kind="servers", seed=2, struck=["b"], unreached=["failpoint a delay 1.5"])
-    assert never_struck([one]) == ["b"]
+    two = Result(kind="embedded", seed=2, struck=["b"], unreached=["failpoint a delay 1.5"])
+    elsewhere = Result(kind="servers", seed=2, struck=["b"])
+    assert never_struck([one, elsewhere]) == ["b (embedded)"]
     assert never_struck([one, two]) == []
+
+
+def test_five_hundred_faults_kill_at_every_failpoint_on_either_installation() -> None:
+    from tests.faults import injections
+    from tests.faults.command import PER_WORLD
+
+    visited = [
+        line
+        for seed in range(6)
+        for line in injections.plan(["server"], seed * PER_WORLD, PER_WORLD)
+    ]
+    assert {f"failpoint {name} kill" for name in injections.swept()} <= set(visited)
