@@ -530,10 +530,10 @@ class World:
             settled=self._uuid(),
         )
 
-    def retag(self) -> Errand:
+    def retag(self, retailer: str = "shop") -> Errand:
         number = next(self._numbers)
         scope = ("all", "missing", "failed")[number % 3]
-        return self.begin("retag", retailer="shop", scope=scope)
+        return self.begin("retag", retailer=retailer, scope=scope)
 
     def move_much(self) -> Errand:
         return self.begin("move_much", retailer="shop")
