@@ -102,7 +102,7 @@ def table(results: list[Result]) -> str:
     """What all of them came to, in Markdown."""
     injected: Counter[str] = Counter()
     unreached: Counter[str] = Counter()
-    slow = sorted((s, name) for result in results for name, s in result.slow.items())
+    slow = sorted((s, name, one.kind) for one in results for name, s in one.slow.items())
     for result in results:
         injected.update(result.injected)
         unreached.update(result.unreached)
@@ -123,5 +123,5 @@ def table(results: list[Result]) -> str:
     ]
     lines = ["| | |", "|---|---|", *[f"| {name} | {value} |" for name, value in rows]]
     lines += [f"not reached: {name} ({count})" for name, count in unreached.most_common(60)]
-    lines += [f"slow: {name} ({seconds} s)" for seconds, name in slow[:-16:-1]]
+    lines += [f"slow: {name} ({kind}, {seconds} s)" for seconds, name, kind in slow[:-16:-1]]
     return "\n".join(lines)
