@@ -58,7 +58,7 @@ demo: $(VENV)/runtime.stamp
 	@$(BIN)/python -m worker.demo
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Five hundred faults of every kind on both kinds of installation; about ten minutes.
 INJECTIONS ?= 504

@@ -19,15 +19,6 @@ from tests.browser.review_page import ReviewPage
 Person = Callable[..., ReviewPage]
 
 
-# First, so that pytest-xdist finds the marks.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One Chromium at a time."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 @pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     """What drives browsers; looked for first is whether there is one to drive."""

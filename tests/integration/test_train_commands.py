@@ -16,9 +16,6 @@ from PIL import Image
 from tagging.model_card import read_bundle
 from worker.cli_train import duration_s
 
-# One process trains the model that all of them ask about.
-pytestmark = pytest.mark.xdist_group("train-commands")
-
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), (" 2h ", 7200)]

@@ -117,7 +117,7 @@ def passes(
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-                *("-n", str(processes), "--dist", "loadgroup"),
+                *("-n", str(processes), "--dist", "loadfile"),
                 *tests,
             ],
             cwd=copy,
