@@ -82,7 +82,8 @@ def test_what_the_audit_says_is_shown(place: Place, tmp_path: Path) -> None:
     place.run("rules", "set", str(rules), "--by", "Ada")
     found = place.run_json("autopilot", "show", "default")
     assert (found["autopilot"], found["estimate"]["verdicts"]) == ("provisional", 0)
-    assert found["estimate"]["by_week"] == []
+    # Chance may have chosen one of them for the audit when it was tagged.
+    assert [week["verdicts"] for week in found["estimate"]["by_week"]] in ([], [0])
     assert "no verdict yet" in place.run("autopilot", "show", "default")
     place.run("autopilot", "show", "nobody", expect=1)
 
