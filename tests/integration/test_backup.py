@@ -252,6 +252,20 @@ def test_a_writer_between_all_steps_does_not_keep_the_copy_from_ending(
     assert steps == [3]  # one, one more that began anew, and all at once
 
 
+@pytest.mark.parametrize("held", [b"neither empty nor a database" * 1000, b"SQLite format 3\0"])
+def test_what_the_target_of_a_copy_held_is_gone(tmp_path: Path, held: bytes) -> None:
+    """A copy that was broken off has no journal: nothing of it may be read again."""
+    source, target = tmp_path / "source.db", tmp_path / "copy.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as setup:
+        setup.execute("CREATE TABLE a (n INTEGER)")
+        setup.execute("INSERT INTO a VALUES (7)")
+    target.write_bytes(held)
+    copy_database(source, target)
+    with closing(sqlite3.connect(target)) as copied:
+        assert copied.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copied.execute("SELECT n FROM a").fetchone() == (7,)
+
+
 def test_a_database_that_stays_locked_ends_the_copy(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "locked.db", isolation_level=None)) as holder:
         holder.execute("CREATE TABLE a (n INTEGER)")
