@@ -79,7 +79,7 @@ faults-large: $(VENV)/dev.stamp
 	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 ATELIER_POISON_IMAGES=10000 \
 		ATELIER_POISON_KILLS=5 ATELIER_TEST_IMAGES=10000 ATELIER_MEASURE_ALL=1 \
 		$(BIN)/python -m pytest tests/faults tests/e2e/test_real_catalogues.py \
-		tests/unit/test_training_shipped_bundle.py
+		tests/unit/test_training_shipped_bundle.py tests/integration/test_report.py
 
 # Does anything grow under steady work? MINUTES=30 for the plot in the docs.
 soak: $(VENV)/dev.stamp
