@@ -16,10 +16,10 @@ from tagging.database.batches import Lease
 
 @dataclass(eq=False, kw_only=True)
 class Work:
-    """One leased batch in hand. Its lease beats for `stuck_s` after each step, not longer."""
+    """One leased batch in hand. Its lease beats for `step_s` after each step, not longer."""
 
     lease: Lease
-    stuck_s: float
+    step_s: float
     monotonic: Callable[[], float]
     alive_until: float = field(init=False)
 
@@ -28,17 +28,18 @@ class Work:
 
     def step(self) -> None:
         """Say that the work moved on."""
-        self.alive_until = self.monotonic() + self.stuck_s
+        self.alive_until = self.monotonic() + self.step_s
 
 
 @dataclass(eq=False, kw_only=True)
 class InHand:
     """The leases of this process. Thread-safe.
 
+    `step_s`: how long a step of the work may take before its lease stops beating, seconds.
     `load_s`: how long a model may take to load before the work that waits for it counts as stuck.
     """
 
-    stuck_s: float
+    step_s: float
     load_s: float = 300.0
     monotonic: Callable[[], float] = time.monotonic
     _works: set[Work] = field(default_factory=set)
@@ -82,7 +83,7 @@ class InHand:
     @contextmanager
     def hold(self, lease: Lease) -> Iterator[Work]:
         """Register a lease while it is worked on."""
-        work = Work(lease=lease, stuck_s=self.stuck_s, monotonic=self.monotonic)
+        work = Work(lease=lease, step_s=self.step_s, monotonic=self.monotonic)
         with self._lock:
             self._works.add(work)
         try:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator
+from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tagging.autopilot import AUDIT_SHARE
@@ -93,7 +93,9 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="Work that showed no progress for so long is taken back."
     )
     stuck_s: float = Field(
-        default=30.0, gt=0, description="A step of work that takes longer is stuck."
+        default=30.0,
+        gt=0,
+        description="A worker whose work makes no step for so long is stuck and ends itself.",
     )
     load_s: float = Field(
         default=300.0, gt=0, description="How long a model may take to load before it is stuck."
@@ -125,11 +127,28 @@ class Settings(BaseSettings):
             require_broker_url(url.get_secret_value())
         return url
 
+    @model_validator(mode="after")
+    def _goes_stale_before_it_is_stuck(self) -> Self:
+        if self.stuck_s <= self.stale_s:
+            raise ValueError(
+                f"ATELIER_STUCK_S ({self.stuck_s:g}) must be more than ATELIER_STALE_S "
+                f"({self.stale_s:g}): work without a step stops beating so long before its worker "
+                "ends"
+            )
+        return self
+
     @classmethod
     def is_secret(cls, name: str) -> bool:
         """Whether a setting may hold a password."""
         found = cls.model_fields.get(name)
         return found is None or SecretStr in (found.annotation, *get_args(found.annotation))
+
+    @property
+    def step_s(self) -> float:
+        """Seconds that one step of work, or one wait for the database, may take: its lease beats
+        for so long. After `stale_s` more it is taken back, and its worker is stuck.
+        """
+        return self.stuck_s - self.stale_s
 
     @property
     def embedded(self) -> bool:

@@ -234,7 +234,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
             store=store,
             decoders=decoders,
             classifiers=shelf,
-            in_hand=InHand(stuck_s=30.0, monotonic=clock.monotonic),
+            in_hand=InHand(step_s=30.0, monotonic=clock.monotonic),
             worker="test",
             preprocessing_version=PREPROCESSING_VERSION,
             now=clock.now,

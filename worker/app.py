@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> Celery:
     embedded_broker.register()
     url = settings.resolved_broker_url()
     # A publish is tried three times; all of them must end before its thread counts as stuck.
-    socket_s = max(2.0, min(10.0, settings.stuck_s / 4))
+    socket_s = max(2.0, min(10.0, settings.step_s / 4))
     app = Celery("atelier", broker=url, set_as_current=False)
     app.amqp.Connection = SoonConnection
     if _is_redis(url):

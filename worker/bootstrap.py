@@ -201,11 +201,11 @@ def open_worker(
     """A worker's services. The decoders are started first, before TensorFlow is imported."""
     limits = image_limits(settings)
     with (
-        open_runtime(settings, wait_s=settings.stuck_s) as runtime,
+        open_runtime(settings, wait_s=settings.step_s) as runtime,
         DecoderPool(settings.decoders, limits) as decoders,
     ):
         name = f"{socket.gethostname()}:{os.getpid()}"
-        in_hand = InHand(stuck_s=settings.stuck_s, load_s=settings.load_s)
+        in_hand = InHand(step_s=settings.step_s, load_s=settings.load_s)
         classifiers = make_shelf(settings, in_hand)
         try:
             yield WorkerRuntime(
@@ -230,7 +230,7 @@ def open_worker(
                     doorbell=runtime.doorbell,
                     holder=f"{name}:{secrets.token_hex(4)}",
                     stale_s=settings.stale_s,
-                    wait_s=settings.stuck_s,
+                    wait_s=settings.step_s,
                     now=utc_now,
                     monotonic=time.monotonic,
                     retagging=runtime.retagging,

@@ -170,7 +170,7 @@ def _beat(work: WorkerRuntime, rounds: Rounds, ended: threading.Event) -> None:
 
 def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> None:
     settings = work.runtime.settings
-    ear = Ear(in_hand=work.in_hand, patience_s=settings.stuck_s + settings.stale_s)
+    ear = Ear(in_hand=work.in_hand, patience_s=settings.stuck_s)
     while not ended.wait(settings.sweep_s):
         watchdog.rounds.mark("sweep")
         try:

@@ -87,8 +87,8 @@ class Ear:
 class Watchdog:
     """Looks every `every_s`, in a thread of its own, until `ended`.
 
-    A lease may go without beating for `stale_s`, and a loop without coming round for that and
-    `stuck_s`.
+    Work may go without a step, and a loop without coming round, for `stuck_s`; for the last
+    `stale_s` of these the lease does not beat any more.
     """
 
     database: Database
@@ -108,7 +108,7 @@ class Watchdog:
                 self.in_hand.forgive()
                 continue
             stuck = self.in_hand.stuck(self.stale_s)
-            overdue = self.rounds.overdue(self.stuck_s + self.stale_s)
+            overdue = self.rounds.overdue(self.stuck_s)
             if stuck or overdue:
                 # The stuck leases are left to the sweeper: they count against their batches.
                 self.die(batches=[lease.batch_id for lease in stuck], loops=overdue, but=stuck)

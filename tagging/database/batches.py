@@ -409,6 +409,18 @@ def counts(session: Session, upload_id: str | None = None) -> dict[str, int]:
     return {state.value: found.get(state.value, 0) for state in BatchState}
 
 
+def crashes_counted(session: Session) -> int:
+    """Deaths of workers that are counted against batches which are not done: it moves with each.
+
+    Reads the few queued, leased and split batches among the many done, by the state's index.
+    """
+    return session.execute(
+        sa.select(sa.func.coalesce(sa.func.sum(Batch.crashes), 0)).where(
+            Batch.state.in_((BatchState.QUEUED, BatchState.LEASED, BatchState.SPLIT))
+        )
+    ).scalar_one()
+
+
 def last_errors(session: Session, upload_id: str | None = None) -> list[str]:
     """Why queued batches (of an upload, or all) could not be done, each reason once."""
     query = (

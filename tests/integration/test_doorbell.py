@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 @pytest.fixture(params=["file", "redis"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     url = request.getfixturevalue("redis_url") if request.param == "redis" else None
-    return Settings(home=tmp_path, broker_url=None if url is None else SecretStr(url), stuck_s=4)
+    return Settings(home=tmp_path, broker_url=None if url is None else SecretStr(url), stuck_s=14)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_broker_that_was_wiped_is_told_everything_anew(
 
 def test_what_was_taken_before_the_clock_was_set_back_is_let_go(redis_url: str) -> None:
     """Kombu remembers by the clock when a message was taken; this one says: in an hour."""
-    settings = Settings(broker_url=SecretStr(redis_url), stuck_s=4)
+    settings = Settings(broker_url=SecretStr(redis_url), stuck_s=14)
     app = create_app(settings)
     BrokerDoorbell(app).announce([1])
     with (

@@ -14,7 +14,7 @@ def lease(number: int) -> Lease:
 
 def test_a_lease_beats_while_its_work_makes_steps() -> None:
     now = [0.0]
-    hand = InHand(stuck_s=30.0, monotonic=lambda: now[0])
+    hand = InHand(step_s=30.0, monotonic=lambda: now[0])
     with hand.hold(lease(1)) as work:
         now[0] = 29.0
         assert hand.alive() == [lease(1)]
@@ -27,7 +27,7 @@ def test_a_lease_beats_while_its_work_makes_steps() -> None:
 
 def test_while_a_model_is_loaded_no_work_is_stuck() -> None:
     now = [0.0]
-    hand = InHand(stuck_s=30.0, load_s=300.0, monotonic=lambda: now[0])
+    hand = InHand(step_s=30.0, load_s=300.0, monotonic=lambda: now[0])
     with hand.hold(lease(1)):
         with hand.loading():
             now[0] = 299.0
@@ -46,7 +46,7 @@ def test_while_a_model_is_loaded_no_work_is_stuck() -> None:
 
 
 def test_abandoned_leases_are_kept_until_they_are_settled() -> None:
-    hand = InHand(stuck_s=1.0)
+    hand = InHand(step_s=1.0)
     hand.abandon(lease(1))
     assert hand.abandoned() == [lease(1)]
     hand.settled(lease(1))
@@ -55,7 +55,7 @@ def test_abandoned_leases_are_kept_until_they_are_settled() -> None:
 
 
 def test_work_that_must_be_alone_waits_for_the_others_and_keeps_them_out() -> None:
-    hand = InHand(stuck_s=1.0)
+    hand = InHand(step_s=1.0)
     order: list[str] = []
     sharing, alone_waits = threading.Event(), threading.Event()
 

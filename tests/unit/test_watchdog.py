@@ -24,7 +24,7 @@ def test_a_loop_that_does_not_come_round_is_overdue() -> None:
 
 def test_who_hears_nothing_while_messages_wait_is_deaf() -> None:
     now = [0.0]
-    hand = InHand(stuck_s=30.0)
+    hand = InHand(step_s=30.0)
     ear = Ear(in_hand=hand, patience_s=40.0, monotonic=lambda: now[0])
     assert not ear.deaf(3)
     now[0] = 39.0
@@ -35,7 +35,7 @@ def test_who_hears_nothing_while_messages_wait_is_deaf() -> None:
 
 def test_whatever_may_explain_the_silence_is_no_deafness() -> None:
     now = [0.0]
-    hand = InHand(stuck_s=30.0)
+    hand = InHand(step_s=30.0)
     ear = Ear(in_hand=hand, patience_s=40.0, monotonic=lambda: now[0])
 
     def later(depth: int | None) -> bool:
