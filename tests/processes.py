@@ -121,6 +121,9 @@ class Running:
     """A process that may be killed and started again."""
 
     def __init__(self, place: Place, arguments: tuple[str, ...]) -> None:
+        if arguments[0] == "worker" and "--supervise" not in arguments:
+            # So that this process, which tests kill, is the worker.
+            arguments = (*arguments, "--no-supervise")
         self.place = place
         self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None

@@ -35,6 +35,7 @@ from worker.bootstrap import Runtime, open_runtime, utc_now
 from worker.deep_check import examine_deeply
 from worker.doctor import examine, print_findings
 from worker.embedded import embedded_worker
+from worker.embedded import supervise as supervised
 from worker.follow import progress_bar, wait_for_upload
 from worker.logs import configure_logging, redact_uncaught, redactor
 from worker.options import As, Home, Json, Retailer, Source, settings_for
@@ -148,6 +149,14 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option(min=1, max=16, help="Batches in flight (default 2).")
     ] = None,
+    supervise: Annotated[
+        bool | None,
+        typer.Option(
+            "--supervise/--no-supervise",
+            help="Start another one when it is killed or stuck. By default where no database "
+            "server is used: beside one, what starts services does it.",
+        ),
+    ] = None,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
     home: Home = None,
 ) -> None:
@@ -157,6 +166,8 @@ def worker(
     if concurrency is not None:
         settings = settings.model_copy(update={"concurrency": concurrency})
     configure_logging(settings.log_format)
+    if not with_parent and (settings.embedded if supervise is None else supervise):
+        raise typer.Exit(supervised(settings))
     from worker.run import run_worker
 
     run_worker(settings, with_parent=with_parent)

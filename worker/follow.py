@@ -40,11 +40,12 @@ class RetagStuckError(AtelierError):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where an upload stands."""
+    """Where an upload stands. `crashes`: workers' deaths that count against batches by now."""
 
     filed: bool
     counts: dict[Status, int]
     errors: list[str]
+    crashes: int = 0
 
     @property
     def products(self) -> int:
@@ -66,6 +67,7 @@ def standing(runtime: Runtime, upload_id: str) -> Standing:
             filed=upload.state is UploadState.FILED,
             counts=uploads.status_counts(session, upload_id),
             errors=batches.last_errors(session, upload_id),
+            crashes=batches.crashes_counted(session),
         )
 
 
@@ -124,7 +126,7 @@ def wait_for_upload(
                     "a worker."
                 )
             if worker is not None:
-                worker.watch(now.ended)
+                worker.watch(now.ended + now.crashes)
             else:
                 still.look(now.ended)
             time.sleep(pause_s)
@@ -161,6 +163,7 @@ def wait_for_retags(
             with runtime.database.read() as session:
                 lines = retags.lines(session, retag_ids, most=len(retag_ids))
                 errors = batches.retag_errors(session, retag_ids)
+                crashes = batches.crashes_counted(session)
             done = sum(line.classified for line in lines)
             progress.update(bar, total=sum(line.queued for line in lines), completed=done, rate="")
             if all(line.complete for line in lines):
@@ -171,7 +174,7 @@ def wait_for_retags(
                     "What is left stays queued, every tag as it is; mend this and start a worker."
                 )
             if worker is not None:
-                worker.watch(done)
+                worker.watch(done + crashes)
             else:
                 still.look(done)
             time.sleep(poll_s)

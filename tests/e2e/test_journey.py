@@ -83,6 +83,32 @@ def test_work_in_hand_at_sigterm_is_given_back_without_an_attempt(
         )
 
 
+def test_a_worker_that_is_killed_is_followed_by_another(embedded: Place, tmp_path: Path) -> None:
+    """Without servers, `atelier worker` is its own supervisor."""
+    (tmp_path / "photos").mkdir()
+    for number in range(30):
+        (tmp_path / "photos" / f"p{number}.png").write_bytes(picture(number * 8))
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "tag.classify").write_text("kill")
+    embedded.environment |= {"ATELIER_FAILPOINTS": str(tmp_path / "orders")}
+    embedded.environment |= {"ATELIER_BEAT_S": "0.5", "ATELIER_STALE_S": "3"}
+    embedded.run("ingest", str(tmp_path / "photos"))
+    with embedded.started("worker", "--supervise") as worker:
+        embedded.wait_until(
+            lambda: embedded.scalar("SELECT count(*) FROM products WHERE status = 'queued'") == 0,
+            timeout_s=120,
+            what="the next worker tagged everything",
+        )
+        assert worker.terminate() < 20
+        assert worker.process is not None
+        assert worker.process.returncode == 0
+        said = worker.text()
+    assert said.count("worker_ended") == 1
+    assert said.count(" ready ") == 2
+    assert said.count(" stopped") == 1  # told to stop, it is not followed by a third
+    assert embedded.scalar("SELECT count(*) FROM products WHERE status = 'failed'") == 0
+
+
 def test_export_as_csv_is_safe_from_formulas_and_can_be_read_back(
     embedded: Place, tmp_path: Path
 ) -> None:
