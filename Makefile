@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults faults-long faults-large soak mutants hostile-images \
+.PHONY: help demo test faults faults-long faults-large soak broken-images mutants hostile-images \
 	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost \
 	messages review-latency review-load rows-under-load lock audit clean
 .DEFAULT_GOAL := help
@@ -20,6 +20,7 @@ help:
 	@echo "make faults-long    10,000 of them (hours; goes on where it was cut off)"
 	@echo "make faults-large   kills and poisoned pictures among 10,000"
 	@echo "make soak     steady work for MINUTES: does anything grow?"
+	@echo "make broken-images  what a tenth of broken pictures costs the others"
 	@echo "make mutants  take guards out of the code and see their tests fail"
 	@echo "make hostile-images   20,000 broken and malicious pictures (five minutes)"
 	@echo "make hostile-archives   archives and manifests made to harm, at full size (half an hour)"
@@ -64,14 +65,15 @@ test: $(VENV)/dev.stamp
 INJECTIONS ?= 504
 WORLDS ?= 4
 faults: $(VENV)/dev.stamp
-	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS)
+	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS) --least 500
 
 # Ten thousand of them; what stands in the log is not done again, so it may be cut off and go on.
 FAULTS_LOG ?= runs/faults-long.jsonl
 faults-long: $(VENV)/dev.stamp
 	@mkdir -p $(dir $(FAULTS_LOG))
-	@$(BIN)/python -W ignore -m tests.faults --injections 10080 --worlds $(WORLDS) \
-		--seed 1000 --log $(FAULTS_LOG)
+	@$(BIN)/python -W ignore -m tests.faults --injections 10500 --worlds $(WORLDS) \
+		--keras-worlds 25 --keras-injections 8 --seed 1000 --log $(FAULTS_LOG) \
+		--least 10000 --products 100000 --p99 15
 
 # kill -9 during 10,000 images, three pictures among 10,000 that end every worker, all of
 # Fashion-MNIST's test images through real processes, and every bundle's figures.
@@ -81,9 +83,16 @@ faults-large: $(VENV)/dev.stamp
 		$(BIN)/python -m pytest tests/faults tests/e2e/test_real_catalogues.py \
 		tests/unit/test_training_shipped_bundle.py tests/integration/test_report.py
 
-# Does anything grow under steady work? MINUTES=30 for the plot in the docs.
+# Does anything grow under steady work? MINUTES=30 for the plots in the docs; KIND=keras has the real
+# network.
+KIND ?= servers
 soak: $(VENV)/dev.stamp
-	@$(BIN)/python -W ignore -m tests.faults.soak --minutes $(MINUTES) --plot reports/soak.png
+	@$(BIN)/python -W ignore -m tests.faults.soak --minutes $(MINUTES) --kind $(KIND) \
+		--plot reports/soak-$(KIND).png
+
+# What a tenth of broken pictures costs the others.
+broken-images: $(VENV)/dev.stamp
+	@$(BIN)/python -W ignore -m tests.benchmarks.broken_images
 
 # Guards are taken out of the code one by one; the test named for each must fail.
 mutants: $(VENV)/dev.stamp

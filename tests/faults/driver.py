@@ -9,6 +9,7 @@ import random
 import shutil
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,19 +25,25 @@ FLOW_S: Final = 60.0
 REST_S: Final = 120.0
 CLASSIFY_S: Final = 1.0
 """Of the stand-in, for a batch: so long that something is in hand nearly always."""
+REMEMBERED: Final = 10
+"""After so many injections the copy of the broker that may come back is made anew."""
 SLOW_S: Final = 8.0
 """From then on a recovery is told by name."""
 
 
 @dataclass(kw_only=True)
 class Result:
-    """What a run came to. `recoveries_s`: from each fault's end to the next batch that is done;
-    `slow`: the injections of those that took longest; `struck`: names of failpoints.
+    """What a run came to.
+
+    `planned`, `struck`, `unreached`: injections; `injected`: how many of each sort; `recoveries_s`:
+    from each fault's end to the next batch that is done; `slow`: the injections of those that took
+    longest.
     """
 
     kind: str
     seed: int
     asked: int = 0
+    planned: list[str] = field(default_factory=list)
     injected: dict[str, int] = field(default_factory=dict)
     counted: int = 0
     struck: list[str] = field(default_factory=list)
@@ -67,33 +74,32 @@ def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
     try:
         with (
             installed(
-                kind, folder / "home", **(WITH_KERAS if kind == "keras" else {})
+                kind, folder / "home", **(WITH_KERAS if kind.startswith("keras") else {})
             ) as installation,
             inhabited(
                 installation,
                 folder / "world",
                 rng,
-                keras=kind == "keras",
+                keras=kind.startswith("keras"),
                 classify_s=CLASSIFY_S,
             ) as world,
         ):
-            if kind == "keras":
-                todo = keras_plan(rng)[:injections]
+            if world.keras:
+                result.planned = keras_plan(rng)[:injections]
             else:
-                todo = plan(installation.faults(), (seed - 1) * injections, injections)
-            for injection in todo:
-                _one(world, injection, result, talk=talk)
-                if result.broken:
-                    break
-            # What nothing came to is tried once more.
-            again, result.unreached = result.unreached, []
-            for injection in again if not result.broken else []:
-                _one(world, injection, result, talk=talk)
-            if not result.broken:
-                _rest(world, result)
+                start = (seed - 1) * injections
+                result.planned = plan(installation.faults(), installation.disks, start, injections)
+            try:
+                _all(world, result, talk=talk)
+            except Exception:
+                result.broken = f"the run itself failed: {traceback.format_exc()}"
             result.products = len(world.expected)
             result.reviews = len(world.reviewed)
             result.ends = len(world.ends)
+            if result.broken:  # its disks go with it
+                shutil.copytree(folder / "home", folder / "home-kept", symlinks=True)
+    except Exception:  # whatever it is, the others go on, and it is told with its command
+        result.broken += f"\nthe run itself failed: {traceback.format_exc()}"
     finally:
         result.seconds = time.monotonic() - began
         if result.broken:
@@ -101,6 +107,29 @@ def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def _all(world: World, result: Result, *, talk: bool) -> None:
+    """Everything that is planned, and what nothing came to once more; then rest."""
+    for number, injection in enumerate(result.planned):
+        if number % REMEMBERED == 0:
+            world.wait(world.in_flight, 5)
+            world.installation.remember()
+        _one(world, injection, result, talk=talk)
+        if result.broken:
+            return
+    again, result.unreached = result.unreached, []
+    for injection in again:
+        _one(world, injection, result, talk=talk)
+        if result.broken:
+            return
+    _rest(world, result)
+
+
+def sort_of(injection: str) -> str:
+    """What injections are counted by: of failpoints the action, of others all of it."""
+    family, *rest = injection.split()
+    return f"failpoint {rest[1]}" if family == "failpoint" else injection
 
 
 def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
@@ -111,10 +140,9 @@ def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
         if talk:
             print(f"{injection}: not reached", flush=True)
         return
-    family, *what = injection.split()
-    if family == "failpoint" and what[0] not in result.struck:
-        result.struck.append(what[0])
-    result.injected[family] = result.injected.get(family, 0) + 1
+    result.struck.append(injection)
+    sort = sort_of(injection)
+    result.injected[sort] = result.injected.get(sort, 0) + 1
     result.counted += outcome.counted
     done = world.done_batches()
     flowed = world.wait(lambda: world.done_batches() > done, FLOW_S)
@@ -166,6 +194,8 @@ def _at_rest(world: World) -> list[str]:
         allowed = {"_kombu.binding.atelier.batches", "_kombu.binding_permanent.atelier.batches"}
         if not world.wait(lambda: set(installation.keys()) <= allowed, 60, busy=False):
             found.append(f"promise 10: left on the broker: {installation.keys()}")
+    elif not world.wait(lambda: not installation.messages(), 60, busy=False):
+        found.append(f"promise 10: left on the broker: {installation.messages()[:5]}")
     stray = [p.name for p in (world.store / "incoming").iterdir()] if world.store.exists() else []
     # What a process that died left half-written is removed when it is a day old.
     if len(stray) > len(world.ends) * 64:

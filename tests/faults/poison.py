@@ -21,6 +21,9 @@ import tempfile  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import sqlalchemy as sa  # noqa: E402
+
+from tagging.database.tables import Product  # noqa: E402
 from tests.faults import promises  # noqa: E402
 from tests.faults.installations import installed  # noqa: E402
 from tests.faults.world import World, inhabited  # noqa: E402
@@ -78,11 +81,18 @@ def poisoned(world: World, images: int, kills: int) -> dict[str, object]:
         busy=False,
     )
     with world.observer.read() as session:
+        told = session.execute(
+            sa.select(Product.failure_detail).where(
+                Product.retailer_id == shop, Product.sku.in_(guilty)
+            )
+        ).scalars()
+        told = sorted(str(detail) for detail in told)
         broken = promises.check(session, world.store, world.expected, world.reviewed)
     return {
         "products": len(world.expected),
         "guilty": len(guilty),
         "failed": world.ask("SELECT count(*) FROM products WHERE status = 'failed'"),
+        "told": told,
         "ended": ended,
         "workers_ended": len(world.ends),
         "seconds": round(time.monotonic() - began, 1),

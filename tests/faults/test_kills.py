@@ -2,7 +2,7 @@
 
     ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 pytest tests/faults/test_kills.py -s
 
-The defaults are small, for every run of the tests; `make faults` runs the sizes above.
+The defaults are small, for every run of the tests; `make faults-large` runs the sizes above.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def hasty(embedded: Place, tmp_path: Path) -> Place:
     (tmp_path / "orders").mkdir()
     embedded.environment |= {
         "ATELIER_FAILPOINTS": str(tmp_path / "orders"),
-        "ATELIER_STUCK_S": "8",
+        "ATELIER_STUCK_S": "12",
         "ATELIER_STALE_S": "4",
         "ATELIER_BEAT_S": "0.5",
         "ATELIER_SWEEP_S": "0.5",
@@ -81,7 +81,7 @@ def test_a_sweeper_that_hangs_ends_the_worker(hasty: Place, tmp_path: Path) -> N
 
 def test_a_decoder_that_hangs_costs_its_picture(hasty: Place, tmp_path: Path) -> None:
     """The pool is faster than the watchdog: the child is ended, the worker is not."""
-    hasty.environment |= {"ATELIER_IMAGE_MAX_SECONDS": "1", "ATELIER_STUCK_S": "30"}
+    hasty.environment |= {"ATELIER_IMAGE_MAX_SECONDS": "1", "ATELIER_STUCK_S": "34"}
     folder = photos(tmp_path / "in")
     bad = hashlib.sha256((folder / "3.png").read_bytes()).hexdigest()
     (tmp_path / "orders" / "decoder.image").write_text(f"hang key={bad} always")

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -102,6 +103,7 @@ class World:
     errands_done: int = 0
     tries: int = 0
     held_down: bool = False
+    no_room: bool = False
     decoder_faults: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1 << 62)))
     _sound: set[str] = field(default_factory=set)
@@ -169,6 +171,9 @@ class World:
         log = os.open(self.folder / "logs" / f"{what}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(log, stream)
+        if self.no_room:
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         os.environ.update(environment_of(self.settings))

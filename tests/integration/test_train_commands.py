@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from rich.console import Console
 
+from model_training.commands import Origin, run_train
+from model_training.configuration import SentinelConfig, TrainingConfig
+from model_training.datasets.sources import PhotoOptions
 from tagging.model_card import read_bundle
 from worker.cli_train import duration_s
 
@@ -167,9 +171,17 @@ def test_models_are_combined(home: Path, catalogue: Path) -> None:
     assert refused.returncode != 0
     assert "are the same classifier" in refused.stderr
     assert not (home / "both-1").exists()
-    trained = atelier(home, *training_on(catalogue), "--seed", "2", "--out", "other-1")
-    assert trained.returncode == 0, trained.stderr
-    done = atelier(home, "combine", one, "other-1", *words)
+    read_as = PhotoOptions(label="shape", parents=("family",), min_per_class=20, image_size=32)
+    other = run_train(  # with a sentinel of a few steps; the command's takes a minute to teach
+        Origin(
+            data=str(catalogue / "products.csv"), data_dir=None, cache_dir=home, options=read_as
+        ),
+        out=home / "other-1",
+        console=Console(quiet=True),
+        sentinel=SentinelConfig(rounds=1, steps=3, batch_size=16, pool=40),
+        configure=lambda spec: TrainingConfig.for_input(spec).changed(epochs=1, seed=2),
+    )
+    done = atelier(home, "combine", one, str(other), *words)
     assert done.returncode == 0, done.stderr
     assert read_bundle(home / "both-1").network.name == "committee"
 

@@ -101,12 +101,12 @@ def test_the_sweep_visits_every_failpoint_that_the_code_has() -> None:
 
     calls = injections.calls_in_code()
     assert calls == sum(len(found) for found in injections.places_in_code().values())
-    visited = {line.split()[1] for line in injections.plan([], 0, 2000) if "failpoint" in line}
+    visited = {line.split()[1] for line in injections.plan([], [], 0, 2000) if "failpoint" in line}
     with_keras = injections.keras_plan(random.Random(1))
     loading = {line.split()[1] for line in with_keras if line.startswith("failpoint")}
     assert loading >= injections.KERAS_ONLY
     assert visited | injections.KERAS_ONLY == injections.names_in_code()
-    kills = {line.split()[1] for line in injections.plan([], 0, 2000) if line.endswith(" kill")}
+    kills = {line.split()[1] for line in injections.plan([], [], 0, 2000) if line.endswith(" kill")}
     assert kills == visited
 
 
@@ -114,11 +114,25 @@ def test_what_no_world_struck_is_told() -> None:
     from tests.faults.command import never_struck
     from tests.faults.driver import Result
 
-    one = Result(kind="embedded", seed=1, struck=["a"], unreached=["failpoint b kill"])
-    two = Result(kind="embedded", seed=2, struck=["b"], unreached=["failpoint a delay 1.5"])
-    elsewhere = Result(kind="servers", seed=2, struck=["b"])
-    assert never_struck([one, elsewhere]) == ["b (embedded)"]
-    assert never_struck([one, two]) == []
+    kill, delay = "failpoint a kill", "failpoint a delay 1.5"
+    one = Result(kind="embedded", seed=1, planned=[kill, delay], struck=[delay])
+    two = Result(kind="embedded", seed=2, planned=["broker wiped", kill], struck=[kill])
+    elsewhere = Result(kind="servers", seed=2, planned=[kill], struck=[kill, "broker wiped"])
+    assert never_struck([one, elsewhere]) == ["failpoint a kill (embedded)"]
+    assert never_struck([one, two]) == ["broker wiped (embedded)"]
+
+
+def test_a_goal_that_is_missed_is_told() -> None:
+    from tests.faults.command import goals_missed
+    from tests.faults.driver import Result
+
+    one = Result(kind="embedded", seed=1, counted=5, products=70, recoveries_s=[1.0] * 98)
+    two = Result(kind="servers", seed=1, counted=4, products=30, recoveries_s=[20.0] * 2)
+    assert goals_missed([one, two], least=9, products=100, p99=20.0) == []
+    counted, products, flows = goals_missed([one, two], least=10, products=101, p99=15.0)
+    assert "9 injections" in counted
+    assert "100 products" in products
+    assert "20.0 s" in flows
 
 
 def test_five_hundred_faults_kill_at_every_failpoint_on_either_installation() -> None:
@@ -128,6 +142,8 @@ def test_five_hundred_faults_kill_at_every_failpoint_on_either_installation() ->
     visited = [
         line
         for seed in range(6)
-        for line in injections.plan(["server"], seed * PER_WORLD, PER_WORLD)
+        for line in injections.plan(["server"], ["store"], seed * PER_WORLD, PER_WORLD)
     ]
     assert {f"failpoint {name} kill" for name in injections.swept()} <= set(visited)
+    others = {line for line in visited if not line.startswith("failpoint")}
+    assert others >= {"server server", "disk full everywhere", "disk full store", "clock back"}
