@@ -72,7 +72,7 @@ FAULTS_LOG ?= runs/faults-long.jsonl
 faults-long: $(VENV)/dev.stamp
 	@mkdir -p $(dir $(FAULTS_LOG))
 	@$(BIN)/python -W ignore -m tests.faults --injections 10500 --worlds $(WORLDS) \
-		--keras-worlds 25 --keras-injections 8 --seed 1000 --log $(FAULTS_LOG) \
+		--keras-worlds 25 --keras-injections 4 --seed 1000 --log $(FAULTS_LOG) \
 		--least 10000 --products 100000 --p99 15
 
 # kill -9 during 10,000 images, three pictures among 10,000 that end every worker, all of
