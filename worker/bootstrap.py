@@ -20,7 +20,7 @@ import model_training
 from tagging import failpoints
 from tagging.database import models, schema
 from tagging.database.models import KnownModel
-from tagging.database.session import WAIT_S, Database
+from tagging.database.session import BACKUP_WAIT_S, WAIT_S, Database
 from tagging.errors import BundleError
 from tagging.images.decode import ImageLimits
 from tagging.images.decoders import DecoderPool
@@ -125,8 +125,15 @@ class WorkerRuntime:
 
 
 @contextmanager
-def open_runtime(settings: Settings, *, wait_s: float = WAIT_S) -> Iterator[Runtime]:
+def open_runtime(
+    settings: Settings, *, wait_s: float = WAIT_S, backup_wait_s: float = BACKUP_WAIT_S
+) -> Iterator[Runtime]:
     """Connect to database, store and broker; on the embedded default, make them where missing.
+
+    Args:
+        settings: which.
+        wait_s: as `Database` has it.
+        backup_wait_s: likewise.
 
     Raises:
         SchemaError: a server's database is not at the migration that this version needs.
@@ -141,6 +148,7 @@ def open_runtime(settings: Settings, *, wait_s: float = WAIT_S) -> Iterator[Runt
         settings.resolved_database_url(),
         pool_size=settings.concurrency + 4,
         wait_s=wait_s,
+        backup_wait_s=backup_wait_s,
     )
     try:
         if settings.embedded:
@@ -201,7 +209,9 @@ def open_worker(
     """A worker's services. The decoders are started first, before TensorFlow is imported."""
     limits = image_limits(settings)
     with (
-        open_runtime(settings, wait_s=settings.step_s) as runtime,
+        # Without a wait for backups: who waits so long counts as stuck. What cannot be written is
+        # given back and done again.
+        open_runtime(settings, wait_s=settings.step_s, backup_wait_s=0.0) as runtime,
         DecoderPool(settings.decoders, limits) as decoders,
     ):
         name = f"{socket.gethostname()}:{os.getpid()}"

@@ -47,7 +47,9 @@ def web(
     configure_logging(settings.log_format)
     local = _is_local(host)
     with (
-        open_runtime(settings) as runtime,
+        # Without a wait for backups: a browser sends again what was not saved within a minute, and
+        # threads that wait are none that answer.
+        open_runtime(settings, backup_wait_s=0.0) as runtime,
         DecoderPool(settings.decoders, image_limits(settings)) as decoders,
     ):
         if not local and not tls:

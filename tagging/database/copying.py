@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tagging.database.session import WAIT_S
+from tagging.database.session import WAIT_S, copy_mark
 from tagging.errors import BackupError
 from tagging.private_files import open_private
 
@@ -28,8 +29,10 @@ def copy_database(
     """Make `target` the database `source` as one commit left it; nobody is stopped for it.
 
     First in steps, between which others may write. A write in between makes SQLite begin anew, and
-    under steady writes that would never end: so at the first one, all is copied in one step, during
-    which writers wait (with a rollback journal; with a WAL they do not).
+    under steady writes that would never end. So from the first one on writers are kept out until
+    all is copied: they wait before they begin (`Database`), and whoever reads goes on. Were they
+    let begin, the first that wants to commit would wait with a lock that keeps new readers out,
+    too. With a WAL a copy in one step keeps nobody waiting.
 
     Args:
         source: an SQLite file that may be in use.
@@ -46,12 +49,50 @@ def copy_database(
             try:
                 _copy(reading, target, step_pages, _Watch(patience_s, restarts=False))
             except _Overtaken:
-                _copy(reading, target, -1, _Watch(patience_s, restarts=True))
+                if _keeps_wal(reading):
+                    _copy(reading, target, -1, _Watch(patience_s, restarts=True))
+                    return
+                with _writers_kept_out(source, patience_s) as on_step:
+                    watch = _Watch(patience_s, restarts=True, on_step=on_step)
+                    _copy(reading, target, step_pages, watch)
     except sqlite3.Error as error:
         raise BackupError(
             f"the database {source} cannot be copied to {target.parent}: {error}. Make room there, "
             "or name another file; `atelier check` looks at the database"
         ) from error
+
+
+@contextmanager
+def _writers_kept_out(source: Path, patience_s: float) -> Iterator[Callable[[], None]]:
+    """Hold the lock of who writes, without writing; yields what shows that the copy gets on."""
+    mark = copy_mark(source)
+    with closing(_connect(source, timeout_s=patience_s)) as holding:
+        try:
+            holding.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise BackupError(_locked_for(patience_s)) from error
+            raise
+        try:
+            # A mark of one that was killed is taken over.
+            os.close(open_private(mark, os.O_WRONLY))
+            yield lambda: os.utime(mark)
+        finally:
+            # In this order: who gives up waiting looks for the mark.
+            holding.execute("ROLLBACK")
+            mark.unlink(missing_ok=True)
+
+
+def _keeps_wal(connection: sqlite3.Connection) -> bool:
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return bool(mode == "wal")
+
+
+def _locked_for(patience_s: float) -> str:
+    return (
+        f"the database was locked for {patience_s:.0f} s by another process; try again when that "
+        "has ended"
+    )
 
 
 class _Overtaken(Exception):
@@ -61,9 +102,16 @@ class _Overtaken(Exception):
 class _Watch:
     """Looks at the progress of a copy."""
 
-    def __init__(self, patience_s: float, *, restarts: bool) -> None:
+    def __init__(
+        self,
+        patience_s: float,
+        *,
+        restarts: bool,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
         self._patience_s = patience_s
         self._restarts = restarts
+        self._on_step = on_step
         self._left: int | None = None
         self._moved = time.monotonic()
 
@@ -74,11 +122,9 @@ class _Watch:
         now = time.monotonic()
         if left != self._left:
             self._left, self._moved = left, now
+            self._on_step()
         elif now - self._moved > self._patience_s:
-            raise BackupError(
-                f"the database was locked for {self._patience_s:.0f} s by another process; try "
-                "again when that has ended"
-            )
+            raise BackupError(_locked_for(self._patience_s))
 
 
 def _copy(reading: sqlite3.Connection, target: Path, pages: int, watch: _Watch) -> None:

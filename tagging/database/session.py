@@ -16,18 +16,23 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tagging.failpoints import commitpoint, failpoint
 from tagging.private_files import make_private_file
 
 WAIT_S: Final = 60.0
+BACKUP_WAIT_S: Final = 30 * 60.0
+"""How long a write may wait while a backup copies the database: some hundreds of gigabytes."""
 _WRITE: Final = "atelier_write"
 
 
@@ -39,9 +44,18 @@ class Database:
         pool_size: how many connections a PostgreSQL engine keeps.
         wait_s: how long a transaction waits for what another one has locked, in seconds; and how
             long one that does nothing may keep others waiting (PostgreSQL ends its session).
+        backup_wait_s: how long a write waits in all while a backup copies an SQLite database
+            (`copy_mark`), if that is longer. 0 for who tries again by itself.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 5, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 5,
+        wait_s: float = WAIT_S,
+        backup_wait_s: float = BACKUP_WAIT_S,
+    ) -> None:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {}
@@ -57,7 +71,7 @@ class Database:
             if self.url.database not in (None, "", ":memory:"):
                 sa.event.listen(self.engine, "do_connect", _make_private)
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
+            sa.event.listen(self.engine, "begin", partial(_begin_sqlite, backup_wait_s))
         self._writing = self.engine.execution_options(**{_WRITE: True})
 
     @contextmanager
@@ -151,6 +165,42 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    writing = connection.get_execution_options().get(_WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN DEFERRED")
+def copy_mark(database: Path) -> Path:
+    """The file beside an SQLite database that is there while a backup keeps writers out of it, and
+    whose time of change moves as long as the backup gets on."""
+    return database.with_name(f"{database.name}.copying")
+
+
+def _begin_sqlite(backup_wait_s: float, connection: sa.Connection) -> None:
+    if not connection.get_execution_options().get(_WRITE, False):
+        connection.exec_driver_sql("BEGIN DEFERRED")
+        return
+    until = time.monotonic() + backup_wait_s
+    seen: int | None = None
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            # Here alone: nothing was read or written yet, and no backup takes a lock from who is
+            # further.
+            before, seen = seen, _copied_at(connection)
+            if not _is_locked(error) or seen in (None, before) or time.monotonic() >= until:
+                raise
+        else:
+            return
+
+
+def _copied_at(connection: sa.Connection) -> int | None:
+    """When the backup that keeps writers out last got on, as its file system has it."""
+    name = connection.engine.url.database
+    if not name:
+        return None
+    try:
+        return copy_mark(Path(name)).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _is_locked(error: OperationalError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY

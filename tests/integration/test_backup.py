@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from tagging import accounts
 from tagging.backup import BackupReport, Bundles, back_up
@@ -26,7 +27,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import batches, copying, schema
 from tagging.database.copying import copy_database
 from tagging.database.counts import SQLITE_TRIGGERS
-from tagging.database.session import Database
+from tagging.database.session import Database, copy_mark, wal_is_safe
 from tagging.domain import Role
 from tagging.errors import BackupError
 from tagging.images.store import STALE_SECONDS
@@ -230,26 +231,129 @@ def test_a_copy_is_of_one_commit_while_others_write(tmp_path: Path, steps: int) 
 def test_a_writer_between_all_steps_does_not_keep_the_copy_from_ending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite begins anew after each of its commits."""
+    """SQLite begins anew after each of its commits, and so writers are kept out after the first."""
     source = tmp_path / "busy.db"
-    with closing(sqlite3.connect(source, isolation_level=None)) as writer:
+    with closing(sqlite3.connect(source, isolation_level=None, timeout=0)) as writer:
         writer.execute("CREATE TABLE a (n INTEGER, filler BLOB)")
         writer.execute("INSERT INTO a VALUES (0, zeroblob(400000))")
-        steps = [0]
+        steps, refused = [0], [0]
 
         class WithWriter(copying._Watch):
             def __call__(self, *seen: int) -> None:
                 steps[0] += 1
-                assert steps[0] < 50, "it began anew for ever"
-                writer.execute("UPDATE a SET n = n + 1")
+                assert steps[0] < 100, "it began anew for ever"
+                try:
+                    writer.execute("UPDATE a SET n = n + 1")
+                except sqlite3.OperationalError:
+                    refused[0] += 1
                 super().__call__(*seen)
 
         monkeypatch.setattr(copying, "_Watch", WithWriter)
         copying.copy_database(source, tmp_path / "copy.db", step_pages=5)
+        writer.execute("UPDATE a SET n = n + 1")
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copied:
         assert copied.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert copied.execute("SELECT n FROM a").fetchone() == (2,)
-    assert steps == [3]  # one, one more that began anew, and all at once
+    # One step, one more that began anew, and then all of it while the writer waits.
+    assert refused[0] == steps[0] - 2 > 10
+
+
+@pytest.fixture
+def copied_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A database whose copy was overtaken, and takes a second from then on; `copy_slowly`."""
+    source = tmp_path / "large.db"
+    with closing(sqlite3.connect(source, isolation_level=None, check_same_thread=False)) as setup:
+        setup.execute("CREATE TABLE a (n INTEGER, filler BLOB)")
+        setup.execute("INSERT INTO a VALUES (0, zeroblob(400000))")
+
+        class Slow(copying._Watch):
+            def __call__(self, *seen: int) -> None:
+                if copy_mark(source).exists():
+                    time.sleep(0.1)
+                else:
+                    setup.execute("UPDATE a SET n = n + 1")
+                super().__call__(*seen)
+
+        monkeypatch.setattr(copying, "_Watch", Slow)
+        yield source
+
+
+def copy_slowly(source: Path) -> threading.Thread:
+    """Begins; returns once writers are kept out."""
+    copying_ = threading.Thread(
+        target=copy_database,
+        args=(source, source.with_name("copy.db")),
+        kwargs={"step_pages": 10},
+    )
+    copying_.start()
+    while not copy_mark(source).exists():
+        assert copying_.is_alive()
+        time.sleep(0.001)
+    return copying_
+
+
+def begin_to_write(database: Database) -> None:
+    with database.write("test") as session:
+        session.execute(sa.text("SELECT 1"))
+
+
+@pytest.mark.skipif(wal_is_safe(), reason="with a WAL nobody is kept out")
+def test_while_a_backup_keeps_writers_out_who_reads_goes_on_and_they_wait(
+    copied_slowly: Path,
+) -> None:
+    """Far beyond the time for which they wait for anybody else."""
+    database = Database(f"sqlite:///{copied_slowly}", wait_s=0.25)
+    copying_ = copy_slowly(copied_slowly)
+
+    def write() -> None:
+        with database.write("test") as session:
+            session.execute(sa.text("UPDATE a SET n = 1000"))
+            session.commit()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while copy_mark(copied_slowly).exists():
+        with database.read() as session:
+            assert session.scalar(sa.text("SELECT n FROM a")) in (2, 1000)
+        reads += 1
+        time.sleep(0.01)
+    for thread in (copying_, writer):
+        thread.join()
+    assert reads > 5
+    with closing(sqlite3.connect(copied_slowly)) as source:
+        assert source.execute("SELECT n FROM a").fetchone() == (1000,)
+    with closing(sqlite3.connect(copied_slowly.with_name("copy.db"))) as copied:
+        assert copied.execute("SELECT n FROM a").fetchone() == (2,)
+    database.close()
+
+
+@pytest.mark.skipif(wal_is_safe(), reason="with a WAL nobody is kept out")
+@pytest.mark.parametrize("backup_wait_s", [0.0, 0.3])
+def test_a_wait_for_a_backup_is_bounded(copied_slowly: Path, backup_wait_s: float) -> None:
+    database = Database(f"sqlite:///{copied_slowly}", wait_s=0.15, backup_wait_s=backup_wait_s)
+    copying_ = copy_slowly(copied_slowly)
+    with pytest.raises(OperationalError, match="locked"):
+        begin_to_write(database)
+    assert copy_mark(copied_slowly).exists()
+    copying_.join()
+    begin_to_write(database)
+    database.close()
+
+
+def test_a_mark_that_a_killed_backup_left_keeps_nobody_waiting(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}", wait_s=0.02)
+    copy_mark(tmp_path / "a.db").touch()
+    with database.write("test") as session:
+        session.execute(sa.text("CREATE TABLE a (n INTEGER)"))
+        session.commit()
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"):
+            begin_to_write(database)
+    # The next backup takes it over.
+    copy_database(tmp_path / "a.db", tmp_path / "copy.db")
+    database.close()
 
 
 @pytest.mark.parametrize("held", [b"neither empty nor a database" * 1000, b"SQLite format 3\0"])
