@@ -182,11 +182,13 @@ class Page:
             described = False
         if (
             product.image_set == merged.image_set
-            and product.status is Status.FAILED
+            and product.status in (Status.FAILED, Status.NEEDS_REVIEW)
             and product.failure_code is FailureCode.MISSING
         ):
-            # Its stored bytes were lost; this delivery brought them back.
-            product.status = Status.QUEUED
+            # Its stored bytes were lost; this delivery brought them back. What waits for a person
+            # goes on waiting, with a suggestion then.
+            if product.status is Status.FAILED:
+                product.status = Status.QUEUED
             product.failure_code = product.failure_detail = None
             product.updated_at = self.now
             self._queued.append((product.id, merged.image_set, len(merged.images)))

@@ -207,15 +207,13 @@ class Retagging:
         stretch.cut()
         failpoint("retag.looked")
         with self.database.write("retag.page") as session:
-            failed = {
-                one.product_id: one.image_set
-                for one, _ in stretch.chosen
-                if one.status is Status.FAILED
+            again = {
+                one.product_id: one.image_set for one, _ in stretch.chosen if one.without_suggestion
             }
-            still = retags.queue_failed(session, failed, now=self.now())
+            still = retags.queue_again(session, again, now=self.now())
             counts = stretch.counts
-            counts["queued"] -= len(failed) - len(still)
-            counts["in_work"] += len(failed) - len(still)
+            counts["queued"] -= len(again) - len(still)
+            counts["in_work"] += len(again) - len(still)
             if not retags.move(
                 session,
                 retag.id,
@@ -231,7 +229,7 @@ class Retagging:
                 [
                     (one.product_id, one.image_set, images)
                     for one, images in stretch.chosen
-                    if one.status is not Status.FAILED or one.product_id in still
+                    if not one.without_suggestion or one.product_id in still
                 ],
                 batch_images=self.batch_images,
                 retailer_id=retag.retailer_id,
@@ -250,17 +248,19 @@ def left_alone(
     for. Pure.
 
     What a person decided stays decided; what is being classified is not classified twice; what
-    failed is at its end, unless it is asked for by its name or because it failed.
+    failed, or waits for a person because its new photos did, is asked for by its name or because it
+    failed only. What has neither suggestion nor failure is missing: it is being classified, which
+    `queue_again` sees, or a person decided while a worker had it in hand, and took that back.
     """
     if product.status is Status.REVIEWED:
         return "reviewed"
     if product.delisted:
         return "delisted"
     named = retag.scope in (RetagScope.SKU, RetagScope.FAILED)
-    if product.status is Status.FAILED:
-        return None if named else "failed"
-    if product.status is Status.QUEUED or product.model_id is None:
+    if product.status is Status.QUEUED:
         return "in_work"
+    if product.failed:
+        return None if named else "failed"
     match retag.scope:
         case RetagScope.MISSING:
             now = (in_charge, preprocessing_version)

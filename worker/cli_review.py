@@ -12,6 +12,7 @@ from rich.table import Table
 from tagging.answers import Recorded
 from tagging.audit_report import audit_report
 from tagging.database import autopilots, models, reviews
+from tagging.database.reviews import QueueLine
 from tagging.errors import NotFoundError
 from tagging.review_file import Imported, import_reviews, write_queue
 from tagging.steering import turn
@@ -87,12 +88,17 @@ def list_reviews(
                 console.plain(line.sku),
                 console.plain(line.suggestion or ""),
                 "" if line.confidence is None else f"{line.confidence:.3f}",
-                line.reason or "audit",
+                _why(line),
             )
         if number < 0:
             console.err().print("nothing waits for a person")
             return
         console.out().print(table)
+
+
+def _why(line: QueueLine) -> str:
+    """Why it waits, and why it waits without a suggestion."""
+    return ", ".join(filter(None, (line.reason or "audit", line.failure)))
 
 
 @review_app.command("import")

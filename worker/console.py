@@ -134,7 +134,7 @@ def products_table(
         if not category and line.suggestion:
             category = f"[dim]{plain(line.suggestion)}?[/dim]"
         confidence = "" if line.confidence is None else f"{line.confidence:.3f}"
-        why = line.review_reason or line.failure_code or ""
+        why = ", ".join(filter(None, (line.review_reason, line.failure_code)))
         style = STATUS_STYLE[line.status]
         cells = [
             plain(line.sku),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tagging.database.products import Failed, fail
 from tagging.database.tables import (
     Batch,
     BatchItem,
@@ -210,6 +211,24 @@ def leased_products(session: Session, batch_id: int) -> list[LeasedProduct]:
     ]
 
 
+def carried(session: Session, product_ids: Collection[int]) -> set[int]:
+    """Those of some products that a batch which waits or is in hand carries, with the photos that
+    they have. By the index on batch_items.product_id.
+    """
+    return set(
+        session.scalars(
+            sa.select(Product.id)
+            .join(BatchItem, BatchItem.product_id == Product.id)
+            .join(Batch, Batch.id == BatchItem.batch_id)
+            .where(
+                Product.id.in_(product_ids),
+                BatchItem.image_set == Product.image_set,
+                Batch.state.in_((BatchState.QUEUED, BatchState.LEASED)),
+            )
+        )
+    )
+
+
 def finish(session: Session, held: Lease, *, now: dt.datetime) -> bool:
     """End the lease as done. False if the lease is no longer ours: then nothing may be written.
 
@@ -321,24 +340,16 @@ def _split(session: Session, batch: Batch, *, now: dt.datetime) -> tuple[int, ..
 
 def _fail_single(session: Session, batch: Batch, *, now: dt.datetime) -> None:
     item = session.execute(sa.select(BatchItem).where(BatchItem.batch_id == batch.id)).scalar_one()
-    session.execute(
-        sa.update(Product)
-        .where(
-            Product.id == item.product_id,
-            Product.image_set == item.image_set,
-            Product.status == Status.QUEUED,
-        )
-        .values(
-            status=Status.FAILED,
-            failure_code=FailureCode.WORKER_CRASH,
-            failure_detail=(
-                f"This product alone brought down {batch.crashes} workers ({batch.attempts} "
-                "attempts). Deliver another photo of it; please report this one as a defect."
-            ),
-            tagged_at=now,
-            updated_at=now,
-        )
+    crashed = Failed(
+        product_id=item.product_id,
+        image_set=item.image_set,
+        code=FailureCode.WORKER_CRASH,
+        detail=(
+            f"This product alone brought down {batch.crashes} workers ({batch.attempts} "
+            "attempts). Deliver another photo of it; please report this one as a defect."
+        ),
     )
+    fail(session, crashed, now=now)
     batch.state, batch.finished_at = BatchState.DONE, now
 
 

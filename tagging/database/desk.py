@@ -26,7 +26,7 @@ from tagging.database.tables import (
     Review,
     WantedOpinion,
 )
-from tagging.domain import Purpose, ReviewReason, Status, Verdict
+from tagging.domain import FailureCode, Purpose, ReviewReason, Status, Verdict
 from tagging.errors import NotFoundError
 
 LONGEST_RESERVATION: Final = dt.timedelta(minutes=10)
@@ -44,7 +44,8 @@ class Waiting:
 
     `category`: in force, of one of the audit sample or whose photo changed. `images`: sha256s, the
     main photo first. `top_k`: best first, [{"category": ..., "confidence": ...}]. `disagreeing`:
-    categories that single images point to, if several. `purpose`: to be sent back with the answer.
+    categories that single images point to, if several. `failure`: why there is no suggestion of
+    these photos, and never will be. `purpose`: to be sent back with the answer.
     """
 
     product_id: int
@@ -62,6 +63,7 @@ class Waiting:
     prediction_id: int | None
     top_k: list[Any]
     disagreeing: list[Any]
+    failure: FailureCode | None = None
     purpose: Purpose = Purpose.DECIDE
 
 
@@ -306,6 +308,7 @@ def card(product: Product, prediction: Prediction | None, images: list[str]) -> 
         prediction_id=product.prediction_id,
         top_k=[] if prediction is None else prediction.top_k,
         disagreeing=[] if prediction is None else prediction.disagreeing,
+        failure=product.failure_code,
     )
 
 

@@ -52,7 +52,7 @@ class Classified:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A product none of whose images could be used."""
+    """A product none of whose images could be used, or that brings workers down."""
 
     product_id: int
     image_set: str
@@ -161,7 +161,7 @@ def write_outcomes(
     """Append predictions and move products, only those that still have the photos that were seen.
 
     A product on which a person decided, or asked others to, keeps status and category; only its
-    suggestion changes. What has a tag and now no readable photo keeps the tag.
+    suggestion changes, or why there is none. What has a tag and no readable photo now keeps it.
     `replacing`: whether what a model said before of the same photos may be replaced.
     `audited`: ids of the accepted products that are in the audit sample, with their chance of it.
     The caller holds the lease's row locked. All products are locked first, in the order of their
@@ -262,7 +262,7 @@ def _move_classified(
         # Somebody withdrew the tag, or asked for a person: what a model says is no answer to that.
         products.c.review_reason.is_not_distinct_from(ReviewReason.REQUESTED),
     )
-    suggestion = {
+    suggestion: dict[str, Any] = {
         "audit": sa.bindparam("to_audit"),
         "audit_share": sa.bindparam("to_audit_share"),
         "suggestion": sa.bindparam("to_suggestion"),
@@ -270,6 +270,8 @@ def _move_classified(
         "margin": sa.bindparam("to_margin"),
         "top_confidence": sa.bindparam("to_top"),
         "prediction_id": sa.bindparam("to_prediction"),
+        "failure_code": None,
+        "failure_detail": None,
         "tagged_at": now,
         "updated_at": now,
     }
@@ -286,8 +288,6 @@ def _move_classified(
             category=sa.bindparam("to_category"),
             decided_by=sa.bindparam("to_decided_by"),
             review_reason=sa.bindparam("to_reason", type_=products.c.review_reason.type),
-            failure_code=None,
-            failure_detail=None,
             **suggestion,
         ),
         rows,
@@ -321,22 +321,28 @@ _DECISION_KEYS = {
 
 def _move_failed(session: Session, failed: Sequence[Failed], *, now: dt.datetime) -> None:
     for one in sorted(failed, key=lambda f: f.product_id):
-        session.execute(
-            sa.update(Product)
-            .where(
-                Product.id == one.product_id,
-                Product.image_set == one.image_set,
-                # Not what is tagged: a photo that cannot be read any more makes no tag wrong.
-                Product.status == Status.QUEUED,
-            )
-            .values(
-                status=Status.FAILED,
-                failure_code=one.code,
-                failure_detail=one.detail,
-                tagged_at=now,
-                updated_at=now,
-            )
-        )
+        fail(session, one, now=now)
+
+
+def fail(session: Session, one: Failed, *, now: dt.datetime) -> None:
+    """Say why a product could not be classified, if it still has the photos that were seen.
+
+    What was queued has failed. Where a person decided on older photos, status and category are
+    theirs, and only why there is no suggestion of the new ones is written. What has a suggestion
+    keeps it: a photo that cannot be read any more makes no tag wrong. By primary key.
+    """
+    seen = sa.and_(Product.id == one.product_id, Product.image_set == one.image_set)
+    why = {"failure_code": one.code, "failure_detail": one.detail, "updated_at": now}
+    session.execute(
+        sa.update(Product)
+        .where(seen, Product.status == Status.NEEDS_REVIEW, Product.prediction_id.is_(None))
+        .values(**why)
+    )
+    session.execute(
+        sa.update(Product)
+        .where(seen, Product.status == Status.QUEUED)
+        .values(status=Status.FAILED, tagged_at=now, **why)
+    )
 
 
 def listing(

@@ -10,6 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from tagging.database import batches
 from tagging.database.tables import (
     Batch,
     BatchState,
@@ -31,7 +32,10 @@ PAGE: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class SeenProduct:
-    """A product as a retag finds it. `model_id`, `preprocessing_version`: behind its suggestion."""
+    """A product as a retag finds it. `model_id`, `preprocessing_version`: behind its suggestion.
+
+    `failed`: whether its photos could not be classified, be it at its end or waiting for a person.
+    """
 
     product_id: int
     image_set: str
@@ -39,6 +43,15 @@ class SeenProduct:
     delisted: bool
     model_id: int | None
     preprocessing_version: str | None
+    failed: bool = False
+
+    @property
+    def without_suggestion(self) -> bool:
+        """Whether it failed, or waits for a person without one. A batch may be about to give it
+        one."""
+        return self.status is Status.FAILED or (
+            self.status is Status.NEEDS_REVIEW and self.model_id is None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +177,8 @@ def unknown_skus(session: Session, retailer_id: int, skus: Collection[str]) -> l
 def page(session: Session, retag: Retag, *, after: int, most: int = PAGE) -> list[SeenProduct]:
     """The next products that a retag has to look at, in the order of their keys.
 
-    By the index on (retailer, id), (retailer, status, id) or (retailer, sku); predictions by
-    primary key.
+    By the index on (retailer, id), that on what failed or (retailer, sku); predictions by primary
+    key.
     """
     query = (
         sa.select(
@@ -173,6 +186,7 @@ def page(session: Session, retag: Retag, *, after: int, most: int = PAGE) -> lis
             Product.image_set,
             Product.status,
             Product.delisted_at,
+            Product.failure_code,
             Prediction.model_id,
             Prediction.preprocessing_version,
         )
@@ -186,19 +200,20 @@ def page(session: Session, retag: Retag, *, after: int, most: int = PAGE) -> lis
         .limit(most)
     )
     if retag.scope is RetagScope.FAILED:
-        query = query.where(Product.status == Status.FAILED)
+        query = query.where(Product.failure_code.is_not(None))
     elif retag.scope is RetagScope.SKU:
         query = query.where(Product.sku.in_(retag.skus or []))
     return [
         SeenProduct(
-            product_id=product_id,
-            image_set=image_set,
-            status=status,
-            delisted=delisted_at is not None,
-            model_id=model_id,
-            preprocessing_version=version,
+            product_id=r.id,
+            image_set=r.image_set,
+            status=r.status,
+            delisted=r.delisted_at is not None,
+            model_id=r.model_id,
+            preprocessing_version=r.preprocessing_version,
+            failed=r.failure_code is not None,
         )
-        for product_id, image_set, status, delisted_at, model_id, version in session.execute(query)
+        for r in session.execute(query)
     ]
 
 
@@ -241,32 +256,37 @@ def move(
     return moved is not None
 
 
-def queue_failed(session: Session, seen: Mapping[int, str], *, now: dt.datetime) -> set[int]:
-    """Queue failed products again, {key: image set}; those that are still as they were seen.
+def queue_again(session: Session, seen: Mapping[int, str], *, now: dt.datetime) -> set[int]:
+    """Have products that got no suggestion classified again, {key: image set}; those that are
+    still as they were seen, and in no batch that is still to be done.
 
+    What failed is queued. What waits for a person goes on waiting, with what they decided in force.
     Locked in the order of their keys, as filing and workers do.
     """
     if not seen:
         return set()
     locked = session.execute(
-        sa.select(Product.id, Product.image_set)
-        .where(Product.id.in_(seen), Product.status == Status.FAILED)
+        sa.select(Product.id, Product.image_set, Product.status)
+        .where(
+            Product.id.in_(seen),
+            Product.status.in_((Status.FAILED, Status.NEEDS_REVIEW)),
+            Product.prediction_id.is_(None),
+        )
         .order_by(Product.id)
         .with_for_update(key_share=True)
     ).all()
-    still = {key for key, image_set in locked if seen[key] == image_set}
+    same = {row.id: row.status for row in locked if seen[row.id] == row.image_set}
+    waiting = {key for key, status in same.items() if status is Status.NEEDS_REVIEW}
+    # Asked after the lock: who queued it a moment ago held that.
+    still = same.keys() - batches.carried(session, waiting)
+    again = {"failure_code": None, "failure_detail": None, "updated_at": now}
+    session.execute(sa.update(Product).where(Product.id.in_(still & waiting)).values(**again))
     session.execute(
         sa.update(Product)
-        .where(Product.id.in_(still))
-        .values(
-            status=Status.QUEUED,
-            failure_code=None,
-            failure_detail=None,
-            review_reason=None,
-            updated_at=now,
-        )
+        .where(Product.id.in_(still - waiting))
+        .values(status=Status.QUEUED, review_reason=None, **again)
     )
-    return still
+    return set(still)
 
 
 def cancel(session: Session, retag_id: int, *, by: str, now: dt.datetime) -> bool:
@@ -299,7 +319,7 @@ def lines(
         .where(Batch.retag_id.in_([retag.id for retag, *_ in rows]))
         .group_by(Batch.retag_id, Batch.state)
     ).all()
-    batches = {
+    in_state = {
         (retag_id, state): (int(n), int(products)) for retag_id, state, n, products in counted
     }
     return [
@@ -323,9 +343,9 @@ def lines(
             failed=retag.failed,
             delisted=retag.delisted,
             batches={
-                state.value: batches.get((retag.id, state), (0, 0))[0] for state in BatchState
+                state.value: in_state.get((retag.id, state), (0, 0))[0] for state in BatchState
             },
-            classified=batches.get((retag.id, BatchState.DONE), (0, 0))[1],
+            classified=in_state.get((retag.id, BatchState.DONE), (0, 0))[1],
             requested_by=retag.requested_by,
             created_at=retag.created_at,
             finished_at=retag.finished_at,

@@ -15,14 +15,15 @@ from tagging.database.models import in_charge
 from tagging.database.products import PAGE, images_of
 from tagging.database.session import Database
 from tagging.database.tables import Category, Model, Prediction, Product, Review
-from tagging.domain import ReviewReason, Status, Taxonomy, Verdict
+from tagging.domain import FailureCode, ReviewReason, Status, Taxonomy, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLine:
     """A product that waits for a person. `images`: sha256s, the main photo first.
 
-    `reason` is None for one of the audit sample, whose tag is in force.
+    `reason` is None for one of the audit sample, whose tag is in force. `failure`: why there is no
+    suggestion, where none of its new photos could be classified.
     """
 
     sku: str
@@ -30,6 +31,7 @@ class QueueLine:
     suggestion: str | None
     confidence: float | None
     reason: ReviewReason | None
+    failure: FailureCode | None
     audit: bool
     images: list[str]
     image_set: str
@@ -220,6 +222,7 @@ def queue(database: Database, retailer_id: int, *, audit: bool) -> Iterator[Queu
                 suggestion=product.suggestion,
                 confidence=product.confidence,
                 reason=product.review_reason,
+                failure=product.failure_code,
                 audit=product.audit,
                 images=images[product.image_set],
                 image_set=product.image_set,
@@ -242,6 +245,7 @@ def queue_page(
             Product.suggestion,
             Product.confidence,
             Product.review_reason,
+            Product.failure_code,
             Product.audit,
             Product.image_set,
             Product.prediction_id,

@@ -87,7 +87,7 @@ class RetagScope(enum.StrEnum):
     SKU = "sku"
     """Products by their names, the failed ones among them too."""
     FAILED = "failed"
-    """What failed."""
+    """What failed, and what waits for a person without a suggestion because its new photos did."""
 
 
 class RetagState(enum.StrEnum):
@@ -356,6 +356,14 @@ class Product(Base):
                 postgresql_where=sa.text("status = 'needs_review'"),
             )
             for columns in WAITING_ORDERS
+        ),
+        # What could not be classified, asked for by `retag --failed`.
+        sa.Index(
+            "ix_products_failure_retailer_id_id",
+            "retailer_id",
+            "id",
+            sqlite_where=sa.text("failure_code IS NOT NULL"),
+            postgresql_where=sa.text("failure_code IS NOT NULL"),
         ),
         # How many wait, and why, is counted from this alone.
         sa.Index(

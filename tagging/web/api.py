@@ -310,6 +310,7 @@ def _card(one: Waiting) -> dict[str, Any]:
         "prediction": one.prediction_id,
         "top_k": one.top_k,
         "disagreeing": one.disagreeing,
+        "failure": one.failure,
         "purpose": one.purpose,
     }
 

@@ -177,7 +177,9 @@ def _predictions(session: Session, broken: Broken) -> None:
         broken.add(2, f"image {row['sha256']} has {row['n']} equal predictions")
     without = (
         "SELECT p.sku, p.status FROM products p LEFT JOIN predictions q ON q.id = p.prediction_id "
-        "WHERE (p.status IN ('tagged', 'needs_review') AND q.id IS NULL) "
+        "WHERE (p.status IN ('tagged', 'needs_review') AND q.id IS NULL "
+        # Where a person decided on older photos, and the new ones failed.
+        "AND (p.status = 'tagged' OR p.failure_code IS NULL)) "
         "OR q.product_id <> p.id OR q.image_set <> p.image_set"
     )
     for row in _rows(session, without):

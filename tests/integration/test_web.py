@@ -17,13 +17,13 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from tagging import accounts, known_answers
-from tagging.domain import Role, Status
+from tagging.domain import Role, Status, Verdict
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.web.app import create_app
 from tagging.web.previews import Previews
 from tagging.web.site import Site
 from tests.integration.test_rules import put
-from tests.people import SURE, audit_all, product, tagged
+from tests.people import SURE, audit_all, product, say, tagged
 from tests.stand_in import Services
 
 PASSWORD = "correct horse battery"
@@ -90,6 +90,21 @@ def test_a_product_is_taken_decided_and_taken_back(
     )
     assert undone.json()["outcomes"][0]["status"] == "needs_review"
     assert product(services, "q").status is Status.NEEDS_REVIEW
+
+
+def test_why_there_is_no_suggestion_is_on_the_card(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", SURE)
+    say(services, "a", Verdict.CORRECTED, "Dark")
+    (tmp_path / "in" / "a.png").write_bytes(b"no picture")
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    cards = client().get("/api/default/cards").json()["cards"]
+    found = {card["sku"]: (card["reason"], card["suggestion"], card["failure"]) for card in cards}
+    assert found == {
+        "a": ("photo_changed", None, "unsupported_format"),
+        "p": ("low_confidence", "Dark", None),
+    }
 
 
 def test_an_act_is_taken_back_by_its_name(

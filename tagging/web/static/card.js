@@ -43,6 +43,14 @@ export function whyItWaits(card) {
   );
 }
 
+// Why there is no suggestion, where there will be none; `code`: one of docs/design.md.
+export function whyNoSuggestion(card) {
+  if (!card.failure) return "";
+  return t("There is no suggestion, for none of its photos can be used (%(code)s). Another one must be delivered.", {
+    code: card.failure,
+  });
+}
+
 // Buttons with the confidences as bars. `chosen(category)`: one was pressed.
 export function choiceItems(card, chosen) {
   return choices(card).map(({ category, confidence }, index) => {

@@ -9,6 +9,7 @@ import {
   neighbourItems,
   thumbItems,
   whyItWaits,
+  whyNoSuggestion,
 } from "./card.js";
 import { LETTERS, digit, letters } from "./keys.js";
 import { Messages } from "./messages.js";
@@ -193,7 +194,8 @@ function draw(card) {
   look(0);
   $("title").textContent = name(card);
   $("sku").textContent = card.title ? card.sku : "";
-  $("reason").textContent = whyItWaits(card);
+  const why = [whyItWaits(card), whyNoSuggestion(card)].filter(Boolean).join(" ");
+  $("reason").textContent = why;
   $("reason").classList.toggle("fresh", Boolean(card.fresh));
   $("thumbs").replaceChildren(...thumbItems(card, look));
   $("thumbs").hidden = card.images.length < 2;
@@ -207,7 +209,7 @@ function draw(card) {
   // The button that was pressed may be gone; the keyboard goes on from here.
   if (within && document.activeElement === document.body) $("title").focus({ preventScroll: true });
   const best = card.suggestion ? `${card.suggestion} ${card.confidence === null ? "" : sure(card.confidence)}` : "";
-  $("spoken").textContent = [name(card), whyItWaits(card), best].filter(Boolean).join(" ");
+  $("spoken").textContent = [name(card), why, best].filter(Boolean).join(" ");
   compare(card);
 }
 
