@@ -168,8 +168,8 @@ KINDS: Final[dict[Damage, Kind]] = {
         promise=None,
         subject="uploads",
         said="cut off an hour ago or longer",
-        remedy="deliver again those that were being received (what is stored already is not stored "
-        "again); those that were received are filed by any running worker",
+        remedy="those that were received are filed by any running worker. Deliver again those that "
+        "were being received, with `--upload ID`, or `atelier uploads forget ID`",
     ),
     Damage.TEMPORARY_FILE: Kind(
         promise=None,

@@ -32,13 +32,14 @@ from tagging.settings import Settings
 from worker import console
 from worker.autopilot_text import autopilot_json, autopilot_lines
 from worker.bootstrap import Runtime, open_runtime, utc_now
+from worker.cut_off import cut_off_json, cut_off_text
 from worker.deep_check import examine_deeply
 from worker.doctor import examine, print_findings
 from worker.embedded import embedded_worker
 from worker.embedded import supervise as supervised
 from worker.follow import progress_bar, wait_for_upload
 from worker.logs import configure_logging, redact_uncaught, redactor
-from worker.options import As, Home, Json, Retailer, Source, settings_for
+from worker.options import As, Home, Json, Retailer, Source, TakeUp, settings_for
 from worker.retag_text import retag_json, retag_text
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ def tag(
     context: typer.Context,
     source: Source,
     retailer: Retailer = "default",
+    upload: TakeUp = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +71,7 @@ def tag(
     settings, as_json = settings_for(context, home, as_json)
     talk = console.err()
     with open_runtime(settings) as runtime:
-        summary = ingest_source(runtime, source, retailer, talk)
+        summary = ingest_source(runtime, source, retailer, talk, upload=upload)
         if summary.enqueued or _unfinished(runtime, summary.upload_id):
             with embedded_worker(settings) as worker:
                 wait_for_upload(runtime, summary.upload_id, talk, worker=worker)
@@ -86,6 +88,7 @@ def ingest(
     wait: Annotated[
         bool, typer.Option("--wait", help="Return when workers have tagged all of it.")
     ] = False,
+    upload: TakeUp = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -93,7 +96,7 @@ def ingest(
     settings, as_json = settings_for(context, home, as_json)
     talk = console.err()
     with open_runtime(settings) as runtime:
-        summary = ingest_source(runtime, source, retailer, talk)
+        summary = ingest_source(runtime, source, retailer, talk, upload=upload)
         if wait:
             wait_for_upload(runtime, summary.upload_id, talk)
         _print_upload(runtime, summary, as_json=as_json)
@@ -236,9 +239,19 @@ def check(
         raise typer.Exit(1)
 
 
-def ingest_source(runtime: Runtime, source: str, retailer: str, talk: Any) -> UploadSummary:
-    """Take in a folder, manifest, zip or standard input, with a progress bar."""
+def ingest_source(
+    runtime: Runtime, source: str, retailer: str, talk: Any, *, upload: str | None = None
+) -> UploadSummary:
+    """Take in a folder, manifest, zip or standard input, with a progress bar.
+
+    `upload`: one that was cut off and is delivered again. Raises NotFoundError if there is none.
+    """
     retailer_id = runtime.retailer(retailer)
+    if upload is not None:
+        with runtime.database.read() as session:
+            uploads.get(session, upload)
+            if uploads.is_received(session, upload):
+                talk.print(f"all of upload {upload} was received before; nothing is read again")
     stdin = sys.stdin.buffer if source == "-" else None
     with (
         open_delivery(source, stdin=stdin, fetcher=runtime.ingest.fetcher) as delivery,
@@ -248,6 +261,7 @@ def ingest_source(runtime: Runtime, source: str, retailer: str, talk: Any) -> Up
         return runtime.ingest.accept_upload(
             delivery,
             retailer_id=retailer_id,
+            upload_id=upload,
             on_rows=lambda rows: progress.update(bar, advance=rows),
         )
 
@@ -297,6 +311,7 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
         )
         in_batches = batches.counts(session, upload)
         again = _open_retags(session) if upload is None else []
+        dead = uploads.cut_off(session, now=utc_now())
         return {
             "upload": upload,
             "busy": bool(
@@ -311,6 +326,7 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
             "batches": in_batches,
             "products_per_s": batches.recent_rate(session),
             "retags": [retag_json(line) for line in again],
+            "cut_off": [cut_off_json(one) for one in dead if upload in (None, one.upload)],
             "autopilots": [autopilot_json(standing) for standing in autopilots.standings(session)],
         }
 
@@ -335,6 +351,10 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
                 f"  upload {one.id}: {one.state} from {console.plain(one.source)}"
                 for one in uploads.latest(session, 5)
             ]
+        for one in uploads.cut_off(session, now=utc_now()):
+            if upload in (None, one.upload):
+                what, remedy = map(console.plain, cut_off_text(one))
+                lines += [f"  {what}", f"    → {remedy}"]
     return "\n".join(lines)
 
 
@@ -372,6 +392,7 @@ def main() -> None:
         cli_review,
         cli_rules,
         cli_train,
+        cli_uploads,
         cli_users,
         cli_web,
     )
@@ -383,6 +404,7 @@ def main() -> None:
     cli_retag.add_to(app)
     cli_review.add_to(app)
     cli_rules.add_to(app)
+    cli_uploads.add_to(app)
     cli_users.add_to(app)
     cli_web.add_to(app)
     redact_uncaught()

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from tagging.database import batches, counts, models, schema
+from tagging.database import batches, counts, models, schema, uploads
 from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
 from tagging.errors import AtelierError
@@ -25,7 +25,8 @@ from tagging.redaction import shown_url
 from tagging.settings import Settings
 from worker import console
 from worker.app import BrokerDoorbell, create_app
-from worker.bootstrap import DEFAULT_BUNDLE
+from worker.bootstrap import DEFAULT_BUNDLE, utc_now
+from worker.cut_off import cut_off_text
 
 LOW_DISK_BYTES: Final = 1024**3
 
@@ -206,6 +207,7 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
         in_batches = batches.counts(session)
         products = counts.by_status(session)
         errors = batches.last_errors(session)
+        dead = uploads.cut_off(session, now=utc_now())
         in_charge = [model for model, used in models.all_models(session) if used]
     broken = [model.card.title for model in in_charge if not _bundle_ok(model.path)]
     yield Finding(
@@ -218,6 +220,13 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
         else "start `atelier worker`"
         if in_batches["queued"] and not in_batches["leased"]
         else "",
+    )
+    told = [cut_off_text(one) for one in dead]
+    yield Finding(
+        what="uploads",
+        ok=True,  # nothing that was promised is broken: who delivered it heard of no product
+        found="; ".join(what for what, _ in told) or "none was cut off while it was received",
+        remedy="; ".join(remedy for _, remedy in told),
     )
     yield Finding(
         what="models in charge",

@@ -26,6 +26,14 @@ Source = Annotated[
         help="A folder of images, a CSV or JSONL manifest, a zip of either, or - for JSONL.",
     ),
 ]
+TakeUp = Annotated[
+    str | None,
+    typer.Option(
+        "--upload",
+        metavar="ID",
+        help="Deliver this upload again, which was cut off; `atelier status` names such.",
+    ),
+]
 Retailer = Annotated[str, typer.Option("--retailer", metavar="NAME", help="Whose catalogue.")]
 
 

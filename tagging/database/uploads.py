@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,6 +32,9 @@ FILED_OUTCOMES = (
 )
 """Exactly one line of every product of an upload has one of these."""
 
+SILENT: Final = dt.timedelta(seconds=60)
+"""Who receives or files an upload shows so every ten seconds; after so long it is dead."""
+
 _FETCHED = 100
 """Lines fetched at a time where each may hold a book."""
 
@@ -56,6 +59,18 @@ class RejectedLine:
     line: int
     value: str
     error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutOff:
+    """An upload whose receiver died. `lines`: of its ledger, that were read. `since`: its last sign
+    of life."""
+
+    upload: str
+    retailer: str
+    source: str
+    lines: int
+    since: dt.datetime
 
 
 def insert_ignoring(
@@ -89,13 +104,21 @@ def begin(
     Who begins (or begins again) is the receiver from then on: lines of any other are refused.
     Uploads are filed in the order of `created_at`, so none is older than the retailer's one before
     it, though the clock was set back.
+
+    Raises:
+        DeliveryError: the upload of this id is another retailer's.
     """
     upload = session.execute(
         sa.select(Upload).where(Upload.id == upload_id).with_for_update()
     ).scalar_one_or_none()
     if upload is not None:
+        if upload.retailer_id != retailer_id:
+            raise DeliveryError(
+                f"upload {upload_id} is another retailer's; name whose it is with --retailer"
+            )
         if upload.state is UploadState.RECEIVING:
-            upload.receiver = receiver
+            upload.receiver, upload.source, upload.kind = receiver, source, kind
+            upload.beat_at = now
             session.flush()
         return upload.state
     newest = session.execute(
@@ -126,6 +149,83 @@ def forget_lines(session: Session, upload_id: str) -> None:
             UploadItem.upload_id == upload_id,
             sa.exists().where(Upload.id == upload_id, Upload.state == UploadState.RECEIVING),
         )
+    )
+
+
+def cut_off(session: Session, *, now: dt.datetime, most: int = 10) -> list[CutOff]:
+    """Uploads whose receiver died, the oldest first.
+
+    A handful of rows by the state's index; their newest lines by the primary key.
+    """
+    lines = (
+        sa.select(sa.func.max(UploadItem.seq))
+        .where(UploadItem.upload_id == Upload.id)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        sa.select(Upload.id, Retailer.name, Upload.source, Upload.beat_at, lines.label("lines"))
+        .join(Retailer, Retailer.id == Upload.retailer_id)
+        .where(Upload.state == UploadState.RECEIVING, ~_showed(now))
+        .order_by(Upload.id)
+        .limit(most)
+    )
+    return [
+        CutOff(upload=r.id, retailer=r.name, source=r.source, lines=r.lines or 0, since=r.beat_at)
+        for r in rows
+    ]
+
+
+def take_from_the_dead(
+    session: Session, upload_id: str, *, receiver: str, now: dt.datetime
+) -> None:
+    """Become the receiver of an upload whose own one died; it wakes up to being refused.
+
+    Raises:
+        NotFoundError: there is no such upload.
+        DeliveryError: all of it was received, or its receiver lives.
+    """
+    upload = get(session, upload_id)
+    if upload.state is not UploadState.RECEIVING:
+        raise DeliveryError(
+            f"all of upload {upload_id} was received ({upload.state}), so it is kept: products "
+            "came of it"
+        )
+    mine = session.execute(
+        sa.update(Upload)
+        .where(Upload.id == upload_id, Upload.state == UploadState.RECEIVING, ~_showed(now))
+        .values(receiver=receiver, beat_at=now)
+        .returning(Upload.id)
+    ).one_or_none()
+    if mine is None:
+        raise DeliveryError(
+            f"upload {upload_id} is being received, or was a moment ago; let it finish, or stop it "
+            f"and try again {SILENT.seconds} s later"
+        )
+
+
+def remove_lines(
+    session: Session, upload_id: str, *, receiver: str, most: int, now: dt.datetime
+) -> int:
+    """Remove the first lines of an upload that `receiver` receives; how many, 0 at their end.
+
+    By the primary key. Raises DeliveryError as `append_lines` does.
+    """
+    _keep_receiving(session, upload_id, receiver=receiver, now=now)
+    first = session.scalar(
+        sa.select(sa.func.min(UploadItem.seq)).where(UploadItem.upload_id == upload_id)
+    )
+    if first is None:
+        return 0
+    these = sa.and_(UploadItem.upload_id == upload_id, UploadItem.seq < first + most)
+    removed = session.scalar(sa.select(sa.func.count()).select_from(UploadItem).where(these))
+    session.execute(sa.delete(UploadItem).where(these))
+    return removed or 0
+
+
+def remove(session: Session, upload_id: str) -> None:
+    """Remove an upload that has no ledger and was never filed, by primary key."""
+    session.execute(
+        sa.delete(Upload).where(Upload.id == upload_id, Upload.state == UploadState.RECEIVING)
     )
 
 
@@ -204,7 +304,8 @@ def _keep_receiving(session: Session, upload_id: str, *, receiver: str, now: dt.
     ).one_or_none()
     if mine is None:
         raise DeliveryError(
-            f"upload {upload_id} is received by another process now; let that one finish"
+            f"upload {upload_id} is received by another process now, or was forgotten; let that "
+            "one finish, or deliver again"
         )
 
 
@@ -402,18 +503,18 @@ def get(session: Session, upload_id: str) -> Upload:
     return upload
 
 
-def coming_in(
-    session: Session, upload_id: str | None, *, now: dt.datetime, patience_s: float = 60.0
-) -> bool:
+def _showed(now: dt.datetime) -> sa.ColumnElement[bool]:
+    """Whether an upload showed lately that somebody has it in hand."""
+    # Not a long time from now: the clock was set back since.
+    return sa.and_(Upload.beat_at > now - SILENT, Upload.beat_at < now + SILENT)
+
+
+def coming_in(session: Session, upload_id: str | None, *, now: dt.datetime) -> bool:
     """Whether an upload (or any) is still being received or filed, and showed so lately.
 
     A handful of rows by the state's index.
     """
-    query = sa.select(Upload.id).where(
-        Upload.state != UploadState.FILED,
-        Upload.beat_at > now - dt.timedelta(seconds=patience_s),
-        Upload.beat_at < now + dt.timedelta(seconds=patience_s),  # the clock was set back
-    )
+    query = sa.select(Upload.id).where(Upload.state != UploadState.FILED, _showed(now))
     if upload_id is not None:
         query = query.where(Upload.id == upload_id)
     return session.execute(query.limit(1)).one_or_none() is not None

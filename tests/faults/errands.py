@@ -23,14 +23,16 @@ from tagging import accounts, desk, known_answers, steering
 from tagging.answers import Answer, Recorded
 from tagging.backup import Bundles, back_up
 from tagging.catalog.opening import open_delivery
-from tagging.database import counts, models, schema
+from tagging.database import counts, models, schema, uploads
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.database.tables import Product, ProductCount, RetagScope
+from tagging.database.uploads import LedgerLine
 from tagging.desk import Wish
 from tagging.disagreements import settle
-from tagging.domain import Purpose, Role, Verdict
+from tagging.domain import ItemOutcome, Purpose, Role, Verdict
 from tagging.errors import LoginError, NotFoundError, ReviewError
+from tagging.forgetting import forget_upload
 from tagging.images.store import FolderImageStore
 from tagging.inbox import Inbox
 from tagging.ingest import Ingest
@@ -258,6 +260,7 @@ def preserve(runtime: Runtime, details: Details) -> Any:
         connection.execute(sa.text("UPDATE product_counts SET products = products + 1"))
     assert mend_counts(small.database)
     mend_queued_nowhere(small.database, small.announcer, batch_images=4, now=now())
+    _forget(small.database)
     _require_whole(small.database, FolderImageStore(folder / "small" / "images"))
     small.database.close()
     shutil.rmtree(folder)
@@ -289,6 +292,26 @@ def _small(home: Path) -> Ingest:
     with open_delivery(photos) as delivery:
         ingest.accept_upload(delivery, retailer_id=retailer)
     return ingest
+
+
+def _forget(database: Database) -> None:
+    """An upload is cut off, and what was read of it removed."""
+    with database.write("preserve.begin") as session:
+        retailer = find_retailer(session, "small")
+        long_ago = now() - dt.timedelta(hours=1)
+        uploads.begin(
+            session,
+            upload_id="cut-off",
+            retailer_id=retailer,
+            source="photos",
+            kind="folder",
+            receiver="dead",
+            now=long_ago,
+        )
+        lines = [LedgerLine(seq=1, line=1, outcome=ItemOutcome.PENDING, sku="a")]
+        uploads.append_lines(session, "cut-off", lines, [], receiver="dead", now=long_ago)
+        session.commit()
+    assert forget_upload(database, "cut-off", now=now) == 1
 
 
 def _require_whole(database: Database, store: FolderImageStore) -> None:

@@ -57,6 +57,7 @@ LEADS_TO: Final[dict[str, str]] = {
     "sweep.leave": "end the sweeper",
     "sweep.take_back": "kill in hand",
     "sweep.take_chair": "kill all",
+    "upload.forget": "preserve",
     "worker.give_back": "end in hand",
     "model": "kill all",
 }
