@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tagging.domain import Verdict
 from tests.browser.conftest import Person
 from tests.browser.deliveries import deliver_shades
 from tests.browser.grid_page import wait_for
 from tests.browser.installation import Installation
 from tests.browser.review_page import ReviewPage
+from tests.integration.test_ingest_and_tag import deliver
+from tests.people import say
 
 WINDOW = (1280, 800)
 UNSURE = 60
@@ -324,3 +327,19 @@ def test_digits_go_by_their_place_where_they_need_shift(site: Installation, pers
         (shown, "corrected", second, "Ann"),
         (after, "corrected", third, "Ann"),
     ]
+
+
+def test_why_there_is_no_suggestion_is_said(site: Installation, person: Person) -> None:
+    deliver_shades(site, {"a": [255]})
+    say(site.services, "a", Verdict.CORRECTED, "Dark")
+    (site.folder / "new").mkdir()
+    (site.folder / "new" / "a.png").write_bytes(b"no picture")
+    deliver(site.services, site.folder / "new")
+    site.services.tag_all()
+    site.waits(1)
+    ann = person(site, window=WINDOW)
+    ann.press("u")  # it comes last
+    expect(ann.page.locator("#reason")).to_have_text(
+        "The photo changed since it was decided to be “Dark”. There is no suggestion, for none of "
+        "its photos can be used (unsupported_format). Another one must be delivered."
+    )
