@@ -6,6 +6,8 @@ here. Light code must not import this module.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 import shutil
@@ -34,14 +36,16 @@ from model_training.splits import Split
 from model_training.stored_split import SPLIT_NAME, write_split
 from model_training.thresholds import allows
 from tagging.errors import BundleError
+from tagging.failpoints import failpoint
 from tagging.model_card import (
     CARD_NAME,
     AcceptanceSpec,
+    BundleContent,
     ModelCard,
     NetworkSpec,
-    file_sha256,
-    read_bundle,
+    card_fingerprint,
     read_card,
+    read_content,
 )
 
 WEIGHTS_NAME: Final = "model.weights.h5"
@@ -111,7 +115,8 @@ def write_bundle(
 
     Everything is written into a folder beside it, fsynced, the card last, and renamed. With
     `replace`, the bundle that stands there is moved away just before and deleted after: a reader
-    may for a moment find none, but never a mixture.
+    may for a moment find none, but never a mixture. Who is killed in that moment leaves the old one
+    as `.NAME.PID.replaced`, to be given its name again by hand.
 
     Args:
         folder: the bundle; its parent is made if missing.
@@ -143,7 +148,7 @@ def write_bundle(
         for name in names:
             sync_file(partial / name)
         complete = card.model_copy(
-            update={"files": {name: file_sha256(partial / name) for name in names}}
+            update={"files": {name: _sha256(partial / name) for name in names}}
         )
         write_file_atomically(partial / CARD_NAME, _card_bytes(complete))
         if folder.exists():
@@ -191,7 +196,7 @@ def ensure_free(folder: Path, *, replace: bool) -> None:
         )
 
 
-def record_metrics(bundle: Path, figures: Mapping[str, Any]) -> ModelCard:
+def record_metrics(bundle: Path, figures: Mapping[str, Any], *, measured: ModelCard) -> ModelCard:
     """Add `figures` to the card's metrics; what stands there once, stays.
 
     A target precision that the test images contradict (more of what was accepted is wrong than it
@@ -199,10 +204,21 @@ def record_metrics(bundle: Path, figures: Mapping[str, Any]) -> ModelCard:
     target stays, as a bundle without one would be none; with a rate that is not kept it should not
     be released.
 
+    Args:
+        bundle: where the measured one was read.
+        figures: by name.
+        measured: the card of what was measured.
+
     Raises:
-        BundleError: the bundle is incomplete, or has other figures under one of these names.
+        BundleError: the bundle is incomplete or not the measured one any more, or has other figures
+            under one of these names.
     """
     card = read_card(bundle)
+    if card_fingerprint(card) != card_fingerprint(measured):
+        raise BundleError(
+            f"{bundle} was replaced while {measured.title} was measured, so nothing was recorded "
+            "in it. Measure the one that is there now."
+        )
     different = [k for k, v in figures.items() if not _agree(card.metrics.get(k, v), v)]
     if different:
         raise BundleError(
@@ -243,23 +259,49 @@ def load_network(bundle: Path) -> tuple[ModelCard, LoadedNetwork]:
         BundleError: a file is missing or altered, a network is unknown here, or its weights or
             shapes are not those that the card announces.
     """
-    card, networks = load_networks(bundle)
-    return card, LoadedNetwork(networks, card.network)
+    content = read_content(bundle)
+    return content.card, network_of(content)
 
 
 def load_networks(bundle: Path) -> tuple[ModelCard, Networks]:
     """As `load_network`, the two networks by themselves."""
-    card = read_bundle(bundle)
-    ood = card.out_of_distribution
-    return card, Networks(
-        classifier=_load(bundle, card, card.network, card.weights, len(card.categories)),
-        sentinel=_load(bundle, card, ood.network, ood.weights, 1),
+    content = read_content(bundle)
+    return content.card, networks_of(content)
+
+
+def network_of(content: BundleContent) -> LoadedNetwork:
+    """The networks of a bundle that was read and verified, run as one. Raises as `networks_of`."""
+    return LoadedNetwork(networks_of(content), content.card.network)
+
+
+def networks_of(content: BundleContent) -> Networks:
+    """The two networks of a bundle that was read and verified, float32.
+
+    Raises:
+        BundleError: a network is unknown here, or its weights or shapes are not those that the card
+            announces.
+    """
+    failpoint("model.read")
+    card, ood = content.card, content.card.out_of_distribution
+    return Networks(
+        classifier=_load(content, card.network, card.weights, len(card.categories)),
+        sentinel=_load(content, ood.network, ood.weights, 1),
     )
 
 
-def _load(
-    bundle: Path, card: ModelCard, spec: NetworkSpec, weights: str, outputs: int
-) -> keras.Model:
+class _Weights(io.BytesIO):
+    """Weights in memory, for Keras, which tells the kind of a file by the end of its name.
+
+    Keras opens what it is given by that name, or, if it is a `BytesIO`, as it is. A file made of
+    these bytes would do as well, but needs a disk that has room, and whoever dies leaves it there.
+    """
+
+    def __str__(self) -> str:
+        return WEIGHTS_NAME
+
+
+def _load(content: BundleContent, spec: NetworkSpec, weights: str, outputs: int) -> keras.Model:
+    bundle, card = content.folder, content.card
     with dtype_policy("float32"):
         model = build(spec.name, spec.parameters)
     expected = (card.input.height, card.input.width, card.input.channels)
@@ -273,7 +315,7 @@ def _load(
         with warnings.catch_warnings():
             # Of layers that it finds no weights for, Keras only warns, and leaves them random.
             warnings.simplefilter("error", UserWarning)
-            model.load_weights(bundle / weights)
+            model.load_weights(_Weights(content.files[weights]))
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise BundleError(
             f"{bundle / weights} does not fit the network {spec.name!r} with "
@@ -302,6 +344,11 @@ def _backend_version(backend: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _card_bytes(card: ModelCard) -> bytes:

@@ -24,10 +24,10 @@ from model_training.own_data import refuse_adapted
 from model_training.shop_photos import ShopPhotos
 from model_training.shop_recipe import load_shop_photos, read_recipe
 from model_training.splits import divide_labelled
-from model_training.stored_split import SPLIT_NAME, read_split
+from model_training.stored_split import read_split
 from tagging.errors import TrainingDataError
 from tagging.images.rejection import ImageLimits
-from tagging.model_card import InputSpec, ModelCard, NetworkSpec, read_card
+from tagging.model_card import InputSpec, ModelCard, NetworkSpec, read_card, read_content
 
 SHIPPED_RECIPE: Final = Path(__file__).parent / "recipes" / "fashion-mnist.json"
 """Which photos taught the shipped models what is strange."""
@@ -276,7 +276,8 @@ def run_adapt(
             "would not hold for the catalogue. Label a random sample of it and give that as a "
             "manifest, or train on the reviews: atelier train --data reviews."
         )
-    base = read_card(bundle)
+    content = read_content(bundle)
+    base = content.card
     refuse_adapted(bundle, base)
     # What is rare here is not merged: its category is the model's.
     options = PhotoOptions(label=label, min_per_class=1, input=base.input.kind)
@@ -286,18 +287,18 @@ def run_adapt(
     source = dataclasses.replace(origin, options=options).source(console)
 
     from model_training.adapt import adapt, relabelled
-    from model_training.bundle import ensure_free, load_networks, write_bundle
+    from model_training.bundle import ensure_free, networks_of, write_bundle
 
     ensure_free(out, replace=replace)
     photos = relabelled(source.load(), base, means)
-    known = read_split(bundle / SPLIT_NAME).known(photos)
+    known = read_split(content).known(photos)
     if known.any():
         console.print(
             f"{known.sum()} photos are left out: {base.title} was made with them or with others of "
             "their products, so what it makes of them says nothing about new ones"
         )
         photos = photos.take(np.flatnonzero(~known))
-    card, networks = adapt(out.name, *load_networks(bundle), photos, data=source.name)
+    card, networks = adapt(out.name, base, networks_of(content), photos, data=source.name)
     write_bundle(out, networks, card, photos, None, replace=replace)
     found = card.metrics["crossfitted"]
     console.print(
@@ -363,11 +364,11 @@ def run_evaluate(
     """Measure a bundle on the data that it was made from; see `evaluate.evaluate_bundle`."""
     from model_training.evaluate import evaluate_bundle
 
-    card = read_card(bundle)
-    refuse_adapted(bundle, card)
-    origin = origin.of(card)
+    content = read_content(bundle)
+    refuse_adapted(bundle, content.card)
+    origin = origin.of(content.card)
     return evaluate_bundle(
-        bundle,
+        content,
         origin.source(console),
         test=test,
         record=record,

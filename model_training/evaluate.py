@@ -6,13 +6,12 @@ This module imports Keras (through the bundle); light code must not import it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model_training.bundle import load_network, record_metrics
+from model_training.bundle import network_of, record_metrics
 from model_training.datasets.sources import Source
 from model_training.figures import figures
 from model_training.near_duplicates import near_duplicate_groups
@@ -21,24 +20,24 @@ from model_training.own_data import own_data
 from model_training.predict import in_batches
 from model_training.shop_photos import ShopPhotos
 from tagging.errors import BundleError
-from tagging.model_card import ModelCard
+from tagging.model_card import BundleContent, ModelCard
 
 LoadShopPhotos = Callable[[ModelCard], ShopPhotos | None]
 """Gives the shop photos as the model of a card sees them, if there are any."""
 
 
 def evaluate_bundle(
-    bundle: Path,
+    bundle: BundleContent,
     source: Source,
     *,
     test: bool,
     record: bool = False,
     shop: LoadShopPhotos | None = None,
 ) -> dict[str, Any]:
-    """Measure `bundle` on the parts of the data that it was made from.
+    """Measure a bundle on the parts of the data that it was made from.
 
     Args:
-        bundle: verified before anything is measured.
+        bundle: read and verified.
         source: the data that the bundle was trained on.
         test: also read and score the test set. Once per released model.
         record: write the test figures into the card, where they then stay.
@@ -52,13 +51,15 @@ def evaluate_bundle(
         contradicts.
 
     Raises:
-        BundleError: the bundle is damaged, `record` without `test`, or recorded before otherwise.
+        BundleError: the bundle is damaged, `record` without `test`, or recorded before otherwise,
+            or it was replaced meanwhile.
         TrainingDataError: the data is missing or altered.
     """
     if record and not test:
         raise BundleError("only test figures are recorded; ask for the test set as well.")
-    card, network = load_network(bundle)
-    data, again = own_data(bundle, card, source)
+    card = bundle.card
+    network = network_of(bundle)
+    data, again = own_data(bundle, source)
     split = again.split
     parts = {"select": data.take(split.select), "holdout": data.take(split.holdout)}
     if test:
@@ -71,9 +72,8 @@ def evaluate_bundle(
         report[name] = figures(card, logits, ood_scores, part)
     report |= strangers(card, network, None if shop is None else shop(card))
     if record:
-        recorded = record_metrics(
-            bundle, {k: report[k] for k in ("test", "test_without_duplicates")}
-        )
+        tests = {name: report[name] for name in ("test", "test_without_duplicates")}
+        recorded = record_metrics(bundle.folder, tests, measured=card)
         report["withdrawn"] = sorted({*card.operating_points} - {*recorded.operating_points})
     return report
 

@@ -8,7 +8,7 @@ from model_training.datasets.labelled import LabelledImages
 from model_training.datasets.sources import Source
 from model_training.stored_split import SPLIT_NAME, Reapplied, read_split
 from tagging.errors import BundleError, TrainingDataError
-from tagging.model_card import ModelCard
+from tagging.model_card import BundleContent, ModelCard
 
 
 def refuse_adapted(bundle: Path, card: ModelCard) -> None:
@@ -22,8 +22,8 @@ def refuse_adapted(bundle: Path, card: ModelCard) -> None:
         )
 
 
-def own_data(bundle: Path, card: ModelCard, source: Source) -> tuple[LabelledImages, Reapplied]:
-    """Load `source` and divide it by the split that is stored in `bundle`.
+def own_data(content: BundleContent, source: Source) -> tuple[LabelledImages, Reapplied]:
+    """Load `source` and divide it by the split that is stored in a bundle.
 
     Images that came since are dealt to the parts as well, so that none that the model was trained
     on is ever measured as if it were new.
@@ -32,8 +32,9 @@ def own_data(bundle: Path, card: ModelCard, source: Source) -> tuple[LabelledIma
         BundleError: the bundle has no split, images of it are not there, or it is not the card's.
         TrainingDataError: the data cannot be read.
     """
+    bundle, card = content.folder, content.card
     refuse_adapted(bundle, card)
-    stored = read_split(bundle / SPLIT_NAME)
+    stored = read_split(content)
     if stored.fingerprint != card.data.get("split", {}).get("fingerprint"):
         raise BundleError(
             f"{bundle / SPLIT_NAME} is not the split that the card names. Copy the bundle again, "

@@ -4,12 +4,13 @@
 That two of 100,000 images share theirs is less likely than one in a thousand million.
 
     write_split(folder / "split.npz", labelled, split)
-    again = read_split(folder / "split.npz").apply(source.load())
+    again = read_split(read_content(folder)).apply(source.load())
     again.split  # no image that the model was trained on stands in its hold-out
 """
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from model_training.splits import (
     split_of,
 )
 from tagging.errors import TrainingDataError
+from tagging.model_card import BundleContent
 
 SPLIT_NAME: Final = "split.npz"
 """What the file is called in a bundle."""
@@ -141,20 +143,34 @@ def write_split(path: Path, labelled: LabelledImages, split: Split) -> None:
         np.savez(stream, **arrays)
 
 
-def read_split(path: Path) -> StoredSplit:
-    """What `write_split` wrote.
+def read_split(bundle: BundleContent) -> StoredSplit:
+    """The split that is stored in a bundle.
 
     Raises:
-        TrainingDataError: there is no such file, or it holds something else.
+        TrainingDataError: its card lists none, or the file holds something else.
+    """
+    path = bundle.folder / SPLIT_NAME
+    if SPLIT_NAME not in bundle.files:
+        raise _unreadable(path, "the card lists no such file")
+    return parse_split(bundle.files[SPLIT_NAME], path)
+
+
+def parse_split(content: bytes, path: Path) -> StoredSplit:
+    """What `write_split` wrote.
+
+    Args:
+        content: the file's bytes ...
+        path: ... and where they were read, for the error.
+
+    Raises:
+        TrainingDataError: they are something else.
     """
     try:
-        # Opened here: numpy would leave open a file that begins as a zip and is none.
-        with path.open("rb") as stream:
-            found = np.load(stream, allow_pickle=False)
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                raise _unreadable(path, "it holds a single array")
-            parts = {name: np.asarray(found[name]) for name in PARTS}
-            fingerprint = np.asarray(found[_FINGERPRINT]).tobytes().hex()
+        found = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise _unreadable(path, "it holds a single array")
+        parts = {name: np.asarray(found[name]) for name in PARTS}
+        fingerprint = np.asarray(found[_FINGERPRINT]).tobytes().hex()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, str(error)) from error
     for name, part in parts.items():

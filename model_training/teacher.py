@@ -19,13 +19,13 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from model_training.bundle import Networks, load_networks
+from model_training.bundle import Networks, networks_of
 from model_training.datasets.labelled import LabelledImages
 from model_training.own_data import refuse_adapted
 from model_training.splits import Split
 from tagging.domain import softmax_log_probs
 from tagging.errors import TrainingDataError
-from tagging.model_card import ModelCard, read_card
+from tagging.model_card import ModelCard, read_content
 
 
 class Teachers:
@@ -98,8 +98,9 @@ def load_akin(bundle: Path, labelled: LabelledImages, split: Split) -> tuple[Mod
         TrainingDataError: it knows other categories, eats other images, or learned from another
             division of the data, so that it may know the select and hold-out images by heart.
     """
-    refuse_adapted(bundle, read_card(bundle))
-    card, networks = load_networks(bundle)
+    content = read_content(bundle)
+    card = content.card
+    refuse_adapted(bundle, card)
     names = [category.name for category in labelled.categories]
     if card.category_names != names or card.input != labelled.spec:
         raise TrainingDataError(
@@ -111,7 +112,7 @@ def load_akin(bundle: Path, labelled: LabelledImages, split: Split) -> tuple[Mod
             f"{bundle} cannot be used for this: it was made from another division of the data, "
             "and may have learned what is held out here. Train it on this data first."
         )
-    return card, networks
+    return card, networks_of(content)
 
 
 def named(card: ModelCard) -> dict[str, str]:

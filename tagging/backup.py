@@ -17,6 +17,7 @@ It has no broker file, logs or previews: these are made anew. Every key is in th
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import os
 import shutil
@@ -37,7 +38,7 @@ from tagging.database.session import Database
 from tagging.errors import BackupError, BundleError
 from tagging.failpoints import failpoint
 from tagging.images.store import STALE_SECONDS, ImageStore
-from tagging.model_card import CARD_NAME, ModelCard, card_fingerprint, read_bundle
+from tagging.model_card import BundleContent, card_fingerprint, read_content
 from tagging.private_files import open_private
 from tagging.tape import TapeWriter
 
@@ -244,28 +245,25 @@ def _write_models(
                 f"{title}: no intact bundle of it is at {path} or in the data folder's models"
             )
             continue
-        folder, card = found
         files: dict[str, str] = {}
-        for name in (*card.files, CARD_NAME):
-            with (folder / name).open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                sha256 = tape.add(f"models/{model_id}/{name}", size, stream)
-            if sha256 is None or sha256 != card.files.get(name, sha256):
-                raise BackupError(f"{folder / name} changed while it was read; try again")
-            files[name] = sha256
+        for name, content in found.files.items():
+            files[name] = hashlib.sha256(content).hexdigest()
+            tape.add(
+                f"models/{model_id}/{name}", len(content), io.BytesIO(content), sha256=files[name]
+            )
         known[str(model_id)] = files
     return known, left_out
 
 
-def _find(fingerprint: str, folders: Sequence[Path]) -> tuple[Path, ModelCard] | None:
-    """The first folder with an intact bundle of this fingerprint."""
+def _find(fingerprint: str, folders: Sequence[Path]) -> BundleContent | None:
+    """The first intact bundle of this fingerprint; what is written is what was verified."""
     for folder in folders:
         try:
-            card = read_bundle(folder)
-        except (BundleError, OSError):
+            found = read_content(folder)
+        except BundleError:
             continue
-        if card_fingerprint(card) == fingerprint:
-            return folder, card
+        if card_fingerprint(found.card) == fingerprint:
+            return found
     return None
 
 

@@ -1,14 +1,16 @@
 """`card.json`: everything that must be known of a model bundle before its weights are loaded.
 
 A bundle is a folder: weights and whatever else the card lists, plus `card.json`, which is written
-last, so that its presence means that the rest is complete. `read_bundle` verifies every file.
+last, so that its presence means that the rest is complete. `read_bundle` verifies every file;
+`read_content` gives the very bytes that it verified.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -240,43 +242,101 @@ class ModelCard(_Value):
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BundleContent:
+    """A bundle as it was read, once: what is used of it is what was verified.
+
+    Whoever verified the files and then opened them again by name would use whatever was put in
+    their place meanwhile, under the card of what was there before.
+
+    `folder`: where it was read. `files`: each file's bytes by its name, the card's included.
+    """
+
+    folder: Path
+    card: ModelCard
+    files: Mapping[str, bytes]
+
+
 def read_card(bundle: Path) -> ModelCard:
     """The card of `bundle`, checked for form only. Raises BundleError."""
-    path = bundle / CARD_NAME
-    try:
-        return ModelCard.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{bundle} is no complete model bundle: it has no {CARD_NAME}. The card is written "
-            "last, so training was cut off or the copy is partial; train or copy it again."
-        ) from error
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise BundleError(
-            f"{path} is not a model card that this version reads: {error}. "
-            "Use the version of Atelier that wrote it, or train again."
-        ) from error
+    return _parsed(bundle, _card_bytes(bundle))
 
 
 def read_bundle(bundle: Path) -> ModelCard:
     """The card of `bundle`, after every file that it lists was found with the listed sha256.
 
+    Who goes on to use the files asks `read_content` for them: by then others may be in their place.
+
     Raises:
-        BundleError: a file is missing or altered, or a listed name leaves the folder.
+        BundleError: a file is missing, altered or unreadable, or a listed name leaves the folder.
     """
     card = read_card(bundle)
+    for _ in _verified(bundle, card):
+        pass
+    return card
+
+
+def read_content(bundle: Path) -> BundleContent:
+    """As `read_bundle`, with the bytes that were verified. Its files are in memory together."""
+    text = _card_bytes(bundle)
+    card = _parsed(bundle, text)
+    return BundleContent(
+        folder=bundle, card=card, files=dict(_verified(bundle, card)) | {CARD_NAME: text}
+    )
+
+
+def _card_bytes(bundle: Path) -> bytes:
+    try:
+        return (bundle / CARD_NAME).read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{bundle} is no complete model bundle: it has no {CARD_NAME}. The card is written "
+            "last, so training was cut off or the copy is partial; train or copy it again."
+        ) from error
+    except OSError as error:
+        raise _unreadable(bundle / CARD_NAME, error) from error
+
+
+def _parsed(bundle: Path, text: bytes) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(
+            f"{bundle / CARD_NAME} is not a model card that this version reads: {error}. "
+            "Use the version of Atelier that wrote it, or train again."
+        ) from error
+
+
+def _verified(bundle: Path, card: ModelCard) -> Iterator[tuple[str, bytes]]:
+    """Each file that the card lists, read once: its name and the bytes of which the sha256 is the
+    listed one.
+    """
     for needed in (card.weights, card.out_of_distribution.weights):
         if needed not in card.files:
             raise BundleError(f"{bundle}: the card lists no sha256 for {needed!r}, which it uses.")
     for name, expected in card.files.items():
         if Path(name).name != name:
             raise BundleError(f"{bundle}: the card names a file outside the bundle: {name!r}.")
-        found = file_sha256(bundle / name)
+        try:
+            content = (bundle / name).read_bytes()
+            found = hashlib.sha256(content).hexdigest()
+        except FileNotFoundError:
+            content, found = b"", "(missing)"
+        except OSError as error:
+            raise _unreadable(bundle / name, error) from error
         if found != expected:
             raise BundleError(
                 f"{bundle / name} was altered or is missing: sha256 {found}, the card says "
                 f"{expected}. Copy the bundle again from where it was made."
             )
-    return card
+        yield name, content
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f"{path} cannot be read: {error.strerror}. Give it back to this account, or copy the "
+        "bundle again from where it was made."
+    )
 
 
 def card_fingerprint(card: ModelCard) -> str:
@@ -287,12 +347,3 @@ def card_fingerprint(card: ModelCard) -> str:
     identity = card.model_dump(mode="json", exclude={"metrics", "description"})
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file's bytes, or "(missing)" where there is no such file."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "(missing)"

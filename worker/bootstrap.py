@@ -296,9 +296,14 @@ def image_limits(settings: Settings) -> ImageLimits:
 
 
 def bundle_folders(settings: Settings) -> list[Path]:
-    """Every complete bundle on this machine: the shipped ones and those in the data folder."""
+    """Every complete bundle on this machine: the shipped ones and those in the data folder.
+
+    A folder with a dot before its name is one that is being written, or that was to be: as long as
+    its writer lives it goes to another name, and what a killed one left is nobody's model.
+    """
     return [
         card.parent
         for root in (SHIPPED_BUNDLES, settings.models_dir())
         for card in sorted(root.glob(f"*/{CARD_NAME}"))
+        if not card.parent.name.startswith(".")
     ]

@@ -22,7 +22,7 @@ import structlog
 from tagging.database.models import KnownModel
 from tagging.errors import BundleError
 from tagging.failpoints import failpoint
-from tagging.model_card import ModelCard, card_fingerprint, read_card
+from tagging.model_card import ModelCard, card_fingerprint, read_card, read_content
 from tagging.tag import Answers
 
 if TYPE_CHECKING:  # importing it imports Keras
@@ -146,17 +146,19 @@ class ClassifierShelf:
 
     def _load(self, model: KnownModel) -> KerasClassifier:
         # Imported here: TensorFlow takes seconds and must come after the decoders were started.
-        from model_training.bundle import load_network
+        from model_training.bundle import network_of
 
         began = time.perf_counter()
         path = self._find(model)
         failpoint("model.load")
-        card, network = self._thread.submit(load_network, path).result()
+        content = read_content(path)
+        card = content.card
         if card_fingerprint(card) != card_fingerprint(model.card):
             raise BundleError(
                 f"the bundle at {path} is no longer the {model.card.title} that was registered. "
                 "Put the registered one back, or register this one under a new version."
             )
+        network = self._thread.submit(network_of, content).result()
         classifier = KerasClassifier(
             card, network, shapes=self._shapes, thread=self._thread, pulse=self._pulse
         )
@@ -175,8 +177,11 @@ class ClassifierShelf:
             return model.path
         wanted = card_fingerprint(model.card)
         for path in self._bundles():
-            if card_fingerprint(read_card(path)) == wanted:
-                return path
+            try:
+                if card_fingerprint(read_card(path)) == wanted:
+                    return path
+            except BundleError as error:  # another model's, perhaps; nobody asked for that one
+                log.warning("bundle_unreadable", path=str(path), error=str(error))
         raise BundleError(
             f"the bundle of {model.card.title} is not on this machine: {model.path} does not "
             "exist. Copy it into the `models` folder of the data folder."

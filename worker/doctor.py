@@ -16,10 +16,11 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches, counts, models, schema, uploads
+from tagging.database.models import KnownModel
 from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
 from tagging.errors import AtelierError
-from tagging.model_card import read_bundle
+from tagging.model_card import card_fingerprint, read_bundle
 from tagging.private_files import opened_to_others
 from tagging.redaction import shown_url
 from tagging.settings import Settings
@@ -209,7 +210,7 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
         errors = batches.last_errors(session)
         dead = uploads.cut_off(session, now=utc_now())
         in_charge = [model for model, used in models.all_models(session) if used]
-    broken = [model.card.title for model in in_charge if not _bundle_ok(model.path)]
+    broken = [model.card.title for model in in_charge if not _bundle_ok(model)]
     yield Finding(
         what="queue",
         ok=not errors,
@@ -238,9 +239,9 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
     )
 
 
-def _bundle_ok(path: Path) -> bool:
+def _bundle_ok(model: KnownModel) -> bool:
+    """Whether what lies at its path is intact, and the model that was registered."""
     try:
-        read_bundle(path)
+        return card_fingerprint(read_bundle(model.path)) == card_fingerprint(model.card)
     except AtelierError:
         return False
-    return True

@@ -6,12 +6,11 @@ This module imports Keras; light code must not import it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import keras
 from rich.console import Console
 
-from model_training.bundle import LoadedNetwork, Networks, load_networks
+from model_training.bundle import LoadedNetwork, Networks, networks_of
 from model_training.datasets.sources import Source
 from model_training.outsiders import (
     ask_photos,
@@ -25,10 +24,11 @@ from model_training.predict import in_batches
 from model_training.report.findings import Answers, Findings, Network, Shop, assemble
 from model_training.shop_photos import ShopPhotos
 from tagging.errors import BundleError
+from tagging.model_card import BundleContent
 
 
 def gather(
-    bundle: Path,
+    bundle: BundleContent,
     source: Source,
     *,
     console: Console,
@@ -37,7 +37,7 @@ def gather(
     """Everything that a report on `bundle` says.
 
     Args:
-        bundle: verified first.
+        bundle: read and verified.
         source: the data that the bundle was made from; its test set is not read.
         console: gets a line per part.
         photos: shop photos, for the section on pictures that do not belong; None for drawings
@@ -47,13 +47,13 @@ def gather(
         BundleError: the bundle is damaged, or was made from other data.
         TrainingDataError: the data is missing or altered.
     """
-    card, networks = load_networks(bundle)
+    card, networks = bundle.card, networks_of(bundle)
     network = LoadedNetwork(networks, card.network)
-    data, again = own_data(bundle, card, source)
+    data, again = own_data(bundle, source)
     if not again.unchanged:
         raise BundleError(
-            f"{again.new} images came to {source} since {bundle} was made, so its figures cannot "
-            "be found again. Give the data as it was, or use `atelier evaluate`."
+            f"{again.new} images came to {source} since {bundle.folder} was made, so its figures "
+            "cannot be found again. Give the data as it was, or use `atelier evaluate`."
         )
     split = again.split
     answers = {}
@@ -79,7 +79,7 @@ def gather(
         split=split,
         network=Network(
             parameters=int(networks.classifier.count_params()),
-            weights_bytes=(bundle / card.weights).stat().st_size,
+            weights_bytes=len(bundle.files[card.weights]),
             rescaling=_rescaling(networks),
         ),
         answers=answers,

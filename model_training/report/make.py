@@ -11,7 +11,7 @@ from rich.console import Console
 from model_training.commands import Origin
 from model_training.report.errors import ReportError
 from model_training.report.write import PAGE_NAME, ensure_free, write_report
-from tagging.model_card import read_card
+from tagging.model_card import read_content
 
 NEEDED: Final = ("matplotlib", "cleanlab", "jinja2")
 DEFAULT_PARENT: Final = Path("reports")
@@ -38,7 +38,8 @@ def run_report(bundle: Path, origin: Origin, *, out: Path | None, console: Conso
         TrainingDataError: the data is missing or altered.
     """
     ensure_installed()
-    card = read_card(bundle)
+    content = read_content(bundle)
+    card = content.card
     folder = out or DEFAULT_PARENT / f"{card.name}-{card.version}"
     ensure_free(folder)
     origin = origin.of(card)
@@ -51,7 +52,7 @@ def run_report(bundle: Path, origin: Origin, *, out: Path | None, console: Conso
     from model_training.report.pictures import draw
 
     findings = gather(
-        bundle,
+        content,
         source,
         console=console,
         photos=origin.shop_photos(card.category_names, card.input, console),

@@ -63,7 +63,7 @@ LEADS_TO: Final[dict[str, str]] = {
 }
 """Beginning of a name -> what must happen for it to be reached; whatever else happens by itself."""
 
-KERAS_ONLY: Final = frozenset({"model.load", "model.loaded"})
+KERAS_ONLY: Final = frozenset({"model.load", "model.read", "model.loaded"})
 """The stand-in loads nothing; the world with the real network visits these (`keras_plan`)."""
 
 
@@ -154,7 +154,8 @@ def plan(kinds: list[str], disks: Iterable[str], start: int, count: int) -> list
 
 def keras_plan(rng: random.Random) -> list[str]:
     """What is done to workers that load a real network: fewer, for each start takes seconds."""
-    names = ["model.load", "model.loaded", "tag.classify", "tag.classified", "batch.write.commit"]
+    names = ["model.load", "model.read", "model.loaded"]
+    names += ["tag.classify", "tag.classified", "batch.write.commit"]
     found = [f"failpoint {name} {action}" for name in names for action in ("kill", "raise", "hang")]
     found += ["model cut", "model swapped"] * 3
     found += ["worker killed", "worker terminated", "worker stopped", "disk full everywhere"] * 2

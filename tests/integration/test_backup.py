@@ -33,6 +33,7 @@ from tagging.errors import BackupError
 from tagging.images.store import STALE_SECONDS
 from tagging.integrity import DeepCheck
 from tagging.restore import restore
+from tagging.tape import TapeWriter
 from tests.stand_in import Services, make_services, picture
 
 NOTHING_SHIPPED = Bundles(shipped={}, folders=())
@@ -535,6 +536,37 @@ def test_models_travel_with_it_and_are_found_at_their_new_place(
     report = taken(services, tmp_path / "altered")
     assert report.manifest.models == {}
     assert any(card.title in one for one in report.left_out)
+
+
+def test_a_model_that_is_replaced_meanwhile_is_kept_whole(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tagging.database import models
+    from tagging.model_card import card_fingerprint, read_bundle
+    from tests.faults.stand_in_worker import write_bundle
+
+    own = write_bundle(tmp_path / "mine", "7")
+    other = write_bundle(tmp_path / "other", "8")
+    card = read_bundle(own)
+    with services.database.write("test") as session:
+        models.register(session, card, own, now=services.clock.now())
+        session.commit()
+    plain, struck = TapeWriter.add, []
+
+    def add(tape: TapeWriter, name: str, *given: Any, **named: Any) -> str | None:
+        found = plain(tape, name, *given, **named)
+        if name.startswith("models/") and not struck:  # its first file is in the backup
+            struck.append(name)
+            (own / "card.json").write_bytes((other / "card.json").read_bytes())
+            (own / "none").write_bytes(b"cut")
+        return found
+
+    monkeypatch.setattr(TapeWriter, "add", add)
+    report = taken(services, tmp_path / "a.backup")
+    assert len(struck) == 1
+    restore(report.file, tmp_path / "new", bundles=NOTHING_SHIPPED)
+    kept = read_bundle(tmp_path / "new" / "models" / "shades-7")
+    assert card_fingerprint(kept) == card_fingerprint(card)
 
 
 def model_paths(home: Path) -> list[str]:

@@ -13,7 +13,7 @@ from model_training.datasets.labelled import LabelledImages
 from model_training.datasets.sources import PhotoOptions, find_source
 from model_training.near_duplicates import near_duplicate_groups
 from model_training.splits import Split, divide_labelled
-from model_training.stored_split import read_split, write_split
+from model_training.stored_split import parse_split, write_split
 from tagging.errors import TrainingDataError
 
 
@@ -41,7 +41,8 @@ def assert_sound(data: LabelledImages, split: Split, folder: Path) -> None:
             sides[key].add(one)
         assert {len(found) for found in sides.values()} == {1}
     write_split(folder / "split.npz", data, split)
-    assert read_split(folder / "split.npz").apply(data).unchanged
+    path = folder / "split.npz"
+    assert parse_split(path.read_bytes(), path).apply(data).unchanged
 
 
 def test_a_manifest_with_three_levels(data_dir: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ from tagging.database.tables import Prediction, Product
 from tagging.domain import Role
 from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
-from tagging.model_card import read_bundle
+from tagging.model_card import read_bundle, read_content
 from tagging.rules import parse_rules
 from tagging.settings import Settings
 from tagging.steering import change_rules
@@ -324,7 +324,7 @@ def _fashion_mnist(
     if arguments.part == "test":
         images = source.load_test()
     else:
-        data, again = own_data(bundles[0], read_bundle(bundles[0]), source)
+        data, again = own_data(read_content(bundles[0]), source)
         images = data.take(again.split.holdout)
     pngs = folder / "fashion-mnist"
     truth = _as_pngs(images, pngs)
