@@ -31,12 +31,9 @@ from tests.unit.test_training_splits import labelled, pictures
 from worker.bootstrap import bundle_folders
 from worker.classifier import ClassifierShelf
 
-# Keras 3.15 reads its own variables with numpy's old protocol; nothing of ours to mend.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
-
 Weights = tuple[list[Any], list[Any]]
+DATA = labelled(pictures(36))
+SPLIT = divide_labelled(DATA)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +41,15 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two bundles of one name, version and shape, with other weights."""
     folder = tmp_path_factory.mktemp("toys")
     return write_toy(folder / "one" / "toy-1", seed=1), write_toy(folder / "two" / "toy-1", seed=2)
+
+
+@pytest.fixture(scope="module")
+def sound(toys: tuple[Path, Path]) -> dict[str, Weights]:
+    """What may be loaded: the weights by the sha256 of the classifier's file."""
+    loaded = [load_networks(folder) for folder in toys]
+    found = {card.files["model.weights.h5"]: weights_of(networks) for card, networks in loaded}
+    assert alike(*found.values()) == [False, False]
+    return found
 
 
 @pytest.fixture
@@ -94,12 +100,11 @@ def remove(folder: Path, _other: Path) -> None:
 def test_what_is_loaded_is_what_was_verified(
     one: Path,
     other: Path,
+    sound: dict[str, Weights],
     monkeypatch: pytest.MonkeyPatch,
     fault: Callable[[Path, Path], None],
 ) -> None:
-    card, networks = load_networks(one)
-    expected, foreign = weights_of(networks), weights_of(load_networks(other)[1])
-    assert alike(expected, foreign) == [False, False]
+    card = read_bundle(one)
     struck: list[str] = []
 
     def strike(name: str) -> None:
@@ -110,23 +115,20 @@ def test_what_is_loaded_is_what_was_verified(
     found, networks = load_networks(one)
     assert struck == ["model.read"]
     assert found == card
-    assert alike(weights_of(networks), expected) == [True, True]
+    assert alike(weights_of(networks), sound[card.files["model.weights.h5"]]) == [True, True]
     with pytest.raises(BundleError):  # it was no fault without consequence
-        load_networks(one)
+        read_bundle(one)
 
 
 @pytest.mark.parametrize("fault", [put_in_place, swap, cut])
 def test_whenever_it_is_replaced_no_card_comes_with_the_weights_of_another(
     one: Path,
     other: Path,
+    sound: dict[str, Weights],
     monkeypatch: pytest.MonkeyPatch,
     fault: Callable[[Path, Path], None],
 ) -> None:
     """Before the first file is read, after it, and so on to the last."""
-    sound = {
-        read_bundle(folder).files["model.weights.h5"]: weights_of(load_networks(folder)[1])
-        for folder in (one, other)
-    }
     kept = Path(shutil.copytree(one, one.parent / "kept"))
     plain = Path.read_bytes
     loaded, refused, moment, reads = 0, 0, 0, 1
@@ -163,21 +165,21 @@ def test_whenever_it_is_replaced_no_card_comes_with_the_weights_of_another(
     assert refused
 
 
-def test_only_weights_that_our_code_writes_are_loaded(one: Path) -> None:
-    """Keras would follow a name to other files, or take a model with code in it."""
+@pytest.mark.parametrize("name", ["model.weights.json", "model.keras"])
+def test_only_weights_that_our_code_writes_are_loaded(
+    one: Path, sound: dict[str, Weights], name: str
+) -> None:
+    """By such a name Keras would look for more files, or read another format."""
     content = read_content(one)
-    for name in ("model.weights.json", "model.keras", "model.h5", "model"):
-        named = content.card.model_copy(update={"weights": name})
-        whole = BundleContent(
-            folder=one,
-            card=named,
-            files={**content.files, name: content.files["model.weights.h5"]},
-        )
-        assert alike(weights_of(networks_of(whole)), weights_of(networks_of(content)))
-        with pytest.raises(BundleError, match="does not fit the network"):
-            networks_of(
-                BundleContent(folder=one, card=named, files={**content.files, name: b'{"a": 1}'})
-            )
+    card = content.card.model_copy(update={"weights": name})
+
+    def with_file(text: bytes) -> BundleContent:
+        return BundleContent(folder=one, card=card, files={**content.files, name: text})
+
+    found = networks_of(with_file(content.files["model.weights.h5"]))
+    assert alike(weights_of(found), sound[card.files["model.weights.h5"]]) == [True, True]
+    with pytest.raises(BundleError, match="does not fit the network"):
+        networks_of(with_file(b"{}"))
 
 
 def test_a_split_is_read_from_what_was_verified(one: Path) -> None:
@@ -295,8 +297,7 @@ def write(folder: Path, version: str, *, replace: bool) -> None:
         classifier=cast("Any", Saved(b"classifier" + version.encode())),
         sentinel=cast("Any", Saved(b"sentinel" + version.encode())),
     )
-    data = labelled(pictures(24))
-    write_bundle(folder, networks, toy_card(version), data, divide_labelled(data), replace=replace)
+    write_bundle(folder, networks, toy_card(version), DATA, SPLIT, replace=replace)
 
 
 def versions_seen(parent: Path) -> list[str]:
