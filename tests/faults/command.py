@@ -6,6 +6,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from tests.faults.disks import can_mount
 from tests.faults.driver import Result, run
+from tests.faults.injections import keras_plan
 
 PER_WORLD: Final = 42
 KINDS: Final = ("embedded", "servers")
@@ -34,7 +36,8 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=1, help="how many at once")
     parser.add_argument("--log", type=Path, help="a file of results; what stands there is done")
     parser.add_argument("--keras-worlds", type=int, default=1, help="how many with the network")
-    parser.add_argument("--keras-injections", type=int, default=29, help="into each of these")
+    whole = len(keras_plan(random.Random(0)))
+    parser.add_argument("--keras-injections", type=int, default=whole, help="into each of these")
     parser.add_argument("--least", type=int, default=0, help="goal: so many while in flight")
     parser.add_argument("--products", type=int, default=0, help="goal: so many products")
     parser.add_argument("--p99", type=float, help="goal: seconds until work flows again")
