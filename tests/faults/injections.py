@@ -157,7 +157,7 @@ def keras_plan(rng: random.Random) -> list[str]:
     names = ["model.load", "model.read", "model.loaded"]
     names += ["tag.classify", "tag.classified", "batch.write.commit"]
     found = [f"failpoint {name} {action}" for name in names for action in ("kill", "raise", "hang")]
-    found += ["model cut", "model swapped"] * 3
+    found += ["model cut", "model swapped", "model swapped while read"] * 2
     found += ["worker killed", "worker terminated", "worker stopped", "disk full everywhere"] * 2
     rng.shuffle(found)
     return found
@@ -182,7 +182,7 @@ def inject(world: World, injection: str) -> Outcome:
             world.ring_again(5)
             return Outcome(injection=injection, counted=counted, ended=time.monotonic())
         case "model":
-            return _during(world, injection, _model(world, rest[0]))
+            return _during(world, injection, _model(world, " ".join(rest)))
         case "disk":
             return _during(world, injection, _full(world, rest[1]))
         case _:
@@ -317,14 +317,20 @@ _WORKER: Final[dict[str, Callable[[World], Iterator[None]]]] = {
 
 def _model(world: World, how: str) -> Iterator[None]:
     """While a network is loaded, its file is cut short, or another's lies in its place; then its
-    workers die, and the next ones find it so.
+    workers die, and the next ones find it so. Or it is swapped just when the next one read it.
     """
+    if how == "swapped while read":
+        read = _order(world, "model.read", "delay 1.5")
+        for worker in world.workers:
+            worker.kill()
+        world.wait(read.exists, 60)
     weights = world.bundle / "model.weights.h5"
     whole = weights.read_bytes()
     other = (world.bundle / "sentinel.weights.h5").read_bytes()
     weights.write_bytes(whole[: len(whole) // 2] if how == "cut" else other)
-    for worker in world.workers:
-        worker.kill()
+    if how != "swapped while read":
+        for worker in world.workers:
+            worker.kill()
     yield
     weights.write_bytes(whole)
 
