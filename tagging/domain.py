@@ -55,14 +55,18 @@ class ReviewReason(enum.StrEnum):
 
 
 class FailureCode(enum.StrEnum):
-    """Why an image, or a product none of whose images could be used, failed."""
+    """Why an image or a product failed, or a line, a file or all of a delivery was not taken in.
+
+    A product has one of `PRODUCT_FAILURES` only.
+    """
 
     UNREADABLE = "unreadable"
     """The bytes claim to be an allowed format but do not decode (truncated, damaged)."""
     UNSUPPORTED_FORMAT = "unsupported_format"
     """The bytes are no picture, or one of a format that is not allowed."""
     TOO_LARGE = "too_large"
-    """The file has more bytes than `ATELIER_IMAGE_MAX_BYTES`."""
+    """More bytes than are read: an image above `ATELIER_IMAGE_MAX_BYTES`; an archive, an entry of
+    one or a manifest above the bounds of deliveries, or that unpacks to too many times its size."""
     TOO_MANY_PIXELS = "too_many_pixels"
     """The picture has more pixels than `ATELIER_IMAGE_MAX_PIXELS`."""
     DECODE_TIMEOUT = "decode_timeout"
@@ -72,9 +76,55 @@ class FailureCode(enum.StrEnum):
     DECODER_CRASH = "decoder_crash"
     """The decoder process died on this picture."""
     MISSING = "missing"
-    """The stored image is gone, or its bytes no longer match its sha256."""
+    """No file is there by that name; or the stored image is gone, or its bytes no longer match its
+    sha256."""
     WORKER_CRASH = "worker_crash"
     """This product alone, and nothing else in hand, brought down three workers."""
+    REFUSED_PATH = "refused_path"
+    """A path, link or web address that is not followed: it leads out of the delivery or into a
+    network that is not public, or it is none."""
+    CANNOT_OPEN = "cannot_open"
+    """Something is there, but nothing that can be read as a file: a folder, a device, a path that
+    is too long, no permission."""
+    BAD_ENTRY = "bad_entry"
+    """An entry of an archive that is damaged, encrypted, packed in another way, there twice, or not
+    what the archive's directory says."""
+    BAD_ROW = "bad_row"
+    """A line of a manifest that cannot be read as a product: too few or many cells, too long, no
+    valid text, no JSON, no image named."""
+    BAD_SKU = "bad_sku"
+    """No product can have this sku or this file's name for one: it is empty, too long, no valid
+    text, or nothing tells it apart from its neighbour's."""
+    TOO_MANY_IMAGES = "too_many_images"
+    """The line names more images than a product has, or brings its product's above that."""
+    TOO_MANY_LINES = "too_many_lines"
+    """The lines before this one say as much of its product as is read of one."""
+    URLS_OFF = "urls_off"
+    """The image is named by its web address, and those are not fetched here."""
+    FETCH_FAILED = "fetch_failed"
+    """The server of a web address did not send the image."""
+    NOT_AN_IMAGE = "not_an_image"
+    """A file that is not called like a picture, or hides behind a dot; it is skipped."""
+    NESTED = "nested"
+    """A zip or a manifest within a delivery, which is not read; it is skipped."""
+    BAD_DELIVERY = "bad_delivery"
+    """A delivery as a whole that cannot be read: damaged, empty, of another format, no columns."""
+    NO_PRODUCT = "no_product"
+    """A dropped delivery of which no line became a product; each line has its own code."""
+
+
+PRODUCT_FAILURES: Final = (
+    FailureCode.UNREADABLE,
+    FailureCode.UNSUPPORTED_FORMAT,
+    FailureCode.TOO_LARGE,
+    FailureCode.TOO_MANY_PIXELS,
+    FailureCode.DECODE_TIMEOUT,
+    FailureCode.DECODE_MEMORY,
+    FailureCode.DECODER_CRASH,
+    FailureCode.MISSING,
+    FailureCode.WORKER_CRASH,
+)
+"""Why a product, or an image that was taken in, can fail; the database refuses any other."""
 
 
 class Autopilot(enum.StrEnum):
@@ -146,9 +196,10 @@ class ItemOutcome(enum.StrEnum):
     MERGED = "merged"
     """A further line of a product whose first line carries the outcome."""
     REJECTED = "rejected"
-    """A bad line: `error` says what was received and what to do. No product was made of it."""
+    """A bad line: `code` says why, `error` what was received and what to do. No product was made
+    of it."""
     SKIPPED = "skipped"
-    """A file that is no picture; listed, not an error."""
+    """A file that is no picture; listed with its `code`, not an error."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tagging.domain import FailureCode
+
 
 class AtelierError(Exception):
     """Base of everything that a user can mend; the command line prints its text and exits 1."""
 
 
 class DeliveryError(AtelierError):
-    """A delivery as a whole cannot be read (no such file, no manifest columns, a broken zip)."""
+    """A delivery as a whole cannot be taken in (no such file, no manifest columns, a broken zip).
+
+    `code`: why, for programs.
+    """
+
+    def __init__(self, said: str, *, code: FailureCode = FailureCode.BAD_DELIVERY) -> None:
+        super().__init__(said)
+        self.code = code
 
 
 class BundleError(AtelierError):

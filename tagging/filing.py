@@ -123,6 +123,7 @@ class Page:
                 self.upload_id,
                 sku,
                 after_seq=lines[-1].seq,
+                code=FailureCode.TOO_MANY_LINES,
                 error=(
                     f"{len(lines)} lines before this one name the product {sku!r}, which is as "
                     "much as is read of one product; check which column is the sku"
@@ -218,18 +219,19 @@ class Page:
         for line in lines:
             change: dict[str, Any] = {"upload_id": line.upload_id, "seq": line.seq}
             if line.seq in merged.left_out:
-                change |= {
-                    "outcome": ItemOutcome.REJECTED,
-                    "value": str(line.sku),
-                    "error": (
-                        f"product {line.sku!r} has more than {merged.left_out[line.seq]}; this "
-                        "line's were left out. Check whether its sku is meant."
-                    ),
-                }
+                code, bound = merged.left_out[line.seq]
+                change |= uploads.refused(
+                    ItemOutcome.REJECTED,
+                    code,
+                    str(line.sku),
+                    f"product {line.sku!r} has more than {bound}; this line's were left out. Check "
+                    "whether its sku is meant.",
+                )
             else:
                 change |= {
                     "outcome": outcome if first else ItemOutcome.MERGED,
                     "product_id": product_id,
+                    "code": None,
                     "value": None,
                     "error": None,
                 }
@@ -255,23 +257,26 @@ class _Merged:
     image_set: str
     title: str | None
     attributes: dict[str, Any]
-    left_out: Mapping[int, str]
-    """By their seq the lines that were too much, and what there was more than."""
+    left_out: Mapping[int, tuple[FailureCode, str]]
+    """By their seq the lines that were too much: of what, and what there was more than."""
 
 
 def _merge(lines: Sequence[UploadItem]) -> _Merged:
     images: dict[str, None] = {}
     attributes: dict[str, Any] = {}
-    left_out: dict[int, str] = {}
+    left_out: dict[int, tuple[FailureCode, str]] = {}
     chars = 0
     for line in lines:
         if len(images.keys() | set(line.images)) > MAX_PRODUCT_IMAGES:
-            left_out[line.seq] = f"{MAX_PRODUCT_IMAGES} images"
+            left_out[line.seq] = FailureCode.TOO_MANY_IMAGES, f"{MAX_PRODUCT_IMAGES} images"
             continue
         fresh = {k: v for k, v in line.attributes.items() if k not in attributes}
         more = sum(len(k) + len(v) for k, v in fresh.items())
         if chars and chars + more > MAX_PRODUCT_CHARS:
-            left_out[line.seq] = f"{MAX_PRODUCT_CHARS} characters of attributes"
+            left_out[line.seq] = (
+                FailureCode.TOO_MANY_LINES,
+                f"{MAX_PRODUCT_CHARS} characters of attributes",
+            )
             continue
         images.update(dict.fromkeys(line.images))
         attributes |= fresh

@@ -31,6 +31,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.catalog.paths import FileImage, open_plain
 from tagging.database import uploads
 from tagging.database.uploads import RejectedLine
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 from tagging.failpoints import failpoint
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
@@ -286,13 +287,19 @@ class Inbox:
             summary = self._take_in(plan, claimed)
             failpoint("inbox.taken_in")
         except DeliveryError as error:
-            report = {"upload": plan.upload, "outcome": REJECTED, "error": str(error)}
+            report = {
+                "upload": plan.upload,
+                "outcome": REJECTED,
+                "code": error.code,
+                "error": str(error),
+            }
             self._reject(plan, report)
         else:
             report = self._report(summary)
             if summary.products == 0:
                 report |= {
                     "outcome": REJECTED,
+                    "code": FailureCode.NO_PRODUCT,
                     "error": "no product could be taken from it; see `rejected` and `skipped`",
                 }
                 self._reject(plan, report)

@@ -29,13 +29,14 @@ from tagging.catalog.delivery import (
     RejectedRow,
     Row,
     SkippedFile,
+    failure_of,
 )
 from tagging.catalog.web_images import ImageFetcher
 from tagging.database import uploads
 from tagging.database.session import Database
 from tagging.database.tables import UploadState
-from tagging.database.uploads import LedgerLine
-from tagging.domain import ItemOutcome
+from tagging.database.uploads import LedgerLine, PendingLine, RefusedLine
+from tagging.domain import FailureCode, ItemOutcome
 from tagging.fetch.address import FetchError
 from tagging.fetch.ahead import fetched_ahead
 from tagging.filing import MAX_PRODUCT_IMAGES, Page
@@ -211,14 +212,20 @@ class Ingest:
         self, seq: int, row: Row, puts: StoreSession
     ) -> tuple[LedgerLine, list[tuple[str, int]]]:
         if isinstance(row, SkippedFile):
-            return LedgerLine(
-                seq=seq, line=seq, outcome=ItemOutcome.SKIPPED, value=row.name, error=row.why
+            return RefusedLine(
+                seq=seq,
+                line=seq,
+                outcome=ItemOutcome.SKIPPED,
+                code=row.code,
+                value=row.name,
+                error=row.why,
             ), []
         if isinstance(row, RejectedRow):
-            return LedgerLine(
+            return RefusedLine(
                 seq=seq,
                 line=row.line,
                 outcome=ItemOutcome.REJECTED,
+                code=row.code,
                 sku=row.sku,
                 value=row.value,
                 error=row.error,
@@ -227,6 +234,7 @@ class Ingest:
             return _rejected(
                 seq,
                 row,
+                FailureCode.TOO_MANY_IMAGES,
                 row.sku,
                 f"the line names {len(row.images)} images; a product has at most "
                 f"{MAX_PRODUCT_IMAGES}. Keep the ones that show it best.",
@@ -237,20 +245,23 @@ class Ingest:
                 with image.open() as stream:
                     stored.append(puts.put(stream, max_bytes=self.image_max_bytes))
             except ImageRejected as error:
-                return _rejected(seq, row, image.name, error.detail), []
+                return _rejected(seq, row, error.code, image.name, error.detail), []
             except FetchError as error:
-                return _rejected(seq, row, image.name, str(error)), []
+                return _rejected(seq, row, error.code, image.name, str(error)), []
             except (OSError, DeliveryRowError) as error:
                 # A full disk is no fault of the row: it must end the upload, loudly.
                 if isinstance(error, OSError) and not _is_the_files_fault(error):
                     raise
                 return _rejected(
-                    seq, row, image.name, f"cannot be read: {error}. Deliver the file again."
+                    seq,
+                    row,
+                    failure_of(error),
+                    image.name,
+                    f"cannot be read: {error}. Deliver the file again.",
                 ), []
-        return LedgerLine(
+        return PendingLine(
             seq=seq,
             line=row.line,
-            outcome=ItemOutcome.PENDING,
             sku=row.sku,
             images=tuple(sha256 for sha256, _ in stored),
             title=row.title,
@@ -333,11 +344,12 @@ def _next_rows(numbered: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]
                 return
 
 
-def _rejected(seq: int, row: DeliveredRow, value: str, error: str) -> LedgerLine:
-    return LedgerLine(
+def _rejected(seq: int, row: DeliveredRow, code: FailureCode, value: str, error: str) -> LedgerLine:
+    return RefusedLine(
         seq=seq,
         line=row.line,
         outcome=ItemOutcome.REJECTED,
+        code=code,
         sku=row.sku,
         value=value,
         error=error,

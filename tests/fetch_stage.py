@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import trustme
 
+from tagging.domain import FailureCode
 from tagging.fetch.address import parse_address
 from tagging.fetch.fetcher import FetchLimits, WebFetcher
 from tagging.fetch.patience import HostPatience
+from tests.coded import coded
 from tests.hostile_server import (
     SHOP,
     SHOP_V6,
@@ -29,6 +31,8 @@ from tests.hostile_server import (
 )
 from tests.stand_in import picture
 
+FAILED = coded(FailureCode.FETCH_FAILED)
+REFUSED = coded(FailureCode.REFUSED_PATH)
 PHOTO = picture(200)
 MAX_BYTES = 100_000
 ONCE = FetchLimits(

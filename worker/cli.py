@@ -289,7 +289,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 "by_status": stand,
                 "warnings": list(summary.warnings),
             },
-            {"rejected": map(vars, rejected), "skipped": (line.value for line in skipped)},
+            {"rejected": map(vars, rejected), "skipped": map(vars, skipped)},
         )
         return
     talk = console.err()
@@ -298,7 +298,10 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
             if number == 20:
                 talk.print(f"  … and more; `atelier ingest --json` lists all {kind} lines")
                 break
-            talk.print(f"  {kind} line {line.line}: {line.value!r}: {line.error}", markup=False)
+            code = f" ({line.code})" if line.code else ""
+            talk.print(
+                f"  {kind} line {line.line}{code}: {line.value!r}: {line.error}", markup=False
+            )
     console.print_summary(summary, stand, console.out())
 
 

@@ -24,6 +24,7 @@ from tagging.catalog.delivery import (
     RejectedRow,
     Row,
     SkippedFile,
+    failure_of,
     printable,
     several_manifests,
     shown,
@@ -41,7 +42,8 @@ from tagging.catalog.naming import (
 )
 from tagging.catalog.paths import MissingFileError, missing_file, path_parts
 from tagging.catalog.web_images import ImageFetcher
-from tagging.catalog.zip_entries import Entry, entries_of, open_entry, open_zip
+from tagging.catalog.zip_entries import Entry, entries_of, not_read, open_entry, open_zip
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 
@@ -61,10 +63,11 @@ def open_archive(
         try:
             archive, directory, file = open_zip(path, limits, follow_link=follow_link)
         except DeliveryRowError as error:
-            raise DeliveryError(str(error)) from error
+            raise DeliveryError(str(error), code=error.code) from error
         except OSError as error:
             raise DeliveryError(
-                f"'{shown(path.name)}' cannot be read ({error.strerror}); upload it again"
+                f"'{shown(path.name)}' cannot be read ({error.strerror}); upload it again",
+                code=failure_of(error),
             ) from error
         stack.enter_context(file)
         stack.enter_context(archive)
@@ -136,13 +139,12 @@ class _ArchiveFolder(Delivery):
 
     def _row(self, entry: Entry, line: int, sku: str | None) -> Row:
         if not (entry.refused or is_product_name(entry.name)):
-            return SkippedFile(
-                name=printable(entry.name),
-                why=skip_reason(printable(entry.name), in_archive=True),
-            )
+            name = printable(entry.name)
+            code, why = skip_reason(name, in_archive=True)
+            return SkippedFile(name=name, code=code, why=why)
         if entry.problem is not None:
-            problem = f"'{shown(entry.name)}': {entry.problem}"
-            return RejectedRow(line=line, value=entry.name, error=problem)
+            refused = not_read(entry.name, entry.problem)
+            return RejectedRow(line=line, code=refused.code, value=entry.name, error=str(refused))
         return image_row(ArchiveImage(archive=self._archive, entry=entry), line, sku)
 
     def estimated_rows(self) -> int:
@@ -171,7 +173,8 @@ def _refuse_large_manifest(manifest: Entry, limits: DeliveryLimits) -> None:
         raise DeliveryError(
             f"the manifest '{shown(manifest.name)}' would unpack from {packed} to {size} bytes, "
             f"more than {limits.max_manifest_ratio} times its size or more than "
-            f"{limits.max_manifest_bytes} in all; deliver the unpacked folder, or in parts"
+            f"{limits.max_manifest_bytes} in all; deliver the unpacked folder, or in parts",
+            code=FailureCode.TOO_LARGE,
         )
 
 
@@ -201,10 +204,13 @@ class _ArchiveImages:
         if entry is None:
             similar = self._similar_name(name)
             if similar is not None and similar.endswith("/"):
-                raise DeliveryRowError(f"'{shown(text)}' is a folder; name an image file in it")
+                raise DeliveryRowError(
+                    f"'{shown(text)}' is a folder; name an image file in it",
+                    code=FailureCode.CANNOT_OPEN,
+                )
             raise missing_file(text, place="beside the manifest in the archive", similar=similar)
         if entry.problem is not None:
-            raise DeliveryRowError(f"'{shown(text)}': {entry.problem}")
+            raise not_read(text, entry.problem)
         return ArchiveImage(archive=self._archive, entry=entry)
 
     def _similar_name(self, name: str) -> str | None:

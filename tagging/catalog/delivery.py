@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Literal, Protocol, Self
 
 from tagging.catalog.redaction import without_secrets
+from tagging.domain import FailureCode
 from tagging.errors import AtelierError
 
 SHOWN_CHARS: Final = 200
@@ -36,8 +37,19 @@ class DeliveryRowError(AtelierError):
     """One row, or the bytes of one of its images, cannot be used; its neighbours go on.
 
     Raised while a path is resolved and by `open` and `read` of an `ImageSource`. Whoever catches
-    it turns it into a rejected row.
+    it turns it into a rejected row of the same `code`.
     """
+
+    def __init__(self, said: str, *, code: FailureCode) -> None:
+        super().__init__(said)
+        self.code = code
+
+
+def failure_of(error: DeliveryRowError | OSError) -> FailureCode:
+    """The code of a row that cannot be taken in because of `error`."""
+    if isinstance(error, DeliveryRowError):
+        return error.code
+    return FailureCode.MISSING if isinstance(error, FileNotFoundError) else FailureCode.CANNOT_OPEN
 
 
 def printable(text: str) -> str:
@@ -94,12 +106,13 @@ class DeliveredRow:
 class RejectedRow:
     """Something delivered that no product can be made of.
 
-    `value`: what was received, made printable and shortened to 200 characters.
+    `code`: why. `value`: what was received, made printable and shortened to 200 characters.
     `error`: what is wrong and what to do about it. `sku`: where it could be read. Both texts are
     rid of what may be secret in a web address.
     """
 
     line: int
+    code: FailureCode
     value: str
     error: str
     sku: str | None = None
@@ -114,6 +127,7 @@ class SkippedFile:
     """A file among the images that is not called like one. It is listed and is no error."""
 
     name: str
+    code: FailureCode
     why: str
 
 

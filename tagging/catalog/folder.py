@@ -20,6 +20,7 @@ from tagging.catalog.delivery import (
     RejectedRow,
     Row,
     SkippedFile,
+    failure_of,
     printable,
     shown,
 )
@@ -34,6 +35,7 @@ from tagging.catalog.naming import (
     sku_problem,
 )
 from tagging.catalog.paths import FileImage, inside, scan_inside
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 MAX_PATH_BYTES: Final = 4096
@@ -89,6 +91,7 @@ class FolderDelivery(Delivery):
                 row = _reject(
                     entry,
                     line + 1,
+                    FailureCode.CANNOT_OPEN,
                     f"its path has {MAX_PATH_BYTES} bytes or more; move it further up",
                 )
             elif entry.is_folder and entry.product is not None:
@@ -99,11 +102,14 @@ class FolderDelivery(Delivery):
                     row = _reject(
                         entry,
                         line + 1,
+                        failure_of(error),
                         f"the folder cannot be listed ({error.strerror}), so nothing in it was "
                         "read; check its permissions and deliver it again",
                     )
                 except DeliveryRowError as error:
-                    row = RejectedRow(line=line + 1, value=entry.path, error=str(error))
+                    row = RejectedRow(
+                        line=line + 1, code=error.code, value=entry.path, error=str(error)
+                    )
             else:
                 row = self._row(entry, line + 1)
             if not isinstance(row, SkippedFile):
@@ -174,10 +180,19 @@ class FolderDelivery(Delivery):
         named_image = is_product_name(entry.name)
         if not is_utf8(entry.name):
             if not (named_image or entry.is_folder):
-                return _skip(entry, "its name is not valid UTF-8, and it is not called an image")
-            return _reject(entry, line, "its name is not valid UTF-8; rename it in plain letters")
+                return _skip(
+                    entry,
+                    FailureCode.NOT_AN_IMAGE,
+                    "its name is not valid UTF-8, and it is not called an image",
+                )
+            return _reject(
+                entry,
+                line,
+                FailureCode.BAD_SKU,
+                "its name is not valid UTF-8; rename it in plain letters",
+            )
         if entry.is_folder:
-            return _reject(entry, line, f"{_TWIN}; nothing in it was read")
+            return _reject(entry, line, FailureCode.BAD_SKU, f"{_TWIN}; nothing in it was read")
         relative, is_file = entry.path, entry.is_file
         if entry.is_link:
             real = os.path.realpath(self._root / entry.path)
@@ -186,20 +201,31 @@ class FolderDelivery(Delivery):
                 return _reject(
                     entry,
                     line,
-                    "refused_path: it is a link that leaves the folder; put the file itself there",
+                    FailureCode.REFUSED_PATH,
+                    "it is a link that leaves the folder; put the file itself there",
                 )
             if Path(real).is_dir():
-                return _skip(entry, "a link to a folder inside this delivery is not followed")
+                return _skip(
+                    entry,
+                    FailureCode.REFUSED_PATH,
+                    "a link to a folder inside this delivery is not followed",
+                )
             relative, is_file = within, Path(real).is_file()
         if not named_image:
-            return _skip(entry, skip_reason(printable(entry.path)))
+            return _skip(entry, *skip_reason(printable(entry.path)))
+        if not is_file and entry.is_link:
+            return _reject(
+                entry,
+                line,
+                FailureCode.MISSING,
+                "it is a link that leads to no file; put the file itself there",
+            )
         if not is_file:
             return _reject(
                 entry,
                 line,
-                "it is a link that leads to no file; put the file itself there"
-                if entry.is_link
-                else "it is a device, pipe or socket and is not opened; put a file there",
+                FailureCode.CANNOT_OPEN,
+                "it is a device, pipe or socket and is not opened; put a file there",
             )
         return image_row(
             FileImage(root=str(self._root), relative=relative, name=entry.path), line, entry.product
@@ -207,8 +233,7 @@ class FolderDelivery(Delivery):
 
 
 _TWIN: Final = (
-    "refused_name: another one beside it has the same name in a different Unicode normal form; "
-    "rename one of them"
+    "another one beside it has the same name in a different Unicode normal form; rename one of them"
 )
 
 
@@ -216,7 +241,12 @@ def image_row(image: ImageSource, line: int, sku: str | None) -> Row:
     """The row of one image that is a product by itself; `sku` None: a twin has taken its name."""
     problem = _TWIN if sku is None else sku_problem(sku)
     if sku is None or problem is not None:
-        return RejectedRow(line=line, value=image.name, error=f"'{shown(image.name)}': {problem}")
+        return RejectedRow(
+            line=line,
+            code=FailureCode.BAD_SKU,
+            value=image.name,
+            error=f"'{shown(image.name)}': {problem}",
+        )
     return DeliveredRow(line=line, sku=sku, images=(image,), title=None, attributes={})
 
 
@@ -261,13 +291,15 @@ def manifests_at_top(root: Path) -> list[str]:
 def _unlistable(root: Path, error: OSError) -> DeliveryError:
     return DeliveryError(
         f"the folder '{shown(str(root))}' cannot be listed ({error.strerror}); check its "
-        "permissions"
+        "permissions",
+        code=failure_of(error),
     )
 
 
-def _reject(entry: _Entry, line: int, why: str) -> RejectedRow:
-    return RejectedRow(line=line, value=entry.path, error=f"'{shown(entry.path)}': {why}")
+def _reject(entry: _Entry, line: int, code: FailureCode, why: str) -> RejectedRow:
+    error = f"'{shown(entry.path)}': {why}"
+    return RejectedRow(line=line, code=code, value=entry.path, error=error)
 
 
-def _skip(entry: _Entry, why: str) -> SkippedFile:
-    return SkippedFile(name=printable(entry.path), why=why)
+def _skip(entry: _Entry, code: FailureCode, why: str) -> SkippedFile:
+    return SkippedFile(name=printable(entry.path), code=code, why=why)

@@ -20,6 +20,7 @@ from tagging.catalog.delivery import (
     DeliveryRowError,
     Kind,
     Row,
+    failure_of,
     printable,
     shown,
 )
@@ -35,6 +36,7 @@ from tagging.catalog.naming import JSONL_ENDINGS, ending
 from tagging.catalog.paths import ImageFolder, open_plain
 from tagging.catalog.records import Record, csv_records, json_lines
 from tagging.catalog.web_images import ImageFetcher, with_web_images
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 DELIMITERS: Final = (",", ";", "\t")
@@ -63,7 +65,8 @@ def open_manifest(
     if size > limits.max_manifest_bytes:
         raise DeliveryError(
             f"'{shown(path.name)}' has {size} bytes, more than the {limits.max_manifest_bytes} "
-            "allowed; deliver it in parts"
+            "allowed; deliver it in parts",
+            code=FailureCode.TOO_LARGE,
         )
     return FileManifest(
         kind="manifest",
@@ -215,5 +218,6 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except (OSError, DeliveryRowError) as error:
         raise DeliveryError(
-            f"'{name}' cannot be read ({error}); check the file and deliver it again"
+            f"'{name}' cannot be read ({error}); check the file and deliver it again",
+            code=failure_of(error),
         ) from error

@@ -13,11 +13,13 @@ from tagging.catalog.delivery import (
     DeliveryRowError,
     ImageSource,
     RejectedRow,
+    failure_of,
     shown,
 )
 from tagging.catalog.formula import unguard
 from tagging.catalog.naming import is_utf8, nfc, sku_problem
 from tagging.catalog.records import Record
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 REQUIRED: Final = ("sku", "image")
@@ -130,7 +132,7 @@ class RowReader:
                 )
         problem = sku_problem(sku)
         if problem is not None:
-            return _reject(record, problem)
+            return _reject(record, problem, code=FailureCode.BAD_SKU)
         paths = [path for path in map(str.strip, images) if path]
         if not paths:
             return _reject(record, "the image is empty; name at least one image file", sku=sku)
@@ -139,6 +141,7 @@ class RowReader:
                 record,
                 f"the row names {len(paths)} images; name {self._limits.max_images_per_row} or "
                 "fewer",
+                code=FailureCode.TOO_MANY_IMAGES,
                 sku=sku,
             )
         found: list[ImageSource] = []
@@ -146,7 +149,7 @@ class RowReader:
             try:
                 found.append(self._find_image(path))
             except (DeliveryRowError, OSError) as error:
-                return _reject(record, str(error), value=path, sku=sku)
+                return _reject(record, str(error), code=failure_of(error), value=path, sku=sku)
         return DeliveredRow(
             line=record.line,
             sku=sku,
@@ -223,10 +226,16 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _reject(
-    record: Record, why: str, *, value: str | None = None, sku: str | None = None
+    record: Record,
+    why: str,
+    *,
+    code: FailureCode = FailureCode.BAD_ROW,
+    value: str | None = None,
+    sku: str | None = None,
 ) -> RejectedRow:
     return RejectedRow(
         line=record.line,
+        code=code,
         value=record.start if value is None else value,
         error=f"line {record.line}: {why}",
         sku=sku,

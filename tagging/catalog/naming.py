@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
+from tagging.domain import FailureCode
+
 IMAGE_ENDINGS: Final = frozenset(
     {"jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"}
 )
@@ -72,25 +74,32 @@ def is_hidden_picture(name: str) -> bool:
     return name.startswith(".") and not name.startswith("._") and is_image_name(name)
 
 
-def skip_reason(name: str, *, in_archive: bool = False) -> str:
+def skip_reason(name: str, *, in_archive: bool = False) -> tuple[FailureCode, str]:
     """Why a file that is not called like an image is left out, and what to do if it matters."""
     last = ending(name)
     if is_hidden_picture(name.rpartition("/")[2]):
-        return "its name begins with a dot, which hides it; if it is a photo, rename it"
+        return (
+            FailureCode.NOT_AN_IMAGE,
+            "its name begins with a dot, which hides it; if it is a photo, rename it",
+        )
     if last in FOUND_MANIFEST_ENDINGS:
+        listed = "a manifest, not a picture; to read the products that it lists, "
         if in_archive:
             return (
-                "a manifest, not a picture; to read the products that it lists, move it to the top "
-                "of the archive, as the only one there"
+                FailureCode.NESTED,
+                f"{listed}move it to the top of the archive, as the only one there",
             )
         return (
-            "a manifest, not a picture; to read the products that it lists, give this file itself "
-            f"as the source: atelier ingest '{name}'"
+            FailureCode.NESTED,
+            f"{listed}give this file itself as the source: atelier ingest '{name}'",
         )
     if last == "zip":
-        return "a zip inside a delivery is not opened; deliver it by itself"
+        return FailureCode.NESTED, "a zip inside a delivery is not opened; deliver it by itself"
     kind = f"a .{last} file" if last else "a file without an ending"
-    return f"{kind} is not taken for a picture; if it is one, give it its ending (.jpg, .png, ...)"
+    return (
+        FailureCode.NOT_AN_IMAGE,
+        f"{kind} is not taken for a picture; if it is one, give it its ending (.jpg, .png, ...)",
+    )
 
 
 def sku_problem(sku: str) -> str | None:

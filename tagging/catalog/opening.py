@@ -13,6 +13,7 @@ from tagging.catalog.delivery import (
     Delivery,
     DeliveryLimits,
     DeliveryRowError,
+    failure_of,
     several_manifests,
     shown,
 )
@@ -21,6 +22,7 @@ from tagging.catalog.manifest import manifest_from_stdin, open_manifest
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
 from tagging.catalog.paths import open_plain
 from tagging.catalog.web_images import ImageFetcher
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
@@ -60,8 +62,9 @@ def open_delivery(
     mode = _mode_of(source, path, follow_link=follow_link)
     if stat.S_ISLNK(mode):
         raise DeliveryError(
-            f"refused_path: '{shown(str(source))}' is a link and is not followed; put the file or "
-            "folder itself there"
+            f"'{shown(str(source))}' is a link and is not followed; put the file or folder itself "
+            "there",
+            code=FailureCode.REFUSED_PATH,
         )
     if stat.S_ISDIR(mode):
         manifests = manifests_at_top(path) if manifest_in_folder else []
@@ -74,7 +77,10 @@ def open_delivery(
             folder.warnings.append(several_manifests(manifests))
         return folder
     if not stat.S_ISREG(mode):
-        raise DeliveryError(f"'{shown(str(source))}' is neither a file nor a folder; {_accepted()}")
+        raise DeliveryError(
+            f"'{shown(str(source))}' is neither a file nor a folder; {_accepted()}",
+            code=FailureCode.CANNOT_OPEN,
+        )
     magic = _first_bytes(path, follow_link=follow_link)
     refusal = _foreign_format(path.name, magic)
     if refusal is not None:
@@ -112,9 +118,14 @@ def _mode_of(source: str | Path, path: Path, *, follow_link: bool) -> int:
     try:
         return path.stat(follow_symlinks=follow_link).st_mode
     except FileNotFoundError:
-        raise DeliveryError(f"there is no '{shown(text)}'; {_accepted()}") from None
-    except (OSError, ValueError) as error:
-        raise DeliveryError(f"'{shown(text)}' cannot be read ({error}); {_accepted()}") from error
+        raise DeliveryError(
+            f"there is no '{shown(text)}'; {_accepted()}", code=FailureCode.MISSING
+        ) from None
+    except (OSError, ValueError) as error:  # a NUL in it is a ValueError
+        raise DeliveryError(
+            f"'{shown(text)}' cannot be read ({error}); {_accepted()}",
+            code=FailureCode.CANNOT_OPEN,
+        ) from error
 
 
 def _first_bytes(path: Path, *, follow_link: bool) -> bytes:
@@ -122,10 +133,11 @@ def _first_bytes(path: Path, *, follow_link: bool) -> bytes:
         with open_plain(path, follow_link=follow_link) as file:
             return file.read(8)
     except DeliveryRowError as error:
-        raise DeliveryError(str(error)) from error
+        raise DeliveryError(str(error), code=error.code) from error
     except OSError as error:
         raise DeliveryError(
-            f"'{shown(str(path))}' cannot be read ({error.strerror}); check its permissions"
+            f"'{shown(str(path))}' cannot be read ({error.strerror}); check its permissions",
+            code=failure_of(error),
         ) from error
 
 

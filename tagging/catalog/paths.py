@@ -25,6 +25,7 @@ from typing import BinaryIO, Final
 
 from tagging.catalog.delivery import DeliveryRowError, shown
 from tagging.catalog.naming import is_utf8, nfc
+from tagging.domain import FailureCode
 
 MAX_PATH_CHARS: Final = 4096
 MAX_KNOWN_FOLDERS: Final = 4096
@@ -41,10 +42,18 @@ _FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.
 class MissingFileError(DeliveryRowError):
     """A path that is in order but leads to no file."""
 
+    def __init__(self, said: str) -> None:
+        super().__init__(said, code=FailureCode.MISSING)
+
 
 def refused(text: str, why: str) -> DeliveryRowError:
     """The error of a path that is not even looked up."""
-    return DeliveryRowError(f"refused_path: '{shown(text)}' {why}")
+    return DeliveryRowError(f"'{shown(text)}' {why}", code=FailureCode.REFUSED_PATH)
+
+
+def _no_file(text: str, why: str) -> DeliveryRowError:
+    """The error of a path at which there is something, but no file that can be read."""
+    return DeliveryRowError(f"'{shown(text)}' {why}", code=FailureCode.CANNOT_OPEN)
 
 
 def path_parts(text: str) -> tuple[str, ...]:
@@ -53,7 +62,7 @@ def path_parts(text: str) -> tuple[str, ...]:
     Percent signs, tildes, dollars and backslashes are letters like any other.
 
     Raises:
-        DeliveryRowError: `refused_path`: the path is absolute, leaves the folder, or is no path.
+        DeliveryRowError: The path is absolute, leaves the folder, or is no path.
     """
     if len(text) > MAX_PATH_CHARS:
         raise refused(text, f"is longer than {MAX_PATH_CHARS} characters; shorten it")
@@ -157,7 +166,7 @@ def _link_or(error: OSError, relative: str) -> Exception:
 
 
 def _no_file_any_more(relative: str) -> DeliveryRowError:
-    return DeliveryRowError(f"'{shown(relative)}' is no longer a regular file; deliver it again")
+    return _no_file(relative, "is no longer a regular file; deliver it again")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,15 +219,13 @@ class ImageFolder:
 
     def _find(self, text: str, parts: tuple[str, ...]) -> FileImage:
         if not parts:
-            raise DeliveryRowError(f"'{shown(text)}' is a folder; name an image file")
+            raise _no_file(text, "is a folder; name an image file")
         *folders, last = parts
         real, mode = self._child(text, self._folder(text, tuple(folders)), last)
         if stat.S_ISDIR(mode):
-            raise DeliveryRowError(f"'{shown(text)}' is a folder; name an image file in it")
+            raise _no_file(text, "is a folder; name an image file in it")
         if not stat.S_ISREG(mode):
-            raise DeliveryRowError(
-                f"'{shown(text)}' is a device, pipe or socket and is not opened; deliver a file"
-            )
+            raise _no_file(text, "is a device, pipe or socket and is not opened; deliver a file")
         return FileImage(root=self.root, relative=inside(self.root, real) or "", name=text)
 
     def _folder(self, text: str, parts: tuple[str, ...]) -> str:
@@ -250,7 +257,8 @@ class ImageFolder:
             return real, os.lstat(real).st_mode
         except OSError as error:
             raise DeliveryRowError(
-                f"'{shown(text)}' is a link that leads nowhere; deliver the file itself"
+                f"'{shown(text)}' is a link that leads nowhere; deliver the file itself",
+                code=FailureCode.MISSING,
             ) from error
 
     def _lookup(self, text: str, folder: str, part: str) -> tuple[str, int]:
@@ -263,9 +271,8 @@ class ImageFolder:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise DeliveryRowError(
-                    f"'{shown(text)}' cannot be read ({error.strerror}); check its name and "
-                    "permissions"
+                raise _no_file(
+                    text, f"cannot be read ({error.strerror}); check its name and permissions"
                 ) from error
         names = self._names_in(folder)
         similar = names.get(nfc(part)) or names.get(nfc(part).casefold())

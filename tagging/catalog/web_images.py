@@ -6,9 +6,11 @@ import threading
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from tagging.catalog.delivery import ImageSource
+from tagging.catalog.delivery import ImageSource, shown
 from tagging.catalog.manifest_row import FindImage
-from tagging.fetch.address import WebAddress, is_web_address, parse_address, refused_address
+from tagging.catalog.redaction import without_secrets
+from tagging.domain import FailureCode
+from tagging.fetch.address import FetchError, WebAddress, is_web_address, parse_address
 
 
 class ImageFetcher(Protocol):
@@ -43,10 +45,11 @@ def with_web_images(find_file: FindImage, fetcher: ImageFetcher | None) -> FindI
         if not is_web_address(text):
             return find_file(text)
         if fetcher is None:
-            raise refused_address(
-                text,
-                "is an address, and images are fetched only where ATELIER_ALLOW_URLS is true (for "
-                "training never); download the image and write its relative path",
+            raise FetchError(
+                f"'{shown(without_secrets(text))}' is an address, and images are fetched only "
+                "where ATELIER_ALLOW_URLS is true (for training never); download the image and "
+                "write its relative path",
+                code=FailureCode.URLS_OFF,
             )
         return WebImage(address=parse_address(text), fetcher=fetcher)
 

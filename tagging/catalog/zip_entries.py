@@ -29,6 +29,7 @@ from tagging.catalog.zip_directory import (
     put_in_order,
     stated_entries,
 )
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 _DIRECTORY_BYTES_PER_ENTRY: Final = 200
@@ -53,18 +54,26 @@ _BROKEN: Final = (
 """What `zipfile` raises for bytes that are no zip, or not what its directory says."""
 
 
+@dataclass(frozen=True, slots=True)
+class EntryProblem:
+    """Why an entry is not read, and what to do (`said`)."""
+
+    code: FailureCode
+    said: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One file of an archive.
 
     `name`: its path with `/`, in NFC; of a refused path what can be shown of it. `problem`: why it
-    is not read and what to do. `refused`: so bad that it is reported even if it is no image.
-    `noise`: left by a system, and worth no word unless a manifest names it.
+    is not read. `refused`: so bad that it is reported even if it is no image. `noise`: left by a
+    system, and worth no word unless a manifest names it.
     """
 
     name: str
     info: zipfile.ZipInfo
-    problem: str | None = None
+    problem: EntryProblem | None = None
     refused: bool = False
     noise: bool = False
 
@@ -149,17 +158,22 @@ def _refuse_large(name: str, packed: int, archive: zipfile.ZipFile, limits: Deli
     if total > limits.max_total_bytes:
         raise DeliveryError(
             f"'{shown(name)}' unpacks to {total} bytes, more than the {limits.max_total_bytes} "
-            "allowed; deliver it in parts"
+            "allowed; deliver it in parts",
+            code=FailureCode.TOO_LARGE,
         )
     if total > max(limits.total_ratio_free_bytes, limits.max_total_ratio * packed):
         raise DeliveryError(
             f"'{shown(name)}' would unpack from {packed} to {total} bytes, more than "
-            f"{limits.max_total_ratio} times its size; deliver the unpacked folder"
+            f"{limits.max_total_ratio} times its size; deliver the unpacked folder",
+            code=FailureCode.TOO_LARGE,
         )
 
 
 def _too_many(most: int) -> DeliveryError:
-    return DeliveryError(f"the archive has more than {most} entries; deliver it in parts")
+    return DeliveryError(
+        f"the archive has more than {most} entries; deliver it in parts",
+        code=FailureCode.TOO_LARGE,
+    )
 
 
 def entries_of(
@@ -184,14 +198,13 @@ def _named(
         try:
             parts = path_parts(raw.replace("\\", "/"))
         except DeliveryRowError:
-            problem = "refused_path: the name leads out of the archive; pack plain relative names"
-            yield Entry(name=printable(raw), info=info, problem=problem, refused=True)
+            yield Entry(name=printable(raw), info=info, problem=_LEADS_OUT, refused=True)
             continue
         is_folder = raw.endswith(("/", "\\")) or stat.S_ISDIR(mode) or not parts
         noise = any(map(is_noise, parts))
         if is_folder and (noise or not info.file_size):
             continue
-        odd = _BYTES_OF_A_FOLDER if is_folder else directory.problems.get(at)
+        odd = _BYTES_OF_A_FOLDER if is_folder else _odd(directory.problems.get(at))
         yield Entry(
             name=nfc("/".join(parts)) or printable(raw),
             info=info,
@@ -201,32 +214,54 @@ def _named(
         )
 
 
-_BYTES_OF_A_FOLDER: Final = (
-    "it is named as a folder but has bytes, which were not read; pack it as a file"
+_LEADS_OUT: Final = EntryProblem(
+    FailureCode.REFUSED_PATH, "the name leads out of the archive; pack plain relative names"
 )
-_OVERLAP: Final = (
-    "its bytes overlap those of another entry or lie outside of the archive; pack it again"
+_LINK: Final = EntryProblem(
+    FailureCode.REFUSED_PATH, "it is a link; pack the file itself (zip without -y)"
+)
+_BYTES_OF_A_FOLDER: Final = EntryProblem(
+    FailureCode.BAD_ENTRY,
+    "it is named as a folder but has bytes, which were not read; pack it as a file",
+)
+_OVERLAP: Final = EntryProblem(
+    FailureCode.BAD_ENTRY,
+    "its bytes overlap those of another entry or lie outside of the archive; pack it again",
+)
+_NO_FILE: Final = EntryProblem(
+    FailureCode.CANNOT_OPEN, "it is a device, pipe or socket; pack a file"
+)
+_LOCKED: Final = EntryProblem(FailureCode.BAD_ENTRY, "it is encrypted; pack it without a password")
+_TWIN: Final = EntryProblem(
+    FailureCode.BAD_ENTRY,
+    "another entry has the same name; pack the archive again with each file once",
 )
 
 
-def _problem(info: zipfile.ZipInfo, limits: DeliveryLimits) -> str | None:
-    """Why an entry is not read, judged by the directory, and what to do."""
+def _odd(said: str | None) -> EntryProblem | None:
+    return None if said is None else EntryProblem(FailureCode.BAD_ENTRY, said)
+
+
+def _problem(info: zipfile.ZipInfo, limits: DeliveryLimits) -> EntryProblem | None:
+    """Why an entry is not read, judged by the directory."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
-        return "it is a link; pack the file itself (zip without -y)"
+        return _LINK
     if kind not in (0, stat.S_IFREG):
-        return "it is a device, pipe or socket; pack a file"
+        return _NO_FILE
     if info.flag_bits & _ENCRYPTED:
-        return "it is encrypted; pack it without a password"
+        return _LOCKED
     if info.compress_type not in _METHODS:
-        return (
+        return EntryProblem(
+            FailureCode.BAD_ENTRY,
             f"it is packed by method {info.compress_type}, which is not read; pack it with the "
-            "ordinary one (Deflate)"
+            "ordinary one (Deflate)",
         )
     if info.file_size > max(limits.ratio_free_bytes, limits.max_ratio * info.compress_size):
-        return (
+        return EntryProblem(
+            FailureCode.TOO_LARGE,
             f"it would unpack from {info.compress_size} to {info.file_size} bytes, more than "
-            f"{limits.max_ratio} times its size; deliver the image by itself"
+            f"{limits.max_ratio} times its size; deliver the image by itself",
         )
     return None
 
@@ -261,8 +296,7 @@ def _without_twins(entries: list[Entry]) -> Iterator[Entry]:
     before: str | None = None
     for entry in entries:
         if entry.name == before and entry.problem is None:
-            problem = "another entry has the same name; pack the archive again with each file once"
-            yield Entry(name=entry.name, info=entry.info, problem=problem)
+            yield Entry(name=entry.name, info=entry.info, problem=_TWIN)
         else:
             yield entry
         before = entry.name
@@ -291,12 +325,17 @@ def open_entry(archive: zipfile.ZipFile, entry: Entry) -> BinaryIO:
         DeliveryRowError: The entry is not read, or not what the directory says.
     """
     if entry.problem is not None:
-        raise DeliveryRowError(f"'{shown(entry.name)}': {entry.problem}")
+        raise not_read(entry.name, entry.problem)
     try:
         packed = archive.open(entry.info)
     except _BROKEN as error:
         raise _damaged(entry.name, error) from error
     return cast(BinaryIO, io.BufferedReader(_EntryBytes(packed, entry), 1 << 16))
+
+
+def not_read(text: str, problem: EntryProblem) -> DeliveryRowError:
+    """The error of an entry with a problem, which `text` names."""
+    return DeliveryRowError(f"'{shown(text)}': {problem.said}", code=problem.code)
 
 
 class _EntryBytes(io.RawIOBase):
@@ -330,5 +369,6 @@ class _EntryBytes(io.RawIOBase):
 
 def _damaged(name: str, why: object) -> DeliveryRowError:
     return DeliveryRowError(
-        f"'{shown(name)}' is damaged in the archive ({shown(str(why))}); pack it again"
+        f"'{shown(name)}' is damaged in the archive ({shown(str(why))}); pack it again",
+        code=FailureCode.BAD_ENTRY,
     )

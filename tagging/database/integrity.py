@@ -275,7 +275,8 @@ def ledger_lines(
 
     Wrong is: one that is still pending; one that was filed under no product, or under one of
     another sku or retailer; a second line that counts the same product; one that was merged into a
-    line that is not there; a rejected or skipped one with a product.
+    line that is not there; a rejected or skipped one with a product; another with the code of one.
+    (That a rejected one has no code is not wrong: those of before there were codes have none.)
     """
     other = aliased(UploadItem)
     outcome = _text(UploadItem.outcome)
@@ -285,6 +286,7 @@ def ledger_lines(
         Product.sku == UploadItem.sku,
         Product.retailer_id == retailer_id,
     )
+    uncoded = UploadItem.code.is_(None)
     another_counts = sa.exists().where(
         other.upload_id == UploadItem.upload_id,
         other.sku == UploadItem.sku,
@@ -292,8 +294,8 @@ def ledger_lines(
         _text(other.outcome).in_(filed),
     )
     fits = sa.or_(
-        sa.and_(outcome.in_(filed), product_fits, ~another_counts),
-        sa.and_(outcome == ItemOutcome.MERGED.value, product_fits, another_counts),
+        sa.and_(outcome.in_(filed), uncoded, product_fits, ~another_counts),
+        sa.and_(outcome == ItemOutcome.MERGED.value, uncoded, product_fits, another_counts),
         sa.and_(
             outcome.in_([ItemOutcome.REJECTED.value, ItemOutcome.SKIPPED.value]),
             UploadItem.product_id.is_(None),

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tagging.domain import (
+    PRODUCT_FAILURES,
     Autopilot,
     FailureCode,
     ItemOutcome,
@@ -101,13 +102,14 @@ class RetagState(enum.StrEnum):
     """Somebody stopped it; batches that were made by then are worked off."""
 
 
-def _enum(kind: type[enum.StrEnum], name: str) -> sa.Enum:
-    # Text with a CHECK, not a native enum: adding a value is then the same migration everywhere.
+def _enum(kind: type[enum.StrEnum], name: str, *, checked: bool = True) -> sa.Enum:
+    # Text, if `checked` with a CHECK, and no native enum: adding a value is then the same migration
+    # everywhere.
     return sa.Enum(
         kind,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=checked,
         length=32,
         values_callable=lambda e: [m.value for m in e],
     )
@@ -385,6 +387,11 @@ class Product(Base):
             sqlite_where=sa.text(f"audit = 1 AND {_TO_DECIDE}"),
             postgresql_where=sa.text(f"audit AND {_TO_DECIDE}"),
         ),
+        # Not all codes there are: most are of lines of which no product was made.
+        sa.CheckConstraint(
+            f"failure_code IN {tuple(code.value for code in PRODUCT_FAILURES)}",
+            name="failure_code",
+        ),
         {"comment": "One row per (retailer, sku): the tagged catalogue."},
     )
 
@@ -430,7 +437,7 @@ class Product(Base):
         _enum(ReviewReason, "review_reason"), comment="Why a person must look."
     )
     failure_code: Mapped[FailureCode | None] = mapped_column(
-        _enum(FailureCode, "failure_code"), comment="Why it failed."
+        _enum(FailureCode, "failure_code", checked=False), comment="Why it failed."
     )
     failure_detail: Mapped[str | None] = mapped_column(
         sa.Text, comment="The same in a sentence, with what to do."
@@ -498,6 +505,11 @@ class UploadItem(Base):
     attributes: Mapped[dict[str, Any]] = mapped_column(Json, comment="As delivered.")
     outcome: Mapped[ItemOutcome] = mapped_column(
         _enum(ItemOutcome, "item_outcome"), comment="What became of the line."
+    )
+    code: Mapped[FailureCode | None] = mapped_column(
+        # Unchecked: a CHECK would have had to read a ledger of millions when it was added.
+        _enum(FailureCode, "code", checked=False),
+        comment="Why rejected or skipped; NULL in old rows.",
     )
     value: Mapped[str | None] = mapped_column(sa.Text, comment="What was received, if rejected.")
     error: Mapped[str | None] = mapped_column(sa.Text, comment="Why rejected, and what to do.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,7 +21,7 @@ from tagging.database.tables import (
     UploadItem,
     UploadState,
 )
-from tagging.domain import ItemOutcome, Status
+from tagging.domain import FailureCode, ItemOutcome, Status
 from tagging.errors import DeliveryError, NotFoundError
 
 FILED_OUTCOMES = (
@@ -40,23 +40,39 @@ _FETCHED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerLine:
-    """A line as it goes into the ledger; `images` are sha256s."""
+class PendingLine:
+    """A line that waits to be filed, as it goes into the ledger; `images` are sha256s."""
 
     seq: int
     line: int
-    outcome: ItemOutcome
+    sku: str
+    images: tuple[str, ...]
+    title: str | None
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedLine:
+    """A line of which no product is made, as it goes into the ledger: why, and what to do."""
+
+    seq: int
+    line: int
+    outcome: Literal[ItemOutcome.REJECTED, ItemOutcome.SKIPPED]
+    code: FailureCode
+    value: str
+    error: str
     sku: str | None = None
-    images: tuple[str, ...] = ()
-    title: str | None = None
-    attributes: dict[str, str] | None = None
-    value: str | None = None
-    error: str | None = None
+
+
+LedgerLine = PendingLine | RefusedLine
 
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedLine:
+    """A rejected or skipped line. `code`: None of one that is older than codes of lines are."""
+
     line: int
+    code: FailureCode | None
     value: str
     error: str
 
@@ -254,24 +270,41 @@ def append_lines(
         key=("sha256",),
     )
     if lines:
-        session.execute(
-            sa.insert(UploadItem),
-            [
-                {
-                    "upload_id": upload_id,
-                    "seq": line.seq,
-                    "line": line.line,
-                    "sku": line.sku,
-                    "images": list(line.images),
-                    "title": line.title,
-                    "attributes": line.attributes or {},
-                    "outcome": line.outcome,
-                    "value": line.value,
-                    "error": line.error,
-                }
-                for line in lines
-            ],
-        )
+        session.execute(sa.insert(UploadItem), [_row(upload_id, line) for line in lines])
+
+
+def _row(upload_id: str, line: LedgerLine) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "upload_id": upload_id,
+        "seq": line.seq,
+        "line": line.line,
+        "sku": line.sku,
+        "images": [],
+        "title": None,
+        "attributes": {},
+        "outcome": ItemOutcome.PENDING,
+        "code": None,
+        "value": None,
+        "error": None,
+    }
+    if isinstance(line, PendingLine):
+        return row | {
+            "images": list(line.images),
+            "title": line.title,
+            "attributes": line.attributes,
+        }
+    return row | refused(line.outcome, line.code, line.value, line.error)
+
+
+def refused(
+    outcome: Literal[ItemOutcome.REJECTED, ItemOutcome.SKIPPED],
+    code: FailureCode,
+    value: str,
+    error: str,
+) -> dict[str, Any]:
+    """The columns of a line of which no product is made. There is no other way to make one, so
+    that none is without a code."""
+    return {"outcome": outcome, "code": code, "value": value, "error": error}
 
 
 def end_receiving(
@@ -366,7 +399,7 @@ def lines_of_sku(
 
 
 def reject_lines_of_sku(
-    session: Session, upload_id: str, sku: str, *, after_seq: int, error: str
+    session: Session, upload_id: str, sku: str, *, after_seq: int, code: FailureCode, error: str
 ) -> None:
     """Reject what is pending of a product behind a line, by the index on (upload, sku, seq)."""
     session.execute(
@@ -377,7 +410,7 @@ def reject_lines_of_sku(
             UploadItem.seq > after_seq,
             UploadItem.outcome == ItemOutcome.PENDING,
         )
-        .values(outcome=ItemOutcome.REJECTED, value=sku, error=error)
+        .values(**refused(ItemOutcome.REJECTED, code, sku, error))
         .execution_options(synchronize_session=False)
     )
 
@@ -467,7 +500,13 @@ def _lines_with(database: Database, upload_id: str, outcome: ItemOutcome) -> Ite
     while True:
         with database.read() as session:
             page = session.execute(
-                sa.select(UploadItem.seq, UploadItem.line, UploadItem.value, UploadItem.error)
+                sa.select(
+                    UploadItem.seq,
+                    UploadItem.line,
+                    UploadItem.code,
+                    UploadItem.value,
+                    UploadItem.error,
+                )
                 .where(
                     UploadItem.upload_id == upload_id,
                     UploadItem.outcome == outcome,
@@ -477,7 +516,9 @@ def _lines_with(database: Database, upload_id: str, outcome: ItemOutcome) -> Ite
                 .limit(1000)
             ).all()
         for row in page:
-            yield RejectedLine(line=row.line, value=row.value or "", error=row.error or "")
+            yield RejectedLine(
+                line=row.line, code=row.code, value=row.value or "", error=row.error or ""
+            )
         if len(page) < 1000:
             return
         after = page[-1].seq

@@ -18,6 +18,7 @@ import idna
 from tagging.catalog.delivery import DeliveryRowError, shown
 from tagging.catalog.naming import is_utf8
 from tagging.catalog.redaction import without_secrets
+from tagging.domain import FailureCode
 
 MAX_ADDRESS_CHARS: Final = 4096
 PORTS: Final = {"http": 80, "https": 443}
@@ -40,6 +41,9 @@ _TARGET_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 
 class FetchError(DeliveryRowError):
     """An image cannot be fetched. Its text names the address without what may be secret in it."""
+
+    def __init__(self, said: str, *, code: FailureCode = FailureCode.FETCH_FAILED) -> None:
+        super().__init__(said, code=code)
 
 
 def is_web_address(text: str) -> bool:
@@ -122,7 +126,8 @@ def follow(address: WebAddress, location: str) -> WebAddress:
     if address.scheme == "https" and found.scheme == "http":
         raise FetchError(
             f"'{shown(str(address))}' leads from https to http, which is not followed; write the "
-            "address of the image itself"
+            "address of the image itself",
+            code=FailureCode.REFUSED_PATH,
         )
     return found
 
@@ -166,4 +171,4 @@ def not_public(address: WebAddress | str) -> FetchError:
 
 def refused_address(text: str, why: str) -> FetchError:
     """The error of an address that nobody is asked for."""
-    return FetchError(f"refused_path: '{shown(without_secrets(text))}' {why}")
+    return FetchError(f"'{shown(without_secrets(text))}' {why}", code=FailureCode.REFUSED_PATH)

@@ -128,7 +128,27 @@ def test_standard_input_takes_jsonl(embedded: Place, tmp_path: Path) -> None:
     lines = f'{{"sku": "S1", "image": "{tmp_path.name}/a.png"}}\nnot json\n'.encode()
     done = embedded.run_json("ingest", "-", stdin=lines)
     # Paths are relative to where the command runs, which is not the parent of tmp_path here.
-    assert (done["products"], [row["line"] for row in done["rejected"]]) == (0, [1, 2])
+    assert done["products"] == 0
+    assert [(row["line"], row["code"]) for row in done["rejected"]] == [
+        (1, "missing"),
+        (2, "bad_row"),
+    ]
+
+
+def test_what_is_not_taken_in_is_listed_with_its_code(embedded: Place, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(picture(200))
+    (folder / "out.png").symlink_to("/etc/passwd")
+    (folder / "more.zip").touch()
+    done = embedded.run_json("ingest", str(folder))
+    for kind, value, code in (
+        ("rejected", "out.png", "refused_path"),
+        ("skipped", "more.zip", "nested"),
+    ):
+        (line,) = done[kind]
+        assert (line["value"], line["code"]) == (value, code)
+        assert line["error"]
 
 
 def test_wrong_use_is_told_from_failure(embedded: Place, tmp_path: Path) -> None:

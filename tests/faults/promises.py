@@ -228,6 +228,13 @@ def _whole(session: Session, broken: Broken) -> None:
     for name, condition in halves.items():
         for row in _rows(session, f"SELECT sku FROM products WHERE {condition}"):
             broken.add(9, f"{name}: {row['sku']}")
+    uncoded = (
+        "SELECT upload_id, seq, outcome FROM upload_items "
+        "WHERE (outcome IN ('rejected', 'skipped')) <> (code IS NOT NULL)"
+    )
+    for row in _rows(session, uncoded):
+        line = f"line {row['seq']} of {row['upload_id']}, {row['outcome']}"
+        broken.add(9, f"{line}, has no code or one that it should not have")
     torn = (
         "SELECT b.id FROM batches b LEFT JOIN batch_items i ON i.batch_id = b.id "
         "GROUP BY b.id, b.products HAVING count(i.product_id) <> b.products"

@@ -17,6 +17,7 @@ from tagging.catalog.delivery import DeliveredRow, Delivery, DeliveryLimits, Rej
 from tagging.catalog.manifest import FileManifest, StreamedManifest
 from tagging.catalog.naming import is_utf8, nfc
 from tagging.catalog.paths import ImageFolder
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 MAX_BYTES: Final = 1 << 12
@@ -128,10 +129,25 @@ def _read(data: bytes) -> tuple[Delivery, list[Row]] | DeliveryError:
         return error
 
 
+CODES = frozenset(
+    {
+        FailureCode.BAD_ROW,
+        FailureCode.BAD_SKU,
+        FailureCode.CANNOT_OPEN,
+        FailureCode.MISSING,
+        FailureCode.REFUSED_PATH,
+        FailureCode.TOO_MANY_IMAGES,
+        FailureCode.URLS_OFF,
+    }
+)
+"""What a row of a manifest alone can be rejected for."""
+
+
 def _checked(row: Row) -> int:
     """The line of a row that keeps its promises."""
     if isinstance(row, RejectedRow):
         assert row.error.startswith(f"line {row.line}: ")
+        assert row.code in CODES
         assert row.value.isprintable()
         assert len(row.value) <= 200
     else:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tagging.domain import FailureCode
 from tests.hostile.zips import (
     END,
     FILE,
@@ -33,6 +34,19 @@ from tests.hostile.zips import (
 )
 
 GOOD: Final = Packed(b"good.jpg")
+CODES: Final = {
+    "leads out": FailureCode.REFUSED_PATH,
+    "it is a link": FailureCode.REFUSED_PATH,
+    "device, pipe": FailureCode.CANNOT_OPEN,
+    "times its size": FailureCode.TOO_LARGE,
+    "more than 1000 times": FailureCode.TOO_LARGE,
+    "unpacks to": FailureCode.TOO_LARGE,
+    "control characters": FailureCode.BAD_SKU,
+    "sku is empty": FailureCode.BAD_SKU,
+    "300 characters": FailureCode.BAD_SKU,
+    "4001 characters": FailureCode.BAD_SKU,
+}
+"""Of what says so; all else is a bad entry or, as a whole, a bad delivery."""
 BIG: Final = 60_000_000
 
 
@@ -53,6 +67,11 @@ class Case:
     errors: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     file: str = "upload.zip"
+
+
+def code_of(error: str, otherwise: FailureCode) -> FailureCode:
+    """The code of an error that says so; `otherwise` of one that has no other."""
+    return next((code for says, code in CODES.items() if says in error), otherwise)
 
 
 def archive_cases(outside: Path) -> Iterator[Case]:
@@ -94,7 +113,7 @@ def _slips(outside: Path) -> Iterator[Case]:
     ]  # fmt: skip
     for at, name in enumerate(names):
         shown = name if len(name) < 40 and str(outside) not in name else f"number {at}"
-        yield _one(f"slip {shown!r}", Packed(name.encode()), "refused_path: the name leads out")
+        yield _one(f"slip {shown!r}", Packed(name.encode()), "leads out")
 
 
 def _plain_names() -> Iterator[Case]:
@@ -281,7 +300,7 @@ def _twins() -> Iterator[Case]:
         ("what is invisible", "a\u200b.jpg".encode(), b"a.jpg", (), ("a\u200b", "a")),
         ("another ending", b"a.jpg", b"a.png", (), ("a.jpg", "a.png")),
         ("a dot at the end", b"a..jpg", b"a.jpg", (), ("a.", "a")),
-        ("a refused path", b"a.jpg", b"/a.jpg", ("refused_path",), ("a",)),
+        ("a refused path", b"a.jpg", b"/a.jpg", ("leads out",), ("a",)),
     ):
         data = pack(GOOD, Packed(first), Packed(second))
         yield Case(name=f"twins: {name}", build=lambda data=data: data, errors=errors, skus=skus)
@@ -302,7 +321,7 @@ def _encodings() -> Iterator[Case]:
         ("a cut character", b"a\xc3"),
         ("UTF-16", "a.jpg".encode("utf-16-be") + b"\xff"),
     ):
-        shown = lie if b"\0" not in raw else "refused_path"
+        shown = lie if b"\0" not in raw else "leads out"
         yield _one(f"says UTF-8: {name}", Packed(raw), shown)
     mac = unicodedata.normalize("NFD", "Größe.jpg").encode()
     yield _one("UTF-8 that is not said", Packed(mac, flags=0), skus=("Größe",))
@@ -314,9 +333,9 @@ def _encodings() -> Iterator[Case]:
     )
     yield _one("Unicode path", ascii_name, skus=("Größe",))
     out = Packed(b"a.jpg", extra=unicode_path(b"a.jpg", b"../../a.jpg"))
-    yield _one("Unicode path that leads out", out, "refused_path")
+    yield _one("Unicode path that leads out", out, "leads out")
     absolute = Packed(b"a.jpg", extra=unicode_path(b"a.jpg", b"/etc/passwd"))
-    yield _one("absolute Unicode path", absolute, "refused_path")
+    yield _one("absolute Unicode path", absolute, "leads out")
     twin = pack(GOOD, Packed(b"a.jpg", extra=unicode_path(b"a.jpg", b"good.jpg")))
     yield Case(name="Unicode path of a twin", build=lambda: twin, errors=("same name",))
     for name, field in (

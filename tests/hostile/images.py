@@ -26,7 +26,7 @@ import PIL
 from rich.console import Console
 from rich.table import Table
 
-from tagging.domain import FailureCode
+from tagging.domain import PRODUCT_FAILURES, FailureCode
 from tagging.images.content import allowed_formats
 from tagging.images.decoders import Decoded, DecodeRequest, DecoderPool, DecoderUnavailable
 from tagging.images.protocol import WireSpec
@@ -107,7 +107,7 @@ class Tally:
         outcome = "decoded" if answer.readable else str(answer.code)
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         if not answer.readable:
-            if answer.code not in set(FailureCode) or not str(answer.detail).endswith("."):
+            if answer.code not in PRODUCT_FAILURES or not str(answer.detail).endswith("."):
                 self.unclassified.append(f"{name}: {answer.code} {answer.detail!r}")
             if pillow_loads:
                 self.refused_wrongly.append(f"{name}: {answer.code}: {answer.detail}")

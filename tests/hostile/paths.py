@@ -14,12 +14,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tagging.domain import FailureCode
 from tests.hostile.zips import Packed
 from tests.stand_in import picture
 
-REFUSED: Final = ("refused_path",)
+REFUSED: Final = (
+    "leaves the manifest's folder", "is absolute", "is an address", "ATELIER_ALLOW_URLS",
+    "is longer than",
+)  # fmt: skip
 MISSING: Final = ("no file",)
-EITHER: Final = ("refused_path", "no file", "is a folder", "cannot be read", "is empty")
+EITHER: Final = (*REFUSED, "no file", "is a folder", "cannot be read", "is empty")
+
+CODES: Final = {
+    "leaves the manifest's folder": FailureCode.REFUSED_PATH,
+    "is absolute": FailureCode.REFUSED_PATH,
+    "ATELIER_ALLOW_URLS": FailureCode.URLS_OFF,
+    "is an address": FailureCode.REFUSED_PATH,
+    "is longer than": FailureCode.REFUSED_PATH,
+    "is a link that leaves": FailureCode.REFUSED_PATH,
+    "it is a link": FailureCode.REFUSED_PATH,
+    "leads nowhere": FailureCode.MISSING,
+    "no file": FailureCode.MISSING,
+    "is a folder": FailureCode.CANNOT_OPEN,
+    "device, pipe": FailureCode.CANNOT_OPEN,
+    "cannot be read": FailureCode.CANNOT_OPEN,
+    "is empty": FailureCode.BAD_ROW,
+    "NUL": FailureCode.BAD_ROW,
+    "valid": FailureCode.BAD_ROW,
+}
+"""Of a row whose error says so, whichever of these comes first."""
+
+
+def code_of(error: str) -> FailureCode:
+    """The code that a row with this error must have."""
+    return next(code for says, code in CODES.items() if says in error)
+
 
 DOTS: Final = (
     "..", "%2e%2e", "%2E%2E", ".%2e", "%252e%252e", "%c0%ae%c0%ae", "%u002e%u002e", "\uff0e\uff0e",

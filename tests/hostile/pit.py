@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tagging.domain import FailureCode
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 MEMORY_MB: Final = 256
 FILE_MB: Final = 256
@@ -39,18 +41,20 @@ _WATCHED: Final = frozenset(
 class Told:
     """What became of a delivery.
 
-    `error`: why the whole of it was refused. `crash`: what else came out. `opened`: what was
-    touched outside of the delivery, the data folder and Python's own. `peak_kib`: how far memory
-    grew. `delivered`, `refused`: rows that were read as products and not. `stored`: {sha256: bytes}
-    of the image store, `disk_bytes` all of the data folder.
+    `error`, `code`: why the whole of it was refused. `crash`: what else came out. `rejected`:
+    (line, code, value, error) of rows. `skipped`: (code, name) of files. `opened`: what was touched
+    outside of the delivery, the data folder and Python's own. `peak_kib`: how far memory grew.
+    `delivered`, `refused`: rows that were read as products and not. `stored`: {sha256: bytes} of
+    the image store, `disk_bytes` all of the data folder.
     """
 
     error: str | None = None
+    code: str | None = None
     crash: str | None = None
     kind: str = ""
     products: dict[str, int] = field(default_factory=dict)
-    rejected: list[tuple[int, str, str]] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    rejected: list[tuple[int, str, str, str]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     stored: dict[str, int] = field(default_factory=dict)
     disk_bytes: int = 0
@@ -100,7 +104,12 @@ class Pit:
         assert self._child.stdout is not None
         self._child.stdin.write(json.dumps(job) + "\n")
         self._child.stdin.flush()
-        return Told(**json.loads(self._child.stdout.readline()))
+        told = Told(**json.loads(self._child.stdout.readline()))
+        # No case without a code, whatever else is asked of it.
+        assert (told.error is None) == (told.code is None)
+        of_rows = [row[1] for row in told.rejected] + [file[0] for file in told.skipped]
+        assert {*of_rows, *filter(None, [told.code])} <= set(FailureCode)
+        return told
 
     def __enter__(self) -> Self:
         return self
@@ -217,7 +226,7 @@ def _hooked(told: Told, home: Path, source: Path) -> Iterator[None]:
 
 def _read(source: Path, told: Told, *, with_images: bool) -> None:
     """What `_ingest` would be given: rows and bytes, counted and let go of."""
-    from tagging.catalog.delivery import DeliveryRowError, RejectedRow, SkippedFile
+    from tagging.catalog.delivery import DeliveryRowError, RejectedRow, SkippedFile, failure_of
     from tagging.catalog.opening import open_delivery
     from tagging.errors import DeliveryError
 
@@ -227,11 +236,11 @@ def _read(source: Path, told: Told, *, with_images: bool) -> None:
             for row in delivery.rows():
                 told.rows += 1
                 if isinstance(row, SkippedFile):
-                    _append(told.skipped, row.name)
+                    _append(told.skipped, (row.code, row.name))
                     continue
                 if isinstance(row, RejectedRow):
                     told.refused += 1
-                    _append(told.rejected, (row.line, row.value, row.error))
+                    _append(told.rejected, (row.line, row.code, row.value, row.error))
                     continue
                 told.delivered += 1
                 if not with_images:
@@ -239,13 +248,14 @@ def _read(source: Path, told: Told, *, with_images: bool) -> None:
                 try:
                     sizes = dict(map(_hashed, row.images))
                 except (OSError, DeliveryRowError) as error:
-                    _append(told.rejected, (row.line, row.images[0].name, f"read: {error}"))
+                    code = failure_of(error)
+                    _append(told.rejected, (row.line, code, row.images[0].name, f"read: {error}"))
                     continue
                 if len(told.products) < MAX_TOLD:
                     told.stored |= sizes
                     told.products[row.sku] = told.products.get(row.sku, 0) + len(row.images)
     except DeliveryError as error:
-        told.error = str(error)
+        told.error, told.code = str(error), error.code
 
 
 def _append(found: list[Any], one: Any) -> None:
@@ -276,15 +286,15 @@ def _ingest(source: Path, home: Path, told: Told) -> None:
             services = make_services(database, home)
             summary = services.ingest.accept_upload(delivery, retailer_id=services.retailer_id)
     except DeliveryError as error:
-        told.error = str(error)
+        told.error, told.code = str(error), error.code
         return
     told.warnings = list(summary.warnings)
     told.delivered, told.refused = summary.products, summary.rejected
     told.rows = summary.products + summary.rejected + summary.skipped
     for line in uploads.rejected_lines(database, summary.upload_id):
-        _append(told.rejected, (line.line, line.value, line.error))
+        _append(told.rejected, (line.line, line.code, line.value, line.error))
     for line in uploads.skipped_lines(database, summary.upload_id):
-        _append(told.skipped, line.value)
+        _append(told.skipped, (line.code, line.value))
     database.close()
     with closing(sqlite3.connect(home / "atelier.db")) as connection:
         told.products = dict(

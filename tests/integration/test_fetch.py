@@ -18,7 +18,7 @@ from tagging.fetch.address import FetchError, parse_address
 from tagging.fetch.fetcher import FetchLimits, WebFetcher
 from tagging.fetch.patience import HostPatience
 from tests import fetch_stage
-from tests.fetch_stage import AGAIN, ONCE, PHOTO, Stage, photo, to
+from tests.fetch_stage import AGAIN, FAILED, ONCE, PHOTO, REFUSED, Stage, photo, to
 from tests.hostile_server import (
     SHOP,
     SHOP_V6,
@@ -150,13 +150,13 @@ def test_redirects_are_followed_to_the_image(stage: Stage) -> None:
 
 
 def test_a_loop_of_redirects_ends(stage: Stage) -> None:
-    with pytest.raises(FetchError, match="more than 5 times"):
+    with pytest.raises(FetchError, match="more than 5 times", check=FAILED):
         stage.answered(to("/a.png"))
     assert stage.shop.connections == 6
 
 
 def test_an_endless_chain_of_redirects_ends(stage: Stage) -> None:
-    with pytest.raises(FetchError, match="more than 5 times"):
+    with pytest.raises(FetchError, match="more than 5 times", check=FAILED):
         stage.answered(lambda c, asked: to(f"/a.png?{asked.hit}")(c, asked))
     assert stage.shop.connections == 6
 
@@ -172,7 +172,7 @@ def test_a_redirect_with_an_endless_body_is_not_read(stage: Stage) -> None:
 
 @pytest.mark.parametrize("status", ["300 Choices", "302 Found", "304 Not Modified", "305 Proxy"])
 def test_a_redirect_to_nowhere_is_refused(stage: Stage, status: str) -> None:
-    with pytest.raises(FetchError, match=status[:3]):
+    with pytest.raises(FetchError, match=status[:3], check=FAILED):
         stage.answered(lambda c, _: c.reply(status, "Content-Length: 0"))
     assert stage.shop.connections == 1
 
@@ -182,7 +182,7 @@ def test_redirects_share_one_deadline(stage: Stage) -> None:
         connection.closing.wait(0.15)
         to("/a.png")(connection, asked)
 
-    with pytest.raises(FetchError, match="took too long"):
+    with pytest.raises(FetchError, match="took too long", check=FAILED):
         stage.answered(slowly, FetchLimits(total_s=0.4, tries=1))
     assert stage.shop.connections <= 4
 
@@ -203,7 +203,7 @@ def test_a_server_is_verified_by_the_name_of_the_address(stage: Stage) -> None:
 def test_a_certificate_of_another_name_is_refused(stage: Stage, names: tuple[str, ...]) -> None:
     with HostileServer(stage.certificate(*names)) as server:
         stage.network.routes[SHOP, 443] = server
-        with pytest.raises(FetchError, match="no valid certificate"):
+        with pytest.raises(FetchError, match="no valid certificate", check=FAILED):
             stage.fetch("https://shop.example/a.png", AGAIN)
         assert (server.connections, server.asked) == (1, [])
 
@@ -213,7 +213,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(stage: Stage) -> None:
     trustme.CA().issue_cert("shop.example").configure_cert(context)
     with HostileServer(context) as server:
         stage.network.routes[SHOP, 443] = server
-        with pytest.raises(FetchError, match="no valid certificate"):
+        with pytest.raises(FetchError, match="no valid certificate", check=FAILED):
             stage.fetch("https://shop.example/a.png")
         assert server.asked == []
 
@@ -224,13 +224,13 @@ def test_a_certificate_that_ran_out_is_refused(stage: Stage) -> None:
         stage.certificate("shop.example", not_before=past, not_after=past + dt.timedelta(days=9))
     ) as server:
         stage.network.routes[SHOP, 443] = server
-        with pytest.raises(FetchError, match="no valid certificate"):
+        with pytest.raises(FetchError, match="no valid certificate", check=FAILED):
             stage.fetch("https://shop.example/a.png")
         assert server.asked == []
 
 
 def test_the_default_verifies_servers(stage: Stage) -> None:
-    with pytest.raises(FetchError, match="no valid certificate"):
+    with pytest.raises(FetchError, match="no valid certificate", check=FAILED):
         WebFetcher(limits=ONCE, network=stage.network).open(
             parse_address("https://shop.example/a.png")
         )
@@ -246,7 +246,7 @@ def test_old_versions_of_tls_are_not_spoken(stage: Stage, version: ssl.TLSVersio
     context.set_ciphers("ALL:@SECLEVEL=0")
     with HostileServer(context) as server:
         stage.network.routes[SHOP, 443] = server
-        with pytest.raises(FetchError, match="could not be reached"):
+        with pytest.raises(FetchError, match="could not be reached", check=FAILED):
             stage.fetch("https://shop.example/a.png")
         assert server.asked == []
 
@@ -254,13 +254,13 @@ def test_old_versions_of_tls_are_not_spoken(stage: Stage, version: ssl.TLSVersio
 def test_a_server_without_tls_is_not_spoken_to_in_the_clear(stage: Stage) -> None:
     stage.network.routes[SHOP, 443] = stage.shop
     stage.shop.raw = lambda connection: connection.reply(body=PHOTO)
-    with pytest.raises(FetchError, match="could not be reached"):
+    with pytest.raises(FetchError, match="could not be reached", check=FAILED):
         stage.fetch("https://shop.example/a.png")
 
 
 def test_https_does_not_lead_to_http(stage: Stage) -> None:
     stage.secure.answers["/a.png"] = to("http://shop.example/a.png")
-    with pytest.raises(FetchError, match="from https to http"):
+    with pytest.raises(FetchError, match="from https to http", check=REFUSED):
         stage.fetch("https://shop.example/a.png")
     assert stage.shop.connections == 0
 
@@ -273,7 +273,7 @@ def test_http_may_lead_to_https(stage: Stage) -> None:
 def test_a_redirect_to_a_name_without_certificate_is_refused(stage: Stage) -> None:
     stage.network.names["other.example"] = [[SHOP]]
     stage.secure.answers["/a.png"] = to("https://other.example/a.png")
-    with pytest.raises(FetchError, match="no valid certificate"):
+    with pytest.raises(FetchError, match="no valid certificate", check=FAILED):
         stage.fetch("https://shop.example/a.png")
 
 
@@ -300,7 +300,9 @@ def test_what_may_pass_is_tried_again(stage: Stage, status: int) -> None:
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_does_not_pass_is_given_up(stage: Stage, status: int) -> None:
     fail = failing(9, lambda c: c.reply(f"{status} x", "Content-Length: 0"))
-    with pytest.raises(FetchError, match=rf"answered {status} .*\(3 tries\)\. Deliver the line"):
+    with pytest.raises(
+        FetchError, match=rf"answered {status} .*\(3 tries\)\. Deliver the line", check=FAILED
+    ):
         stage.answered(fail, AGAIN)
     assert stage.shop.connections == 3
 
@@ -317,7 +319,7 @@ def test_a_time_out_is_tried_again(stage: Stage) -> None:
 
 def test_a_name_service_that_fails_is_asked_again(stage: Stage) -> None:
     stage.network.failing.add("shop.example")
-    with pytest.raises(FetchError, match="could not be looked up"):
+    with pytest.raises(FetchError, match="could not be looked up", check=FAILED):
         stage.fetch("http://shop.example/a.png", AGAIN)
     assert stage.network.lookups == ["shop.example"] * 3
 
@@ -366,7 +368,7 @@ def test_it_is_waited_as_long_as_asked_within_bounds(
         9, lambda c: c.reply("503 Busy", "Content-Length: 0", f"Retry-After: {value}")
     )
     waits = Waits()
-    with pytest.raises(FetchError, match="answered 503"):
+    with pytest.raises(FetchError, match="answered 503", check=FAILED):
         stage.fetcher(FetchLimits(wait_s=1.0)).open(
             parse_address("http://shop.example/a.png"), waits
         )
@@ -387,7 +389,7 @@ def down(stage: Stage, clock: list[float]) -> WebFetcher:
     patience = HostPatience(failures=3, pause_s=15, give_up_s=60, monotonic=lambda: clock[0])
     fetcher = stage.fetcher(patience=patience)
     for _ in range(3):
-        with pytest.raises(FetchError, match="503"):
+        with pytest.raises(FetchError, match="503", check=FAILED):
             fetcher.open(parse_address("http://shop.example/a.png"))
     return fetcher
 
@@ -407,10 +409,12 @@ def test_a_server_that_stays_down_is_not_asked_for_each_image(
 ) -> None:
     fetcher = down(stage, clock)
     clock[0] = 60.0
-    with pytest.raises(FetchError, match="answered 503"):  # one look whether it is back
+    with pytest.raises(
+        FetchError, match="answered 503", check=FAILED
+    ):  # one look whether it is back
         fetcher.open(parse_address("http://shop.example/a.png"))
     for _ in range(100):
-        with pytest.raises(FetchError, match="failed 4 times in a row"):
+        with pytest.raises(FetchError, match="failed 4 times in a row", check=FAILED):
             fetcher.open(parse_address("http://shop.example/a.png?sig=SECRET"))
     assert stage.shop.connections == 4
 
@@ -434,7 +438,7 @@ def test_other_servers_are_asked_meanwhile(stage: Stage, clock: list[float]) -> 
 def test_a_server_that_answers_no_is_not_down(stage: Stage) -> None:
     fetcher = stage.fetcher(patience=HostPatience(failures=3, pause_s=3600, give_up_s=0))
     for _ in range(9):
-        with pytest.raises(FetchError, match="404"):
+        with pytest.raises(FetchError, match="404", check=FAILED):
             fetcher.open(parse_address("http://shop.example/none.png"))
     assert stage.shop.connections == 9
 
@@ -447,7 +451,7 @@ def test_a_token_is_sent_and_told_to_nobody(stage: Stage, caplog: pytest.LogCapt
     errors = []
     stage.shop.answers["/302.png"] = to("/404.png?sig=SECRET&x=SECRET")
     for path in ("404", "302"):
-        with pytest.raises(FetchError) as caught:
+        with pytest.raises(FetchError, check=FAILED) as caught:
             stage.fetch(f"http://shop.example/{path}.png?sig=SECRET#SECRET")
         errors.append(str(caught.value))
     assert [asked.target for asked in stage.shop.asked] == [
@@ -473,9 +477,9 @@ def test_the_library_tells_no_headers_whatever_the_level() -> None:
 
 
 def test_an_answer_is_not_repeated_in_an_error(stage: Stage) -> None:
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(FetchError, check=FAILED) as caught:
         stage.answered(lambda c, _: c.send(b"HTTP/1.1 404 SECRET\r\nSECRET: x\r\n\r\nSECRET"))
     assert "SECRET" not in str(caught.value)
-    with pytest.raises(FetchError) as caught:
+    with pytest.raises(FetchError, check=FAILED) as caught:
         stage.answered(lambda c, _: c.send(b"SECRET of a service that speaks no HTTP\r\n\r\n"))
     assert "SECRET" not in str(caught.value)

@@ -16,7 +16,7 @@ from tagging.fetch.address import FetchError, parse_address
 from tagging.fetch.fetcher import FetchLimits
 from tagging.images.rejection import ImageRejected, ImageTooLarge
 from tests import fetch_stage
-from tests.fetch_stage import AGAIN, MAX_BYTES, PHOTO, SHORT, Stage, photo
+from tests.fetch_stage import AGAIN, FAILED, MAX_BYTES, PHOTO, SHORT, Stage, photo
 from tests.hostile_server import (
     SHOP,
     Answer,
@@ -68,7 +68,7 @@ def test_however_slowly_it_comes_it_ends_in_time(stage: Stage, answer: Answer) -
 
 def test_a_server_that_accepts_and_says_nothing_in_tls_ends_in_time(stage: Stage) -> None:
     stage.secure.raw = lambda connection: connection.hang()
-    with pytest.raises(FetchError, match="took too long"):
+    with pytest.raises(FetchError, match="took too long", check=FAILED):
         stage.fetch("https://shop.example/a.png", SHORT)
 
 
@@ -76,7 +76,7 @@ def test_a_handshake_that_drips_ends_in_time(stage: Stage) -> None:
     stage.secure.raw = lambda connection: connection.drip(
         b"\x16\x03\x03\x40\x00" + bytes(999), 0.02
     )
-    with pytest.raises(FetchError, match=r"too long|could not be reached"):
+    with pytest.raises(FetchError, match=r"too long|could not be reached", check=FAILED):
         stage.fetch("https://shop.example/a.png", SHORT)
 
 
@@ -88,7 +88,7 @@ def test_a_look_up_that_uses_the_time_up_leaves_none_to_connect(
         return [SHOP]
 
     monkeypatch.setattr(stage.network, "resolve", slow)
-    with pytest.raises(FetchError, match="took too long"):
+    with pytest.raises(FetchError, match="took too long", check=FAILED):
         stage.fetch("http://shop.example/a.png", FetchLimits(total_s=0.1, tries=1))
     assert stage.network.connected == []
 
@@ -180,7 +180,7 @@ def test_an_image_of_exactly_the_size_allowed_passes(stage: Stage) -> None:
     ids=["one header", "many headers", "a long reason"],
 )
 def test_a_bomb_of_headers_is_bounded(stage: Stage, head: bytes) -> None:
-    with pytest.raises(FetchError, match="did not speak HTTP"):
+    with pytest.raises(FetchError, match="did not speak HTTP", check=FAILED):
         stage.answered(lambda connection, _: connection.send(head))
 
 
@@ -189,7 +189,7 @@ def test_endless_headers_are_bounded(stage: Stage) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\n")
         connection.flood(b"X: y\r\n" * 1000)
 
-    with pytest.raises(FetchError, match="did not speak HTTP"):
+    with pytest.raises(FetchError, match="did not speak HTTP", check=FAILED):
         stage.answered(answer)
 
 
@@ -198,7 +198,7 @@ def test_endless_headers_are_bounded(stage: Stage) -> None:
 )
 def test_nothing_is_unpacked(stage: Stage, encoding: str) -> None:
     bomb = gzip.compress(bytes(50_000_000))
-    with pytest.raises(FetchError, match="compressed"):
+    with pytest.raises(FetchError, match="compressed", check=FAILED):
         stage.answered(lambda c, _: c.image(bomb, f"Content-Encoding: {encoding}"))
 
 
@@ -247,7 +247,7 @@ def test_identity_is_no_compression(stage: Stage) -> None:
     ],
 )
 def test_junk_is_no_image(stage: Stage, junk: bytes) -> None:
-    with pytest.raises(FetchError, match=r"broke off|speak HTTP") as caught:
+    with pytest.raises(FetchError, match=r"broke off|speak HTTP", check=FAILED) as caught:
         stage.answered(lambda connection, _: connection.send(junk))
     assert str(caught.value).isprintable()
 
@@ -259,7 +259,7 @@ def test_a_connection_that_is_reset_is_no_image(stage: Stage, cut: int) -> None:
         connection.send((head + PHOTO)[:cut])
         connection.reset()
 
-    with pytest.raises(FetchError, match=r"broke off|reached"):
+    with pytest.raises(FetchError, match=r"broke off|reached", check=FAILED):
         stage.answered(answer)
 
 
@@ -317,7 +317,7 @@ def test_only_200_is_an_image_and_nothing_else_is_tried_again(stage: Stage, stat
             status, f"Content-Length: {len(PHOTO)}", body=PHOTO
         )
 
-    with pytest.raises(FetchError, match=f"answered with {status[:3]}") as caught:
+    with pytest.raises(FetchError, match=f"answered with {status[:3]}", check=FAILED) as caught:
         stage.answered(answer, AGAIN)
     assert "deliver the file" in str(caught.value)
     assert stage.shop.connections == 1

@@ -14,7 +14,7 @@ from tagging.fetch.address import FetchError, WebAddress
 from tagging.fetch.fetcher import WebFetcher
 from tagging.fetch.network import LookupFailed, SystemNetwork
 from tests import fetch_stage
-from tests.fetch_stage import AGAIN, ONCE, PHOTO, Stage, photo, to
+from tests.fetch_stage import AGAIN, ONCE, PHOTO, REFUSED, Stage, photo, to
 from tests.hostile_server import (
     SHOP,
     SHOP_V6,
@@ -68,7 +68,7 @@ DISGUISED = (
 
 @pytest.mark.parametrize("text", [*LITERALS, *DISGUISED])
 def test_no_form_of_an_address_leads_inside(stage: Stage, text: str) -> None:
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, check=REFUSED):
         stage.fetch(text)
     assert stage.network.connected == []
 
@@ -76,7 +76,7 @@ def test_no_form_of_an_address_leads_inside(stage: Stage, text: str) -> None:
 @pytest.mark.parametrize("address", INSIDE)
 def test_no_name_leads_inside(stage: Stage, address: str) -> None:
     stage.network.names["turn.example"] = [[address]]
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.fetch("http://turn.example/")
     assert stage.network.connected == []
 
@@ -84,7 +84,7 @@ def test_no_name_leads_inside(stage: Stage, address: str) -> None:
 @pytest.mark.parametrize("address", INSIDE)
 def test_a_name_with_one_inner_address_among_others_is_refused(stage: Stage, address: str) -> None:
     stage.network.names["turn.example"] = [[SHOP, SHOP_V6, address]]
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.fetch("http://turn.example/")
     assert stage.network.connected == []
 
@@ -92,7 +92,7 @@ def test_a_name_with_one_inner_address_among_others_is_refused(stage: Stage, add
 @pytest.mark.parametrize("text", [*LITERALS, *DISGUISED])
 def test_no_redirect_leads_inside(stage: Stage, text: str) -> None:
     location = text.encode("utf-8").decode("latin-1")
-    with pytest.raises(FetchError):
+    with pytest.raises(FetchError, check=REFUSED):
         stage.answered(to(location))
     assert stage.network.connected == [(SHOP, 80)]
 
@@ -101,7 +101,7 @@ def test_no_redirect_leads_inside(stage: Stage, text: str) -> None:
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 T", "308 P"])
 def test_no_redirect_to_a_name_leads_inside(stage: Stage, status: str, address: str) -> None:
     stage.network.names["turn.example"] = [[address]]
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.answered(to("//turn.example/", status))
     assert stage.network.connected == [(SHOP, 80)]
 
@@ -114,7 +114,7 @@ def test_a_name_that_turns_inside_after_its_check_is_not_followed(
     stage.network.names["shop.example"] = [[SHOP], [address]]
     assert stage.answered(photo) == PHOTO
     assert stage.network.lookups == ["shop.example"]
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.fetch("http://shop.example/a.png")
     assert stage.network.connected == [(SHOP, 80)]
 
@@ -122,7 +122,7 @@ def test_a_name_that_turns_inside_after_its_check_is_not_followed(
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_name_that_turns_inside_between_hops_is_not_followed(stage: Stage, address: str) -> None:
     stage.network.names["shop.example"] = [[SHOP], [address]]
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.answered(to("/b.png"))
     assert stage.network.connected == [(SHOP, 80)]
 
@@ -130,7 +130,7 @@ def test_a_name_that_turns_inside_between_hops_is_not_followed(stage: Stage, add
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_name_that_turns_inside_between_tries_is_not_followed(stage: Stage, address: str) -> None:
     stage.network.names["shop.example"] = [[SHOP], [address]]
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.answered(
             lambda connection, _: connection.reply("503 Busy", "Content-Length: 0"), AGAIN
         )
@@ -139,7 +139,7 @@ def test_a_name_that_turns_inside_between_tries_is_not_followed(stage: Stage, ad
 
 def test_a_public_address_that_is_this_machine_is_not_connected_to(stage: Stage) -> None:
     stage.network.own.add(SHOP)
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         stage.answered(photo)
     assert stage.network.connected == []
 
@@ -147,7 +147,7 @@ def test_a_public_address_that_is_this_machine_is_not_connected_to(stage: Stage)
 def test_it_is_not_told_which_names_exist_inside(stage: Stage) -> None:
     said = []
     for name in ("inside.example", "nowhere.example"):
-        with pytest.raises(FetchError) as caught:
+        with pytest.raises(FetchError, check=REFUSED) as caught:
             stage.fetch(f"http://{name}/")
         said.append(str(caught.value).replace(name, "NAME"))
     assert said[0] == said[1]
@@ -180,7 +180,7 @@ FORMS = (
 def test_the_system_connects_to_none_of_these(stage: Stage, host: str) -> None:
     """Behind the reading of addresses, which refuses most of these: the check of the connection."""
     address = WebAddress(scheme="http", host=host, port=stage.inside.port, target="/")
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         WebFetcher(limits=ONCE, network=SystemNetwork()).open(address)
 
 
@@ -207,7 +207,7 @@ def test_this_machine_knows_its_own_addresses(
     assert not SystemNetwork().is_own(fetch_network.ip_address(SHOP))
     monkeypatch.setattr(fetch_network, "is_public", lambda _: True)
     address = WebAddress(scheme="http", host="127.0.0.1", port=stage.inside.port, target="/")
-    with pytest.raises(FetchError, match="leads to no public address"):
+    with pytest.raises(FetchError, match="leads to no public address", check=REFUSED):
         WebFetcher(limits=ONCE, network=SystemNetwork()).open(address)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.archives import GOOD, Case, archive_cases
+from tagging.domain import FailureCode
+from tests.hostile.archives import GOOD, Case, archive_cases, code_of
 from tests.hostile.canaries import Canaries, scanned
 from tests.hostile.pit import Pit
 from tests.hostile.zips import Packed, pack
@@ -78,16 +79,23 @@ def _deliver(case: Case, pit: Pit, folder: Path, canaries: Canaries, *, read_onl
     if case.refused is not None:
         assert told.error is not None
         assert case.refused in told.error
+        assert told.code == code_of(case.refused, FailureCode.BAD_DELIVERY)
         assert (told.products, told.rejected) == ({}, [])
         return
     assert told.error is None
     assert sorted(told.products) == sorted((*case.good, *case.skus))
-    assert told.skipped == list(case.skipped)
-    errors = [error for _, _, error in told.rejected]
+    assert told.skipped == [
+        [FailureCode.NESTED if name.endswith(".zip") else FailureCode.NOT_AN_IMAGE, name]
+        for name in case.skipped
+    ]
+    errors = [error for *_, error in told.rejected]
     assert len(errors) == len(case.errors)
     assert all(any(says in error for says in case.errors) for error in errors)
     assert all(says in "\n".join(errors) for says in case.errors)
-    assert all(value and ": " in error for _, value, error in told.rejected)
+    assert all(value and ": " in error for _, _, value, error in told.rejected)
+    for _, code, _, error in told.rejected:
+        (wanted,) = {code_of(says, FailureCode.BAD_ENTRY) for says in case.errors if says in error}
+        assert code == wanted, error
 
 
 def test_what_is_touched_is_seen(arena: Arena, light_path: Path) -> None:
@@ -145,6 +153,7 @@ def test_more_entries_than_are_read(arena: Arena, light_path: Path) -> None:
     told = arena.pit.take_in(_holes(light_path), light_path / "home", read_only=True)
     assert told.error is not None
     assert "more than 1000000 entries" in told.error
+    assert told.code == FailureCode.TOO_LARGE
     assert told.peak_kib < 250 << 10
 
 
@@ -158,7 +167,11 @@ def test_paths_of_two_thousand_folders_take_no_memory_for_each(
     source.write_bytes(pack(GOOD, manifest, *deep))
     told = arena.pit.take_in(source, light_path / "home", read_only=True)
     assert (told.crash, list(told.products)) == (None, ["A"])
-    assert [line for line, _, _ in told.rejected] == [3, 4, 5]
-    assert "there is 'good.jpg'" in told.rejected[0][2]
-    assert "is a folder" in told.rejected[1][2]
+    assert [(line, code) for line, code, *_ in told.rejected] == [
+        (3, FailureCode.MISSING),
+        (4, FailureCode.CANNOT_OPEN),
+        (5, FailureCode.MISSING),
+    ]
+    assert "there is 'good.jpg'" in told.rejected[0][3]
+    assert "is a folder" in told.rejected[1][3]
     assert told.peak_kib < PEAK_MIB << 10

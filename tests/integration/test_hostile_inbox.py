@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tagging import inbox as inbox_module
+from tagging.domain import FailureCode
 from tagging.inbox import REPORT, Inbox
 from tests.hostile.canaries import Canaries
 from tests.integration.test_inbox import inbox, services, settle, skus
@@ -41,6 +42,11 @@ def test_a_link_that_is_dropped_is_not_followed(
     assert sorted(report["outcome"] for report in reports) == ["done", "rejected"]
     (said,) = [report for report in reports if report["outcome"] == "rejected"]
     assert "is a link" in json.dumps(said)
+    if target == "a.png":  # loose images are taken as a folder of them
+        assert said["code"] == FailureCode.NO_PRODUCT
+        assert [line["code"] for line in said["rejected"]] == [FailureCode.REFUSED_PATH]
+    else:
+        assert said["code"] == FailureCode.REFUSED_PATH
     assert skus(services) == ["b"]
     assert canaries.touched() == []
     assert canaries.unchanged()
@@ -64,6 +70,7 @@ def test_a_folder_swapped_for_a_link_after_it_was_looked_at(
     (report,) = settle(inbox, services)
     assert report["outcome"] == "rejected"
     assert "is a link" in report["error"]
+    assert report["code"] == FailureCode.REFUSED_PATH
     assert canaries.touched() == []
 
 
@@ -83,7 +90,9 @@ def test_what_was_taken_in_before_is_no_part_of_a_delivery(
     (inbox.root / "list.csv").write_text(f"sku,image\nA,a.png\nB,{path}\n")
     reports = settled(inbox, services)
     assert reports[0]["products"] == 1
-    assert [line["line"] for line in reports[0]["rejected"]] == [3]
+    assert [(line["line"], line["code"]) for line in reports[0]["rejected"]] == [
+        (3, FailureCode.MISSING)
+    ]
     assert skus(services) == ["A"]
     assert before.read_bytes() == picture(200)
 
@@ -102,7 +111,9 @@ def test_no_name_stops_the_others(inbox: Inbox, services: Services, name: bytes)
     assert "b" in skus(services)
     assert inbox.empty()
     for report in inbox.root.glob("rejected/*.report.json"):
-        assert json.loads(report.read_text())["outcome"] == "rejected"
+        said = json.loads(report.read_text())
+        assert said["outcome"] == "rejected"
+        assert said["code"] in (FailureCode.NO_PRODUCT, FailureCode.BAD_DELIVERY)
 
 
 @pytest.mark.parametrize("name", ["x" * 251 + ".zip", "x" * 247 + ".zip", "ö" * 120 + ".csv"])
@@ -112,7 +123,7 @@ def test_a_long_name_is_moved_aside_with_its_report(
     for _ in range(2):
         (inbox.root / name).write_bytes(b"no zip, no manifest")
         (report,) = settled(inbox, services)
-        assert report["outcome"] == "rejected"
+        assert (report["outcome"], report["code"]) == ("rejected", FailureCode.BAD_DELIVERY)
         assert inbox.empty()
     rejected = [path for path in (inbox.root / "rejected").rglob("*") if path.is_file()]
     assert sorted(path.suffix for path in rejected) == sorted([".json", name[-4:]] * 2)
@@ -131,7 +142,7 @@ def test_what_lies_where_a_report_goes_is_left_alone(
         taken.with_name(taken.name + suffix).symlink_to(canaries.root / "a.png")
     (inbox.root / "bad.zip").write_bytes(b"no zip")
     (report,) = settle(inbox, services)
-    assert report["outcome"] == "rejected"
+    assert (report["outcome"], report["code"]) == ("rejected", FailureCode.BAD_DELIVERY)
     assert inbox.empty()
     assert taken.is_symlink() if content is None else taken.read_bytes() == content
     assert canaries.touched() == []
@@ -163,6 +174,9 @@ def test_a_delivery_that_holds_a_file_called_like_the_report(
     (inbox.root / "list.csv").write_text(f"sku,image\nA,{images}\n")
     reports = settled(inbox, services)
     assert reports[0]["outcome"] == ("done" if good else "rejected")
+    codes = [line["code"] for line in reports[0]["rejected"]]
+    assert codes == ([] if good else [FailureCode.TOO_MANY_IMAGES])
+    assert reports[0].get("code") == (None if good else FailureCode.NO_PRODUCT)
     assert inbox.empty()
     written = [path for path in inbox.root.rglob("*.json") if path.is_file()]
     assert any(json.loads(path.read_text())["upload"] == reports[0]["upload"] for path in written)
@@ -195,6 +209,7 @@ def test_a_tree_deeper_than_a_path_can_say(inbox: Inbox, services: Services) -> 
     (report,) = settle(inbox, services)
     assert (report["products"], len(report["rejected"])) == (1, 1)
     assert "further up" in report["rejected"][0]["error"]
+    assert report["rejected"][0]["code"] == FailureCode.CANNOT_OPEN
 
 
 def test_a_report_of_many_lines_is_complete_on_disk(
@@ -206,5 +221,6 @@ def test_a_report_of_many_lines_is_complete_on_disk(
     assert (report["rejected_lines"], len(report["rejected"])) == (5, 2)
     written = json.loads((inbox.root / "rejected" / "list.csv.report.json").read_text())
     assert [line["line"] for line in written["rejected"]] == [2, 3, 4, 5, 6]
+    assert {line["code"] for line in written["rejected"]} == {"refused_path"}
     assert written["skipped"] == []
-    assert written["error"] == report["error"]
+    assert (written["code"], written["error"]) == ("no_product", report["error"])

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tagging.domain import FailureCode
 from tests.hostile.canaries import Canaries, scanned
 from tests.hostile.paths import (
     PathCase,
+    code_of,
     inside_pictures,
     path_cases,
     set_traps,
@@ -133,8 +135,9 @@ def test_no_path_leads_out(delivered: Delivered) -> None:
 def test_each_path_has_one_clear_error_or_is_read_from_inside(delivered: Delivered) -> None:
     told = delivered.told
     errors: dict[int, list[str]] = {}
-    for line, value, error in told.rejected:
+    for line, code, value, error in told.rejected:
         assert value
+        assert code == code_of(error), error
         errors.setdefault(line, []).append(error)
     wrong = []
     for sku, case in delivered.cases.items():
@@ -197,6 +200,16 @@ BAD_ROWS: dict[str, tuple[bytes, str]] = {
 }
 
 
+ROW_CODES = {
+    "sku is empty": FailureCode.BAD_SKU,
+    "201 characters": FailureCode.BAD_SKU,
+    "control characters": FailureCode.BAD_SKU,
+    "201 images": FailureCode.TOO_MANY_IMAGES,
+    "no file": FailureCode.MISSING,
+}
+"""Of rows that say so; all others are bad rows."""
+
+
 @pytest.fixture
 def shop(light_path: Path, tmp_path: Path) -> Path:
     # A million rows are half a gigabyte of database: too much for a folder in memory.
@@ -217,11 +230,12 @@ def test_each_bad_row_costs_itself_alone(pit: Pit, shop: Path) -> None:
     told = pit.take_in(shop / "p.csv", shop.parent / "home")
     assert (told.crash, told.error) == (None, None)
     assert sorted(told.products) == sorted(f"g{at}" for at in range(len(BAD_ROWS) + 1))
-    assert [line for line, _, _ in told.rejected] == list(wanted)
-    for line, value, error in told.rejected:
+    assert [line for line, *_ in told.rejected] == list(wanted)
+    for line, code, value, error in told.rejected:
         name, says = wanted[line]
         assert error.startswith(f"line {line}: ")
         assert says in error, name
+        assert code == ROW_CODES.get(says, FailureCode.BAD_ROW), name
         assert len(value) <= 200
         assert value.isprintable()
     assert told.peak_kib < 64 << 10
@@ -259,10 +273,13 @@ def test_each_bad_json_line_costs_itself_alone(pit: Pit, shop: Path) -> None:
     told = pit.take_in(shop / "p.jsonl", shop.parent / "home")
     assert (told.crash, told.error) == (None, None)
     assert sorted(told.products) == sorted(f"g{at}" for at in range(len(BAD_LINES)))
-    assert [line for line, _, _ in told.rejected] == [2 * at for at in range(1, len(BAD_LINES) + 1)]
-    for (name, (_, says)), (line, _, error) in zip(BAD_LINES.items(), told.rejected, strict=True):
+    assert [line for line, *_ in told.rejected] == [2 * at for at in range(1, len(BAD_LINES) + 1)]
+    for (name, (_, says)), (line, code, _, error) in zip(
+        BAD_LINES.items(), told.rejected, strict=True
+    ):
         assert error.startswith(f"line {line}: ")
         assert says in error, name
+        assert code == FailureCode.BAD_ROW, name
     assert told.peak_kib < 128 << 10
 
 
@@ -305,6 +322,7 @@ def test_a_file_in_some_encoding(pit: Pit, shop: Path, name: str) -> None:
     else:
         assert told.error is not None
         assert says in told.error
+        assert told.code == FailureCode.BAD_DELIVERY
     assert told.peak_kib < 48 << 10
 
 
@@ -314,8 +332,8 @@ def test_a_quote_that_never_closes_costs_what_is_behind_it(pit: Pit, shop: Path)
         file.write(b'x,a.png,"' + b"y,a.png,ok\n" * 300_000)
     told = pit.take_in(shop / "p.csv", shop.parent / "home", read_only=True)
     assert (told.delivered, told.refused) == (500, 1)
-    ((line, _, error),) = told.rejected
-    assert line == 502
+    ((line, code, _, error),) = told.rejected
+    assert (line, code) == (502, FailureCode.BAD_ROW)
     assert "line 502" in error
     assert "close its quote" in error or "never closed" in error
     assert told.peak_kib < 32 << 10
@@ -348,6 +366,9 @@ def test_memory_does_not_grow_with_the_rows(
         ("jsonl", True): (50_000, 250_000),
     }[form, FULL]
     peaks = []
+    bad_codes = {FailureCode.BAD_ROW}
+    if form == "csv":
+        bad_codes |= {FailureCode.BAD_SKU, FailureCode.REFUSED_PATH, FailureCode.MISSING}
     for count in (few, many):
         with (shop / f"p.{form}").open("wb") as file:
             file.writelines(rows_of(count, form))
@@ -361,7 +382,8 @@ def test_memory_does_not_grow_with_the_rows(
         )
         assert (told.crash, told.error) == (None, None)
         assert (told.delivered, told.refused) == (count * 9 // 10, count // 10)
-        assert all(error.startswith(f"line {line}: ") for line, _, error in told.rejected)
+        assert all(error.startswith(f"line {line}: ") for line, *_, error in told.rejected)
+        assert {code for _, code, *_ in told.rejected} <= bad_codes
         peaks.append(told.peak_kib)
         if FULL:
             with capsys.disabled():
@@ -392,4 +414,5 @@ def test_a_manifest_of_a_gigabyte_of_line_ends_is_not_read(pit: Pit, shop: Path)
     for name, says in (("p.zip", "more than 100 times"), ("holes.csv", "deliver it in parts")):
         told = pit.take_in(shop / name, shop.parent / f"home-{name}", read_only=True, cpu_s=5)
         assert told.error is not None
+        assert told.code == FailureCode.TOO_LARGE
         assert says in told.error

@@ -13,7 +13,7 @@ from tagging.catalog.formula import guard
 from tagging.catalog.opening import open_delivery
 from tagging.database import uploads
 from tagging.database.tables import UploadItem
-from tagging.domain import ItemOutcome
+from tagging.domain import FailureCode, ItemOutcome
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder, write_manifest
 from tests.stand_in import Services
 
@@ -39,6 +39,7 @@ def test_a_column_that_is_the_same_in_every_row_is_no_sku(
     assert {line.error.partition(", which")[0] for line in lines} == {
         "12 lines before this one name the product 'shop'"
     }
+    assert {line.code for line in lines} == {FailureCode.TOO_MANY_LINES}
     services.tag_all()
     assert ItemOutcome.PENDING not in outcomes(services).values()
 
@@ -80,6 +81,7 @@ def test_attributes_of_many_lines_are_bounded_together(
     (first, *_) = uploads.rejected_lines(services.database, summary.upload_id)
     assert first.line == 3
     assert "more than 50 characters of attributes" in first.error
+    assert first.code is FailureCode.TOO_MANY_LINES
 
 
 TWINS = [

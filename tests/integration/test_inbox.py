@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tagging.database.session import Database
 from tagging.database.tables import Product, Upload
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 from tagging.inbox import REPORT, Inbox
 from tests.stand_in import Services, make_services, picture
@@ -123,7 +124,7 @@ def test_a_manifest_whose_images_never_come_is_taken_with_what_there_is(
     assert settle(inbox, services) == []
     (report,) = settle(inbox, services, 20.0)
     assert report["products"] == 1
-    assert [row["line"] for row in report["rejected"]] == [3]
+    assert [(row["line"], row["code"]) for row in report["rejected"]] == [(3, FailureCode.MISSING)]
 
 
 def test_a_zip_is_one_delivery(inbox: Inbox, services: Services) -> None:

@@ -150,6 +150,11 @@ def test_bad_rows_are_reported_and_their_neighbours_go_on(
     assert (summary.products, summary.rejected) == (1, 3)
     lines = list(uploads.rejected_lines(services.database, summary.upload_id))
     assert [line.line for line in lines] == [3, 4, 5]
+    assert [line.code for line in lines] == [
+        FailureCode.MISSING,
+        FailureCode.BAD_SKU,
+        FailureCode.REFUSED_PATH,
+    ]
     assert "gone.png" in lines[0].value
     assert all(line.error for line in lines)
     services.tag_all()

@@ -446,6 +446,10 @@ DAMAGES: dict[str, tuple[Damage, Act]] = {
             "WHERE outcome = 'rejected'"
         ),
     ),
+    "a filed line with the code of a rejected one": (
+        Damage.LEDGER,
+        sql("UPDATE upload_items SET code = 'bad_row' WHERE upload_id = 'two' AND sku = 'light'"),
+    ),
     "a line that is gone": (
         Damage.LOST_LINE,
         sql("DELETE FROM upload_items WHERE upload_id = 'two' AND sku = 'light'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from tagging import accounts, desk
-from tagging.database import models, schema
+from tagging.database import models, schema, uploads
 from tagging.database import rules as versions
 from tagging.database.session import Database, wal_is_safe
 from tagging.database.tables import Base
 from tagging.desk import Wish
-from tagging.domain import Role, Status, Verdict
+from tagging.domain import PRODUCT_FAILURES, FailureCode, Role, Status, Verdict
 from tagging.errors import SchemaError
 from tagging.rules import RetailerRules
 from tests.integration.test_ingest_and_tag import deliver, write_folder
@@ -100,6 +101,50 @@ def test_what_waits_already_is_put_in_order_by_how_sure_the_model_was(
     assert before["p"] != before["q"]
     # Nobody is asked about it; the next time that it is classified brings it.
     assert product(services, "a").top_confidence is None
+
+
+def test_lines_refused_before_there_were_codes_keep_their_sentence_and_have_none(
+    services: Services, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 255})
+    (folder / "notes.doc").touch()
+    (folder / "out.png").symlink_to("/etc/passwd")
+    old = deliver(services, folder).upload_id
+    schema.downgrade(services.database, "0015")
+    before = _where_the_ledger_lies(services.database)
+    schema.upgrade(services.database)
+    # Not written anew: a column more is a matter of the schema alone, however long the ledger is.
+    assert _where_the_ledger_lies(services.database) == before
+    new = deliver(services, folder).upload_id
+    for lines, code in (
+        (uploads.rejected_lines, FailureCode.REFUSED_PATH),
+        (uploads.skipped_lines, FailureCode.NOT_AN_IMAGE),
+    ):
+        (one,), (other,) = lines(services.database, old), lines(services.database, new)
+        assert (one.code, other.code) == (None, code)
+        assert one.error == other.error != ""
+
+
+def _where_the_ledger_lies(database: Database) -> int:
+    """Another number once all of its rows were written to another place."""
+    where = (
+        "SELECT rootpage FROM sqlite_master WHERE name = 'upload_items'"
+        if database.is_sqlite
+        else "SELECT pg_relation_filenode('upload_items')"
+    )
+    with database.engine.connect() as connection:
+        return int(connection.execute(sa.text(where)).scalar_one())
+
+
+def test_a_product_has_no_code_of_a_line(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    for code in FailureCode:
+        refused = pytest.raises(sa.exc.IntegrityError, match="failure_code")
+        with (
+            contextlib.nullcontext() if code in PRODUCT_FAILURES else refused,
+            services.database.write("test") as session,
+        ):
+            session.execute(sa.text("UPDATE products SET failure_code = :code"), {"code": code})
 
 
 def test_every_column_and_table_says_what_it_is() -> None:

@@ -16,7 +16,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import products, schema, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.session import Database
-from tagging.domain import Status
+from tagging.domain import FailureCode, Status
 from tagging.fetch.fetcher import FetchLimits, WebFetcher
 from tagging.inbox import Inbox
 from tagging.ingest import BEAT, Ingest, UploadSummary
@@ -84,6 +84,10 @@ def deliver(
 
 def listed(services: Services) -> dict[str, ProductLine]:
     return {line.sku: line for line in products.listing(services.database, ProductFilter())}
+
+
+def codes(services: Services, summary: UploadSummary) -> list[FailureCode | None]:
+    return [line.code for line in uploads.rejected_lines(services.database, summary.upload_id)]
 
 
 def rejected(services: Services, summary: UploadSummary) -> list[tuple[int, str, str]]:
@@ -160,6 +164,7 @@ def test_where_it_is_off_such_rows_are_rejected_and_nothing_is_asked(
         (4, "https://…@shop.example"),
     ]
     assert all("ATELIER_ALLOW_URLS" in error for _, _, error in lines)
+    assert codes(services, summary) == [FailureCode.URLS_OFF] * 2
     assert "SECRET" not in str(lines)
     assert shop.connections == 0
 
@@ -177,9 +182,17 @@ def test_a_row_that_fails_says_why_and_its_neighbours_go_on(
         "http://shop.example:6379/0.png?SECRET": "port 6379",
         "http://shop.example/0.png|http://shop.example/none.png": "answered with 404",
     }
+    have = {
+        "answered with 404": FailureCode.FETCH_FAILED,
+        "an HTML page": FailureCode.UNSUPPORTED_FORMAT,
+        "more than the 2,000,000 bytes allowed": FailureCode.TOO_LARGE,
+    }
     images = [image for address in bad for image in ("http://shop.example/0.png", address)]
     summary = deliver(ingest, services, write(tmp_path, *images))
     assert (summary.created, summary.rejected) == (len(bad), len(bad))
+    assert codes(services, summary) == [
+        have.get(why, FailureCode.REFUSED_PATH) for why in bad.values()
+    ]
     lines = rejected(services, summary)
     assert [line for line, _, _ in lines] == [3 + 2 * at for at in range(len(bad))]
     for (_, value, error), why in zip(lines, bad.values(), strict=True):

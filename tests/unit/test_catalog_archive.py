@@ -20,7 +20,9 @@ from tagging.catalog.delivery import (
     SkippedFile,
 )
 from tagging.catalog.opening import open_delivery
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tests.coded import coded
 from tests.hostile.zips import Packed, pack, zip_of
 
 SMALL = DeliveryLimits(max_entries=50, max_total_bytes=50_000_000, ratio_free_bytes=10_000)
@@ -31,12 +33,35 @@ def outcome(row: Row) -> tuple[str, str]:
     if isinstance(row, SkippedFile):
         return "skipped", f"{row.name}: {row.why}"
     if isinstance(row, RejectedRow):
-        return "rejected", row.error
+        return "rejected", f"{row.code}: {row.error}"
     try:
         with row.images[0].open() as file:
             return "read", f"{row.sku}={file.read().decode(errors='replace')[:20]}"
     except DeliveryRowError as error:
-        return "broken", str(error)
+        return "broken", f"{error.code}: {error}"
+
+
+CODES = {
+    "leads out": FailureCode.REFUSED_PATH,
+    "is a link": FailureCode.REFUSED_PATH,
+    "leaves the manifest's folder": FailureCode.REFUSED_PATH,
+    "is absolute": FailureCode.REFUSED_PATH,
+    "is an address": FailureCode.REFUSED_PATH,
+    "ATELIER_ALLOW_URLS": FailureCode.URLS_OFF,
+    "no file": FailureCode.MISSING,
+    "capitals count": FailureCode.MISSING,
+    "is a folder": FailureCode.CANNOT_OPEN,
+    "device, pipe": FailureCode.CANNOT_OPEN,
+    "more than 1000": FailureCode.TOO_LARGE,
+    "control characters": FailureCode.BAD_SKU,
+    "sku is empty": FailureCode.BAD_SKU,
+    "300 characters": FailureCode.BAD_SKU,
+}
+"""Of entries that say so; all others are bad entries."""
+
+
+def code_of(says: str) -> FailureCode:
+    return next((code for text, code in CODES.items() if text in says), FailureCode.BAD_ENTRY)
 
 
 def outcomes(path: Path, data: bytes, limits: DeliveryLimits = SMALL) -> list[tuple[str, str]]:
@@ -151,12 +176,13 @@ def test_zips_without_one_clear_manifest(tmp_path: Path, names: list[str], kind:
         ("Sub/b.jpg", "there is 'sub/b.jpg': capitals count"),
         ("sub", "is a folder"),
         (".", "no file"),
-        ("../secret.jpg", "refused_path"),
-        ("..\\secret.jpg", "refused_path"),
-        ("/a.jpg", "refused_path"),
-        ("C:\\a.jpg", "refused_path"),
-        ("/etc/passwd", "refused_path"),
-        ("https://x/a.jpg", "refused_path"),
+        ("../secret.jpg", "leaves the manifest's folder"),
+        ("..\\secret.jpg", "leaves the manifest's folder"),
+        ("/a.jpg", "is absolute"),
+        ("C:\\a.jpg", "is absolute"),
+        ("/etc/passwd", "is absolute"),
+        ("ftp://x/a.jpg", "is an address"),
+        ("https://x/a.jpg", "ATELIER_ALLOW_URLS"),
         ("locked.jpg", "encrypted"),
         ("link.jpg", "it is a link"),
         ("twin.jpg", "same name"),
@@ -181,7 +207,7 @@ def test_images_named_by_a_manifest_in_a_zip(tmp_path: Path, image: str, says: s
         assert (word, text) == ("read", "1=pixels")
     else:
         assert word == "rejected"
-        assert text.startswith("line 2: ")
+        assert text.startswith(f"{code_of(says)}: line 2: ")
         assert says in text
 
 
@@ -192,16 +218,16 @@ ZEROS = bytes(20_000_000)
 @pytest.mark.parametrize(
     ("entries", "word", "says"),
     [
-        ([Packed(b"../a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"x/../../a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"..\\a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"/etc/cron.d/a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"\\\\server\\a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"C:\\a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"C:a.jpg")], "rejected", "refused_path"),
-        ([Packed(b"../../root/.ssh/authorized_keys")], "rejected", "refused_path"),
-        ([Packed(b"a.jpg\0.exe")], "rejected", "refused_path"),
-        ([Packed(b"x" * 5000 + b".jpg")], "rejected", "refused_path"),
+        ([Packed(b"../a.jpg")], "rejected", "leads out"),
+        ([Packed(b"x/../../a.jpg")], "rejected", "leads out"),
+        ([Packed(b"..\\a.jpg")], "rejected", "leads out"),
+        ([Packed(b"/etc/cron.d/a.jpg")], "rejected", "leads out"),
+        ([Packed(b"\\\\server\\a.jpg")], "rejected", "leads out"),
+        ([Packed(b"C:\\a.jpg")], "rejected", "leads out"),
+        ([Packed(b"C:a.jpg")], "rejected", "leads out"),
+        ([Packed(b"../../root/.ssh/authorized_keys")], "rejected", "leads out"),
+        ([Packed(b"a.jpg\0.exe")], "rejected", "leads out"),
+        ([Packed(b"x" * 5000 + b".jpg")], "rejected", "leads out"),
         ([Packed(b"l.jpg", b"/etc/passwd", mode=stat.S_IFLNK | 0o777)], "rejected", "is a link"),
         ([Packed(b"l", b"/", mode=stat.S_IFLNK | 0o777)], "rejected", "is a link"),
         ([Packed(b"p.jpg", mode=stat.S_IFIFO)], "rejected", "device, pipe"),
@@ -242,6 +268,8 @@ def test_hostile_entries_harm_only_themselves(
     ((got, text),) = [one for one in found if one != ("read", "good=pixels")]
     assert got == word
     assert says in text
+    if word != "skipped":
+        assert text.startswith(f"{code_of(says)}: ")
 
 
 def test_twins_in_other_spellings_are_found(tmp_path: Path) -> None:
@@ -272,7 +300,7 @@ def test_overlapping_entries_are_all_rejected(tmp_path: Path, at: int) -> None:
     data = pack(GOOD, Packed(b"other.jpg", at=at, local_name=b"good.jpg"), Packed(b"third.jpg"))
     found = outcomes(tmp_path, data)
     assert [word for word, _ in found] == ["rejected", "rejected", "read"]
-    assert "'good.jpg': its bytes overlap" in found[0][1]
+    assert found[0][1].startswith("bad_entry: 'good.jpg': its bytes overlap")
 
 
 def test_overlapping_bomb(tmp_path: Path) -> None:
@@ -308,7 +336,11 @@ def test_overlapping_bomb(tmp_path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
 )  # fmt: skip
 def test_zips_that_cannot_be_read_at_all(tmp_path: Path, data: bytes, says: str) -> None:
-    with pytest.raises(DeliveryError, match=says):
+    too_large = ("more than 50 entries", "unpacks to", "more than 1000 times")
+    code = FailureCode.TOO_LARGE if says.startswith(too_large) else FailureCode.BAD_DELIVERY
+    if says in ("encrypted", "damaged in the archive"):
+        code = FailureCode.BAD_ENTRY
+    with pytest.raises(DeliveryError, match=says, check=coded(code)):
         outcomes(tmp_path, data)
 
 

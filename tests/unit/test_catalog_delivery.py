@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from tagging.catalog.delivery import (
     DeliveredRow,
+    DeliveryRowError,
     RejectedRow,
     SkippedFile,
+    failure_of,
     printable,
     shown,
 )
 from tagging.catalog.opening import open_delivery
+from tagging.domain import FailureCode
 from tagging.errors import AtelierError, DeliveryError
 
 
@@ -46,6 +49,7 @@ def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes, says: s
     with pytest.raises(DeliveryError, match=says) as error:
         open_delivery(tmp_path / name)
     assert isinstance(error.value, AtelierError)
+    assert error.value.code is FailureCode.BAD_DELIVERY
 
 
 @pytest.mark.parametrize(
@@ -63,8 +67,14 @@ def test_other_files_are_refused(tmp_path: Path, name: str, data: bytes, says: s
     ],
 )
 def test_other_sources_are_refused(source: str, says: str) -> None:
-    with pytest.raises(DeliveryError, match=says):
+    with pytest.raises(DeliveryError, match=says) as error:
         open_delivery(source)
+    codes = {
+        "there is no '/nowhere/at/all'": FailureCode.MISSING,
+        "cannot be read": FailureCode.CANNOT_OPEN,
+        "neither a file nor a folder": FailureCode.CANNOT_OPEN,
+    }
+    assert error.value.code is codes.get(says, FailureCode.BAD_DELIVERY)
 
 
 def test_a_pipe_is_refused_and_not_opened(tmp_path: Path) -> None:
@@ -142,7 +152,7 @@ def test_standard_input_is_the_stream_handed_over() -> None:
 
 
 def test_what_was_received_is_shortened_and_printable() -> None:
-    row = RejectedRow(line=1, value="\x1b[31m" + "x" * 500, error="bad")
+    row = RejectedRow(line=1, code=FailureCode.BAD_ROW, value="\x1b[31m" + "x" * 500, error="bad")
     assert len(row.value) == 200
     assert row.value.startswith("\\x1b[31mxxx")
     assert row.value.endswith("x…")
@@ -155,3 +165,19 @@ def test_shown_text_can_be_printed_and_stored(text: str) -> None:
         assert safe.isprintable()
         safe.encode()
     assert len(shown(text)) <= 200
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (FileNotFoundError(2, "No such file"), FailureCode.MISSING),
+        (PermissionError(13, "Permission denied"), FailureCode.CANNOT_OPEN),
+        (IsADirectoryError(21, "Is a directory"), FailureCode.CANNOT_OPEN),
+        (OSError(36, "File name too long"), FailureCode.CANNOT_OPEN),
+        (DeliveryRowError("damaged", code=FailureCode.BAD_ENTRY), FailureCode.BAD_ENTRY),
+    ],
+)
+def test_an_error_of_the_system_has_a_code(
+    error: OSError | DeliveryRowError, code: FailureCode
+) -> None:
+    assert failure_of(error) is code

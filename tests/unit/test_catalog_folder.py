@@ -18,7 +18,9 @@ from tagging.catalog.delivery import (
     SkippedFile,
 )
 from tagging.catalog.opening import open_delivery
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tests.coded import coded
 
 
 def touch(root: Path, *names: str) -> None:
@@ -43,6 +45,10 @@ def rejections(found: list[Row]) -> list[RejectedRow]:
 
 def skipped(found: list[Row]) -> dict[str, str]:
     return {r.name: r.why for r in found if isinstance(r, SkippedFile)}
+
+
+def skip_codes(found: list[Row]) -> dict[str, FailureCode]:
+    return {row.name: row.code for row in found if isinstance(row, SkippedFile)}
 
 
 def test_images_in_order(tmp_path: Path) -> None:
@@ -102,6 +108,11 @@ def test_noise_is_ignored_and_the_rest_is_listed(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     found = read(tmp_path)
     assert [sku for _, sku, _ in skus(found)] == ["a"]
+    nested = {"more.zip", "sub/more.JSONL", "sub/products.csv"}
+    assert skip_codes(found) == {
+        name: FailureCode.NESTED if name in nested else FailureCode.NOT_AN_IMAGE
+        for name in skipped(found)
+    }
     listed = skipped(found)
     assert list(listed) == [
         ".5-inch.jpg",
@@ -133,6 +144,7 @@ def test_twins_in_another_normal_form_are_rejected(tmp_path: Path) -> None:
     assert [sku for _, sku, _ in skus(found)] == ["dir-ü/a", "ü"]
     assert [r.line for r in rejections(found)] == [2, 4]
     assert all("normal form; rename one" in r.error for r in rejections(found))
+    assert {r.code for r in rejections(found)} == {FailureCode.BAD_SKU}
 
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
@@ -147,7 +159,8 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     assert [sku for _, sku, _ in skus(found)] == ["a"]
     assert [(r.line, r.value) for r in rejections(found)] == [(2, "caf\\udce9"), (3, "\\udcff.jpg")]
     assert all("not valid UTF-8; rename" in r.error for r in rejections(found))
-    assert list(skipped(found)) == ["\\udcff.txt"]
+    assert {r.code for r in rejections(found)} == {FailureCode.BAD_SKU}
+    assert skip_codes(found) == {"\\udcff.txt": FailureCode.NOT_AN_IMAGE}
 
 
 def test_bad_skus_are_rejected(tmp_path: Path) -> None:
@@ -156,6 +169,7 @@ def test_bad_skus_are_rejected(tmp_path: Path) -> None:
     assert [sku for _, sku, _ in skus(found)] == ["ok"]
     errors = [r.error for r in rejections(found)]
     assert len(errors) == 3
+    assert {r.code for r in rejections(found)} == {FailureCode.BAD_SKU}
     assert all(
         says in error
         for says, error in zip(["control", "empty", "210"], sorted(errors, key=len), strict=True)
@@ -184,11 +198,18 @@ def test_links(tmp_path: Path) -> None:
         (root / name).symlink_to(target)
     found = read(root)
     assert [sku for _, sku, _ in skus(found)] == ["a", "in", "sub/b"]
-    refused = {r.value for r in rejections(found) if "refused_path" in r.error}
+    refused = {r.value for r in rejections(found) if r.code is FailureCode.REFUSED_PATH}
     assert refused == {"out.jpg", "out_by_two.jpg", "out_folder", "out.txt", "to_null.jpg"}
     broken = {r.value for r in rejections(found) if "leads to no file" in r.error}
     assert broken == {"broken.jpg", "loop.jpg"}
-    assert {"sub/up", "sub/self", "to_sub", "notes_link.txt", "notes.txt"} == set(skipped(found))
+    assert {r.value for r in rejections(found) if r.code is FailureCode.MISSING} == broken
+    assert skip_codes(found) == {
+        "sub/up": FailureCode.REFUSED_PATH,
+        "sub/self": FailureCode.REFUSED_PATH,
+        "to_sub": FailureCode.REFUSED_PATH,
+        "notes_link.txt": FailureCode.NOT_AN_IMAGE,
+        "notes.txt": FailureCode.NOT_AN_IMAGE,
+    }
     (linked,) = (r for r in found if isinstance(r, DeliveredRow) and r.sku == "in")
     with linked.images[0].open() as file:
         assert file.read() == b"sub/b.jpg"
@@ -199,6 +220,7 @@ def test_special_files_are_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     found = read(tmp_path)
     assert "is not opened" in rejections(found)[0].error
+    assert [r.code for r in rejections(found)] == [FailureCode.CANNOT_OPEN]
     assert list(skipped(found)) == ["pipe"]
 
 
@@ -219,6 +241,7 @@ def test_a_folder_that_goes_away_is_one_rejected_row(tmp_path: Path) -> None:
     (bad,) = rejections(found)
     assert (bad.line, bad.value) == (2, "gone")
     assert "cannot be listed" in bad.error
+    assert bad.code is FailureCode.MISSING
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -230,6 +253,7 @@ def test_a_folder_without_permission_is_one_rejected_row(tmp_path: Path) -> None
     finally:
         (tmp_path / "locked").chmod(0o700)
     assert "permissions" in bad.error
+    assert bad.code is FailureCode.CANNOT_OPEN
 
 
 def test_very_deep_folders(tmp_path: Path) -> None:
@@ -246,7 +270,7 @@ def test_a_folder_gone_before_reading_is_a_delivery_error(tmp_path: Path) -> Non
     (tmp_path / "shop").mkdir()
     delivery = open_delivery(tmp_path / "shop")
     (tmp_path / "shop").rmdir()
-    with pytest.raises(DeliveryError, match="cannot be listed"):
+    with pytest.raises(DeliveryError, match="cannot be listed", check=coded(FailureCode.MISSING)):
         list(delivery.rows())
 
 

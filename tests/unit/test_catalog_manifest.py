@@ -20,7 +20,9 @@ from tagging.catalog.delivery import (
 )
 from tagging.catalog.formula import guard
 from tagging.catalog.opening import open_delivery
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tests.coded import coded
 
 SMALL = DeliveryLimits(max_cell_chars=1000, max_row_chars=3000, max_images_per_row=3)
 
@@ -53,10 +55,29 @@ def delivered(row: Row) -> tuple[int, str, list[str], str | None, Mapping[str, s
     return row.line, row.sku, [i.name for i in row.images], row.title, row.attributes
 
 
-def rejected(row: Row) -> RejectedRow:
+def rejected(row: Row, code: FailureCode | None = None) -> RejectedRow:
     assert isinstance(row, RejectedRow), row
     assert row.error.startswith(f"line {row.line}: ")
+    assert code is None or row.code is code
     return row
+
+
+CODES = {
+    "no file": FailureCode.MISSING,
+    "there is 'a.jpg'": FailureCode.MISSING,
+    "leaves the manifest's folder": FailureCode.REFUSED_PATH,
+    "is absolute": FailureCode.REFUSED_PATH,
+    "is a folder": FailureCode.CANNOT_OPEN,
+    "sku is empty": FailureCode.BAD_SKU,
+    "control": FailureCode.BAD_SKU,
+    "201 characters": FailureCode.BAD_SKU,
+    "4 images": FailureCode.TOO_MANY_IMAGES,
+}
+"""Of rows that say so; all others are bad rows."""
+
+
+def code_of(says: str) -> FailureCode:
+    return next((c for text, c in CODES.items() if says.startswith(text)), FailureCode.BAD_ROW)
 
 
 def test_a_plain_manifest(shop: Path) -> None:
@@ -149,8 +170,8 @@ def test_columns_without_a_name(shop: Path) -> None:
         ("1,a.jpg|a.jpg|a.jpg|a.jpg,", "1,a.jpg|a.jpg|a.jpg|a.jpg,", "4 images"),
         ("1,x.jpg,", "x.jpg", "no file 'x.jpg' beside the manifest; "),
         ("1,a.jpg|x.jpg,", "x.jpg", "no file 'x.jpg'"),
-        ("1,../a.jpg,", "../a.jpg", "refused_path"),
-        ("1,/etc/passwd,", "/etc/passwd", "refused_path"),
+        ("1,../a.jpg,", "../a.jpg", "leaves the manifest's folder"),
+        ("1,/etc/passwd,", "/etc/passwd", "is absolute"),
         ("1,images,", "images", "is a folder"),
         ("1,A.JPG,", "A.JPG", "there is 'a.jpg'"),
         ("1,a.jpg,x\0", "1,a.jpg,x\\x00", "NUL"),
@@ -167,7 +188,7 @@ def test_a_bad_row_is_rejected_and_its_neighbours_go_on(
     first, bad, last = rows(shop, f"sku,image,text\n7,a.jpg,\n{line}\n8,b.jpg,\n")
     assert delivered(first)[1] == "7"
     assert delivered(last)[1] == "8"
-    row = rejected(bad)
+    row = rejected(bad, code_of(says))
     assert (row.line, row.value) == (3, value)
     assert says in row.error
 
@@ -175,12 +196,17 @@ def test_a_bad_row_is_rejected_and_its_neighbours_go_on(
 def test_the_sku_of_a_rejected_row_is_given_where_it_is_known(shop: Path) -> None:
     found = rows(shop, "sku,image\n1,x.jpg\n2,\n3\n")
     assert [rejected(r).sku for r in found] == ["1", "2", None]
+    assert [rejected(r).code for r in found] == [
+        FailureCode.MISSING,
+        FailureCode.BAD_ROW,
+        FailureCode.BAD_ROW,
+    ]
 
 
 def test_an_unclosed_quote_names_its_line(shop: Path) -> None:
     found = rows(shop, 'sku,image\n1,a.jpg\n2,"b.jpg\n3,a.jpg\n')
     assert delivered(found[0])[1] == "1"
-    bad = rejected(found[1])
+    bad = rejected(found[1], FailureCode.BAD_ROW)
     assert bad.line == 3
     assert "a quote opened on line 3 is never closed" in bad.error
     assert len(found) == 2
@@ -224,7 +250,7 @@ def test_a_line_of_ten_megabytes_takes_little_memory(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert problem in rejected(bad).error
+    assert problem in rejected(bad, FailureCode.BAD_ROW).error
     assert len(bad.value) <= 200 if isinstance(bad, RejectedRow) else False
     assert peak < 12_000_000
 
@@ -267,7 +293,7 @@ def test_an_exported_cell_comes_back(shop: Path, text: str) -> None:
     ],
 )
 def test_a_manifest_that_cannot_be_read_at_all(shop: Path, data: str | bytes, says: str) -> None:
-    with pytest.raises(DeliveryError, match=says):
+    with pytest.raises(DeliveryError, match=says, check=coded(FailureCode.BAD_DELIVERY)):
         read(shop, data)
 
 
@@ -343,7 +369,7 @@ def test_json_lines(shop: Path) -> None:
         ('{"sku": "1", "image": ["a.jpg", 7]}', "neither a path"),
         ('{"sku": "1", "image": []}', "image is empty"),
         ('{"sku": "1", "image": ""}', "image is empty"),
-        ('{"sku": "1", "image": ["../x"]}', "refused_path"),
+        ('{"sku": "1", "image": ["../x"]}', "leaves the manifest's folder"),
         ('{"sku": "1", "image": ["a.jpg|b.jpg"]}', "no file"),
         ('{"sku": "1", "sku": "2", "image": "a.jpg"}', "there twice"),
         ('{"sku": "1", "SKU": "2", "image": "a.jpg"}', "'sku' is there twice"),
@@ -366,7 +392,7 @@ def test_a_bad_json_line_is_rejected(shop: Path, line: str, says: str) -> None:
     good = {"sku": "1", "image": "a.jpg"}
     first, bad, last = json_rows(shop, good, line, good)
     assert delivered(first)[1] == delivered(last)[1] == "1"
-    assert says in rejected(bad).error
+    assert says in rejected(bad, code_of(says)).error
     assert rejected(bad).line == 2
     assert len(rejected(bad).value) <= 200
 
@@ -405,8 +431,8 @@ def test_standard_input(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (delivery.kind, delivery.name, delivery.estimated_rows()) == ("stdin", "-", None)
         found = list(delivery.rows())
     assert delivered(found[0])[:3] == (1, "1", ["images/c.jpg"])
-    assert "not valid UTF-8" in rejected(found[1]).error
-    assert "refused_path" in rejected(found[2]).error
+    assert "not valid UTF-8" in rejected(found[1], FailureCode.BAD_ROW).error
+    assert "leaves" in rejected(found[2], FailureCode.REFUSED_PATH).error
     assert delivered(found[3])[:2] == (5, "4")
     assert not stdin.closed
 

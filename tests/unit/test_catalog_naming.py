@@ -15,6 +15,7 @@ from tagging.catalog.naming import (
     skip_reason,
     sku_problem,
 )
+from tagging.domain import FailureCode
 
 
 @pytest.mark.parametrize(
@@ -123,5 +124,7 @@ def test_good_skus(sku: str) -> None:
 
 
 def test_a_manifest_among_images_says_how_to_read_it() -> None:
-    assert "atelier ingest 'sub/p.csv'" in skip_reason("sub/p.csv")
-    assert "top of the archive" in skip_reason("sub/p.csv", in_archive=True)
+    for in_archive, says in ((False, "atelier ingest 'sub/p.csv'"), (True, "top of the archive")):
+        code, why = skip_reason("sub/p.csv", in_archive=in_archive)
+        assert code is FailureCode.NESTED
+        assert says in why

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tagging.catalog import paths
 from tagging.catalog.delivery import DeliveryRowError
 from tagging.catalog.paths import ImageFolder, open_inside
+from tagging.domain import FailureCode
+from tests.coded import coded
 
 NFD = unicodedata.normalize("NFD", "Größe.jpg")
 NFC = "Größe.jpg"
@@ -127,7 +129,7 @@ def find(folder: Path, text: str) -> bytes:
     ],
 )
 def test_what_leaves_the_folder_is_refused(folder: Path, text: str) -> None:
-    with pytest.raises(DeliveryRowError, match="refused_path"):
+    with pytest.raises(DeliveryRowError, check=coded(FailureCode.REFUSED_PATH)):
         find(folder, text)
 
 
@@ -177,6 +179,9 @@ def test_what_is_no_image_file_is_explained(folder: Path, text: str, says: str) 
     with pytest.raises(DeliveryRowError) as error:
         find(folder, text)
     assert says in str(error.value)
+    opens_nothing = {"is a folder", "is not opened", "check its name"}
+    wanted = FailureCode.CANNOT_OPEN if says in opens_nothing else FailureCode.MISSING
+    assert error.value.code is wanted
     assert "secret" not in str(error.value).replace("secret.jpg", "")
 
 
@@ -217,7 +222,9 @@ def test_a_socket_is_not_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(folder)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.jpg")
-        with pytest.raises(DeliveryRowError, match="is not opened"):
+        with pytest.raises(
+            DeliveryRowError, match="is not opened", check=coded(FailureCode.CANNOT_OPEN)
+        ):
             find(folder, "socket.jpg")
 
 
@@ -235,7 +242,9 @@ def test_a_file_swapped_for_a_link_is_not_followed(folder: Path) -> None:
     image = ImageFolder(folder, place="here").find("images/a.jpg")
     (folder / "images" / "a.jpg").unlink()
     (folder / "images" / "a.jpg").symlink_to("../../secret.jpg")
-    with pytest.raises(DeliveryRowError, match="became a link"):
+    with pytest.raises(
+        DeliveryRowError, match="became a link", check=coded(FailureCode.REFUSED_PATH)
+    ):
         image.open()
 
 
@@ -243,7 +252,9 @@ def test_a_folder_swapped_for_a_link_is_not_followed(folder: Path) -> None:
     image = ImageFolder(folder, place="here").find("images/a.jpg")
     (folder / "images").rename(folder / "moved")
     (folder / "images").symlink_to("moved")
-    with pytest.raises(DeliveryRowError, match="became a link"):
+    with pytest.raises(
+        DeliveryRowError, match="became a link", check=coded(FailureCode.REFUSED_PATH)
+    ):
         image.open()
 
 
@@ -251,7 +262,11 @@ def test_a_file_swapped_for_a_pipe_does_not_hang(folder: Path) -> None:
     image = ImageFolder(folder, place="here").find("a.jpg")
     (folder / "a.jpg").unlink()
     os.mkfifo(folder / "a.jpg")
-    with pytest.raises(DeliveryRowError, match="no longer a regular file"):
+    with pytest.raises(
+        DeliveryRowError,
+        match="no longer a regular file",
+        check=coded(FailureCode.CANNOT_OPEN),
+    ):
         image.open()
 
 

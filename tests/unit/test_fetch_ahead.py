@@ -13,6 +13,7 @@ import pytest
 
 from tagging.catalog.delivery import DeliveredRow, ImageSource, RejectedRow, Row, SkippedFile
 from tagging.catalog.web_images import WebImage, with_web_images
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 from tagging.fetch.address import FetchError, WebAddress, parse_address
 from tagging.fetch.ahead import IMAGES_AHEAD, fetched_ahead
@@ -86,10 +87,10 @@ def test_rows_keep_their_order_and_their_images() -> None:
     for line in range(0, 300, 3):
         given += [
             row(line, web(fetcher, f"{line}a"), File("f"), web(fetcher, f"{line}b")),
-            RejectedRow(line=line + 1, value="x", error="y"),
+            RejectedRow(line=line + 1, code=FailureCode.BAD_ROW, value="x", error="y"),
             row(line + 2, File("g")),
         ]
-    given.append(SkippedFile(name="n", why="w"))
+    given.append(SkippedFile(name="n", code=FailureCode.NOT_AN_IMAGE, why="w"))
     with ahead(iter(given)) as rows:
         seen = [read(one) if isinstance(one, DeliveredRow) else one for one in rows]
     expected: list[object] = []
@@ -243,6 +244,7 @@ def test_it_is_shown_that_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_where_it_is_not_allowed_the_setting_is_named(text: str) -> None:
     with pytest.raises(FetchError, match="only where ATELIER_ALLOW_URLS is true") as caught:
         with_web_images(File, None)(text)
+    assert caught.value.code is FailureCode.URLS_OFF
     assert "SECRET" not in str(caught.value)
 
 

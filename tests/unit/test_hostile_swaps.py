@@ -14,7 +14,9 @@ import pytest
 from tagging.catalog.delivery import DeliveredRow, DeliveryRowError, RejectedRow
 from tagging.catalog.opening import open_delivery
 from tagging.catalog.paths import ImageFolder, scan_inside
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tests.coded import coded
 from tests.hostile.canaries import Canaries
 from tests.stand_in import picture
 
@@ -46,7 +48,8 @@ def test_a_folder_that_became_a_link_is_not_listed(canaries: Canaries, delivery:
         swap(delivery / "photos", canaries.root / "photos")
         _, refused, last = first, *rows
     assert isinstance(refused, RejectedRow)
-    assert refused.error.startswith("refused_path: 'photos' became a link")
+    assert refused.code is FailureCode.REFUSED_PATH
+    assert refused.error.startswith("'photos' became a link")
     assert isinstance(last, DeliveredRow)
     assert last.sku == "z/own"
     assert canaries.touched() == []
@@ -58,7 +61,9 @@ def test_a_file_that_became_a_link_is_not_read(canaries: Canaries, delivery: Pat
         assert isinstance(first, DeliveredRow)
         (delivery / "a" / "own.png").unlink()
         (delivery / "a" / "own.png").symlink_to(canaries.root / "a.png")
-        with pytest.raises(DeliveryRowError, match="became a link"):
+        with pytest.raises(
+            DeliveryRowError, match="became a link", check=coded(FailureCode.REFUSED_PATH)
+        ):
             first.images[0].open()
     assert canaries.touched() == []
 
@@ -79,7 +84,11 @@ def test_a_file_that_became_something_else(
             Path("own.png").mkdir()
         else:
             stack.enter_context(socket.socket(socket.AF_UNIX)).bind("own.png")
-        with pytest.raises(DeliveryRowError, match="no longer a regular file"):
+        with pytest.raises(
+            DeliveryRowError,
+            match="no longer a regular file",
+            check=coded(FailureCode.CANNOT_OPEN),
+        ):
             image.open()
 
 
@@ -96,7 +105,11 @@ def test_no_name_from_outside_is_suggested(canaries: Canaries, delivery: Path) -
 def test_a_delivery_that_became_a_link_is_not_opened(canaries: Canaries, delivery: Path) -> None:
     for name in ("products.csv", "photos.zip", "photos", "a.png"):
         (delivery / f"link-{name}").symlink_to(canaries.root / name)
-        with pytest.raises(DeliveryError, match="is a link and is not followed"):
+        with pytest.raises(
+            DeliveryError,
+            match="is a link and is not followed",
+            check=coded(FailureCode.REFUSED_PATH),
+        ):
             open_delivery(delivery / f"link-{name}", follow_link=False)
     assert canaries.touched() == []
 
@@ -116,7 +129,7 @@ def test_a_manifest_found_in_a_folder_is_read_if_it_is_no_link(
         return names
 
     monkeypatch.setattr(opening, "manifests_at_top", then_swap)
-    with pytest.raises(DeliveryError, match="became a link"):
+    with pytest.raises(DeliveryError, match="became a link", check=coded(FailureCode.REFUSED_PATH)):
         open_delivery(delivery, manifest_in_folder=True)
     assert canaries.touched() == []
 
