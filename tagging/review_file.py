@@ -45,6 +45,9 @@ COLUMNS: Final = (
 )
 
 
+_MOST: Final = (1 << 63) - 1
+"""The greatest number of a row that a database holds."""
+
 _UNREADABLE: Final = re.compile("[\0\udc80-\udcff]")
 
 
@@ -191,7 +194,9 @@ def _verdict(text: str) -> Verdict:
 def _number(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
+    # The length first: Python reads no number of 4,301 digits, and says so in an error of its own.
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(_MOST))
+    if not (digits and int(text) <= _MOST):
         raise ReviewError(
             f"{shown(text)!r} is no number of a prediction; leave that column as it was written"
         )

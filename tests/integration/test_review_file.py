@@ -116,6 +116,23 @@ def test_a_line_is_about_the_photos_that_it_names(services: Services, tmp_path: 
         assert word in text
 
 
+@pytest.mark.parametrize("number", ["9" * 4301, "9" * 20, str(1 << 63), "\u0661", "+1", "1_0"])
+def test_a_number_that_no_prediction_can_have_stops_no_other_line(
+    services: Services, tmp_path: Path, number: str
+) -> None:
+    tagged(services, tmp_path / "in", {"a.png": 255, "b.png": 255, "c.png": 255})
+    path = tmp_path / "answers.csv"
+    found = {sku: product(services, sku) for sku in "abc"}
+    lines = [
+        f"{sku},{one.image_set},{number if sku == 'b' else one.prediction_id},confirmed\n"
+        for sku, one in found.items()
+    ]
+    path.write_text("sku,image_set,prediction,verdict\n" + "".join(lines), encoding="utf-8")
+    done = imported(services, path)
+    assert (done.recorded, [error.sku for error in done.errors]) == (2, ["b"])
+    assert "no number of a prediction" in done.errors[0].error
+
+
 def test_every_bad_line_is_told_and_its_neighbours_are_recorded(
     services: Services, tmp_path: Path
 ) -> None:
