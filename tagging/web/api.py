@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Annotated, Any, Self
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -266,8 +267,13 @@ def leave(request: Request, visitor: Reviewer, held: Held) -> dict[str, Any]:
 
 
 @router.get("/photos/{size}/{sha256}.webp")
-def photo(request: Request, size: str, sha256: str) -> Response:
+async def photo(request: Request, size: str, sha256: str) -> Response:
     """A photo, made anew. Its name is its content's, so browsers may keep it for ever."""
+    threads = site_of(request).photo_threads
+    return await anyio.to_thread.run_sync(_photo, request, size, sha256, limiter=threads)
+
+
+def _photo(request: Request, size: str, sha256: str) -> Response:
     # Here and not as a dependency, for which each photo of a grid would change threads twice.
     require_recent_viewer(request)
     if size not in EDGES or len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):

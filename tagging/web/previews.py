@@ -7,14 +7,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
+import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 from PIL import Image
 
+from tagging.domain import FailureCode
 from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.model_input import ModelInput
 from tagging.images.protocol import WireSpec
@@ -30,6 +33,12 @@ QUALITY: Final = 85
 EFFORT: Final = 0
 """Of the WebP encoder, 0 to 6: at 1280 pixels 0 takes 50 ms, 4 (the usual) 230 for 10 % less."""
 
+FAILURES_S: Final = 3600.0
+"""For how long it is remembered that no picture can be made. To find that out may take 5 s."""
+
+FAILURES: Final = 20_000
+"""How many of these are remembered, the newest; some hundred bytes each."""
+
 
 class Decoders(Protocol):
     """Bytes to pixels, outside of this process."""
@@ -42,13 +51,40 @@ class PreviewFailed(Exception):
     """No picture can be made of a stored image; the message says why."""
 
 
+class _Failures:
+    """Of which images no picture could be made lately, and why. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def of(self, sha256: str, size: str, *, now: float) -> str | None:
+        """Why not, if that is known."""
+        with self._lock:
+            at, why = self._known.get((sha256, size), (now, None))
+            return why if now - at < FAILURES_S else None
+
+    def add(self, sha256: str, size: str, why: str, *, now: float) -> None:
+        """Remember one; beyond `FAILURES` the oldest is forgotten."""
+        with self._lock:
+            self._known.pop((sha256, size), None)
+            self._known[sha256, size] = now, why
+            if len(self._known) > FAILURES:
+                del self._known[next(iter(self._known))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Previews:
-    """Makes previews and keeps them in a folder that may be emptied at any time."""
+    """Makes previews and keeps them in a folder that may be emptied at any time.
+
+    `clock`: seconds that never go back.
+    """
 
     store: ImageStore
     decoders: Decoders
     folder: Path
+    clock: Callable[[], float] = time.monotonic
+    _failures: _Failures = field(default_factory=_Failures, init=False, repr=False)
 
     def made(self, sha256: str, size: str) -> bytes | None:
         """The WebP of an image, if it was made before.
@@ -66,15 +102,23 @@ class Previews:
         """A WebP of a stored image, made now and kept; arguments as of `made`.
 
         Raises:
-            PreviewFailed: the image is gone, damaged, or refused by a bound.
+            PreviewFailed: the image is gone, damaged, or refused by a bound; the latter two are
+                told again for an hour without a look at the image.
         """
+        why = self._failures.of(sha256, size, now=self.clock())
+        if why is not None:
+            raise PreviewFailed(why)
         edge = EDGES[size]
         spec = WireSpec(kind="photo", height=edge, width=edge, channels=3)
         (decoded,) = self.decoders.decode(
             [DecodeRequest(sha256=sha256, path=self.store.path(sha256))], spec
         )
         if decoded.pixels is None:
-            raise PreviewFailed(decoded.detail or "it cannot be read")
+            why = decoded.detail or "it cannot be read"
+            # One that is gone may be back any time, and costs nothing.
+            if decoded.code is not FailureCode.MISSING:
+                self._failures.add(sha256, size, why, now=self.clock())
+            raise PreviewFailed(why)
         stream = io.BytesIO()
         Image.fromarray(decoded.pixels).save(stream, "WEBP", quality=QUALITY, method=EFFORT)
         self._keep(self._path(sha256, size), stream.getvalue())

@@ -6,11 +6,17 @@ import datetime as dt
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+import anyio
 
 from tagging.database.session import Database
 from tagging.waiting_counts import WaitingCounts
 from tagging.web.previews import Previews
 from tagging.web.recent import RecentVisitors
+
+PHOTO_THREADS: Final = 16
+"""That may wait for the decoders. All other requests share some forty threads of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +38,8 @@ class Site:
     def recent(self) -> RecentVisitors:
         """Who asked a moment ago."""
         return RecentVisitors(self.database)
+
+    @functools.cached_property
+    def photo_threads(self) -> anyio.CapacityLimiter:
+        """Lent to requests for photos, so that these keep each other waiting and nobody else."""
+        return anyio.CapacityLimiter(PHOTO_THREADS)

@@ -7,8 +7,10 @@ import datetime as dt
 import io
 import json
 import re
+import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,14 @@ from PIL import Image
 
 from tagging import accounts, known_answers
 from tagging.domain import Role, Status, Verdict
+from tagging.images.decoders import DecodeRequest
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.web.app import create_app
 from tagging.web.previews import Previews
-from tagging.web.site import Site
+from tagging.web.site import PHOTO_THREADS, Site
 from tests.integration.test_rules import put
 from tests.people import SURE, audit_all, product, say, tagged
-from tests.stand_in import Services
+from tests.stand_in import InlineDecoders, Services
 
 PASSWORD = "correct horse battery"
 UNSURE = {"p.png": 64, "q.png": 60}
@@ -232,6 +235,33 @@ def test_a_photo_is_shown_whose_folder_was_emptied_while_it_was_made(
     assert not (tmp_path / "previews").exists()
     assert ann.get(path).status_code == 200
     assert len([*(tmp_path / "previews").rglob("*.webp")]) == 1
+
+
+def test_photos_that_take_long_keep_nobody_else_waiting(
+    services: Services, client: Client, tmp_path: Path
+) -> None:
+    tagged(services, tmp_path / "in", {"p.png": 64})
+    ann = client()
+    (card,) = ann.get("/api/default/cards").json()["cards"]
+    path = f"/photos/thumb/{card['images'][0]}.webp"
+    began, done = threading.Semaphore(0), threading.Event()
+
+    def slowly(_: DecodeRequest) -> None:
+        began.release()
+        assert done.wait(120)
+
+    assert isinstance(services.decoders, InlineDecoders)
+    services.decoders.before = slowly
+    # In one loop, as a server has; some more than it has threads.
+    with ann, ThreadPoolExecutor(60) as people:
+        photos = [people.submit(ann.get, path) for _ in range(50)]
+        try:
+            for _ in range(PHOTO_THREADS):
+                assert began.acquire(timeout=60)
+            assert people.submit(ann.get, "/").result(timeout=60).status_code == 200
+        finally:
+            done.set()
+        assert {one.result().status_code for one in photos} == {200}
 
 
 def test_who_left_gets_no_photo_after_ten_seconds(
