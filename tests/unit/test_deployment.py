@@ -430,6 +430,14 @@ def test_volumes_and_networks_that_are_used_are_declared_and_the_reverse() -> No
     assert COMPOSE["networks"]["backend"]["internal"] is True
 
 
+def test_what_leaves_the_network_of_the_published_port_gets_no_address_of_the_machine() -> None:
+    (outer,) = COMPOSE["networks"].keys() - {"backend"}
+    network = COMPOSE["networks"][outer]
+    assert network["driver_opts"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
+    # An address of version 6 would be known outside as it is.
+    assert network["enable_ipv6"] is False
+
+
 def test_workers_and_watch_share_images_and_home() -> None:
     for name in OWN:
         assert mounts(name)["/data"] == "home"
