@@ -4,8 +4,8 @@
 
 It is started, asked and ended by `decoders.DecoderPool` (the messages: `protocol`), holds no
 secrets, and imports Pillow and NumPy only. The kernel bounds it: address space, processor time per
-image, no core file, no writing of files. It ends with its parent: at the end of its input, and on
-Linux at its parent's death.
+image, no core file, no writing of files; and keeps it from others (`confinement`). It ends with its
+parent: at the end of its input, and on Linux at its parent's death.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from PIL import AvifImagePlugin
 
 from tagging.domain import FailureCode
 from tagging.failpoints import failpoint, switch_on
+from tagging.images.confinement import confine
 from tagging.images.decode import align_pillow_bound, decode_image, memory_exceeded
 from tagging.images.model_input import to_model_input
 from tagging.images.protocol import WireSpec, pack, unpack_from
@@ -45,7 +46,8 @@ def main() -> None:
     answer is to tell its cost.
     """
     limits = ImageLimits(**json.loads(sys.argv[1]))
-    switch_on(Path(sys.argv[2]) if sys.argv[2] else None)
+    orders = Path(sys.argv[2]) if sys.argv[2] else None
+    switch_on(orders)
     meter = _Meter() if sys.argv[3] == "measured" else None
     with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody to answer
         answers = _claim_output()
@@ -54,9 +56,11 @@ def main() -> None:
         align_pillow_bound(limits)
         # Pictures are spread over processes; threads within one would each take address space.
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-        idle_bytes = _confine(limits)
+        confine(writable=orders)
+        idle_bytes = _set_limits(limits)
         _write(answers, pack({"ready": True}))
-        _silence(2)  # until here a traceback tells the parent why the start failed
+        # Until here a traceback tells the parent why the start failed.
+        os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
         _serve(sys.stdin.buffer, answers, limits, idle_bytes, meter)
 
 
@@ -149,16 +153,11 @@ def _missing(sha256: str, what: str) -> ImageRejected:
 
 def _claim_output() -> int:
     """The pipe to the parent, as a descriptor of our own: no library's print can reach it."""
-    answers = os.dup(1)
-    _silence(1)
-    return answers
-
-
-def _silence(descriptor: int) -> None:
-    """Point a standard stream at the null device."""
+    answers = os.dup(sys.stdout.fileno())
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
+    os.dup2(null, sys.stdout.fileno())
     os.close(null)
+    return answers
 
 
 def _outlive_nobody() -> None:
@@ -171,7 +170,7 @@ def _outlive_nobody() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _confine(limits: ImageLimits) -> int:
+def _set_limits(limits: ImageLimits) -> int:
     """Set the limits that hold for life; returns the address space in use now, in bytes.
 
     macOS refuses RLIMIT_AS; there, `max_memory_bytes` is not enforced.
@@ -203,20 +202,24 @@ def _allow_seconds(max_seconds: float) -> None:
 
 
 class _Meter:
-    """Measures what an image takes. Linux; elsewhere the memory reads as 0.
+    """Measures what an image takes. Linux; elsewhere the memory reads as 0. Made before `confine`,
+    after which no file is opened for writing.
 
     `ru_maxrss` would not do: it is never reset, and begins with what the parent had.
     """
 
     def __init__(self) -> None:
+        self._reset: int | None = None
+        with contextlib.suppress(FileNotFoundError):
+            self._reset = os.open("/proc/self/clear_refs", os.O_WRONLY)
         self._idle_bytes = self._cpu_seconds = 0.0
         self.begin()
         self._idle_bytes = self._peak_bytes()
 
     def begin(self) -> None:
         self._cpu_seconds = time.process_time()
-        with contextlib.suppress(FileNotFoundError):
-            Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak
+        if self._reset is not None:
+            os.write(self._reset, b"5")  # proc(5): resets the peak
 
     def read(self) -> tuple[float, int]:
         """Processor seconds and peak memory, in bytes over the idle process, since `begin`."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
+import json
 import os
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,7 +24,7 @@ import pytest
 from PIL import Image
 
 from tagging.domain import FailureCode
-from tagging.images import decoder_process
+from tagging.images import confinement, decoder_process
 from tagging.images.content import allowed_formats
 from tagging.images.decode import decode_image
 from tagging.images.decoder_process import DecoderDied, DecoderProcess
@@ -500,6 +503,88 @@ def test_children_know_no_secrets(
         if sys.platform == "linux":
             environment = Path(f"/proc/{secretive.process_ids[0]}/environ").read_bytes()
             assert b"secret" not in environment
+
+
+VICTIM = """
+import ctypes, os, subprocess, sys
+
+if sys.argv[1] == "capable":
+    # Root's rights, which no service of ours has: they are gone with the next program.
+    for right in range(64):
+        ctypes.CDLL(None).prctl(24, right, 0, 0, 0)  # PR_CAPBSET_DROP
+    os.execv(sys.executable, [sys.executable, sys.argv[0], "plain", *sys.argv[2:]])
+raise SystemExit(subprocess.run([sys.executable, *sys.argv[2:], str(os.getpid())]).returncode)
+"""
+"""What starts a decoder, and knows its secrets."""
+
+ATTACK = """
+import contextlib, json, os, socket, sys
+from pathlib import Path
+from tagging.images import decoder
+
+free, port, folder, parent = sys.argv[4:]
+
+def taken_over(_requests, answers, *_):
+    tries = {
+        "environment": lambda: Path(f"/proc/{parent}/environ").read_bytes(),
+        "memory": lambda: Path(f"/proc/{parent}/mem").open("rb").close(),
+        "files": lambda: os.readlink(f"/proc/{parent}/fd/0"),
+        "signal": lambda: os.kill(int(parent), 0),
+        "connect": lambda: socket.create_connection(("127.0.0.1", int(port)), 10).close(),
+        "listen": lambda: socket.create_server(("127.0.0.1", 0)).close(),
+        "write": lambda: Path(folder, "photo").open("r+b").close(),
+        "cut": lambda: os.truncate(Path(folder, "photo"), 0),
+        "make": lambda: Path(folder, "made").touch(),
+        "rename": lambda: Path(folder, "photo").rename(Path(folder, "renamed")),
+        "remove": lambda: Path(folder, "old").unlink(),
+        "start": lambda: os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", ":"], {}), 0),
+    }
+    done = []
+    for name, attempt in tries.items():
+        with contextlib.suppress(OSError):
+            attempt()
+            done.append(name)
+    os.write(answers, json.dumps(done).encode())
+
+if free == "free":
+    decoder.confine = lambda writable: None
+decoder._serve = taken_over
+decoder.main()
+"""
+"""What a decoder tries when a picture has taken it over; it answers with what it was able to do."""
+
+HELD_SINCE = {
+    1: {"environment", "memory", "files", "write", "make", "rename", "remove", "start"},
+    3: {"cut"},
+    4: {"connect", "listen"},
+    6: {"signal"},
+}
+"""The version of Landlock -> what it keeps a decoder from."""
+
+
+@pytest.mark.skipif(confinement.supported() == 0, reason="this kernel has no Landlock")
+def test_a_decoder_that_is_taken_over_reaches_nobody(tmp_path: Path) -> None:
+    (tmp_path / "victim.py").write_text(VICTIM)
+    (tmp_path / "attack.py").write_text(ATTACK)
+    limits = json.dumps(dataclasses.asdict(LIMITS))
+
+    def able(how: str) -> set[str]:
+        folder = tmp_path / how
+        folder.mkdir()
+        for name in ("photo", "old"):
+            (folder / name).touch()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            attack = [str(tmp_path / "attack.py"), limits, "", "", how]
+            attack += [str(server.getsockname()[1]), str(folder)]
+            command = [sys.executable, str(tmp_path / "victim.py"), "capable", *attack]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return set(json.loads(b"[" + done.stdout.rpartition(b"[")[2]))
+
+    everything = set[str]().union(*HELD_SINCE.values())
+    held = [what for since, what in HELD_SINCE.items() if since <= confinement.supported()]
+    assert able("free") == everything  # it would, if nothing held it
+    assert able("confined") == everything - set[str]().union(*held)
 
 
 def test_a_closed_pool_says_so(photos: list[DecodeRequest]) -> None:
