@@ -182,7 +182,10 @@ def visitor_or_none(request: Request) -> Visitor | None:
 
 def _here(path: str) -> str:
     """A path of this site; anything that would lead elsewhere leads home."""
-    named = urlsplit(path)
+    try:
+        named = urlsplit(path)
+    except ValueError:  # half of an IPv6 address, or letters that no host has
+        return "/"
     # Browsers take any number of slashes at the start for the beginning of a host.
     plain = path.isprintable() and "\\" not in path and path.startswith("/") and path[1:2] != "/"
     if named.scheme or named.netloc or not plain:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import codecs
+import http.cookies
 import json
 import re
 import uuid
@@ -13,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from tagging import accounts
 from tagging.database import models
@@ -30,6 +34,30 @@ OPEN = {"/login", "/enter/{token}", "/health", "/language", "/"}
 JSON = {"content-type": "application/json"}
 A_PERSON = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
+CODEC = "strangers"
+"""No codec of Python's, but asked for by the name that a request gives."""
+
+PART = (
+    "--x\r\nContent-Disposition: form-data; name=name; "
+    f"filename*={CODEC}''a; name*={CODEC}''b\r\n"
+    f"Content-Type: text/plain; charset={CODEC}\r\n\r\na\r\n"
+    f'--x\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n{CODEC}\r\n--x--\r\n'
+)
+FORM = f"_charset_={CODEC}&name=a&password=b&language=en&back=/&csrf=c"
+STRANGE = {
+    "multipart/form-data; boundary=x": PART,
+    f"multipart/form-data; boundary=x; charset={CODEC}": PART,
+    f"Multipart/Form-Data;charset={CODEC};boundary=x": PART,
+    f"multipart/mixed; boundary=x; charset={CODEC}": PART,
+    f"application/x-www-form-urlencoded; charset={CODEC}": FORM,
+    f"application/x-www-form-urlencoded; charset=utf-8; charset={CODEC}": FORM,
+    f"application/json; charset={CODEC}": "{}",
+    f"application/json; charset*={CODEC}''utf-8": "{}",
+    f"application/ld+json; charset={CODEC}": "{}",
+    f"text/plain; charset={CODEC}": "a",
+}
+"""Content-Type -> a body of it, in which a codec is named wherever a standard lets one be."""
+
 
 def app_of(browser: TestClient) -> FastAPI:
     assert isinstance(browser.app, FastAPI)
@@ -46,6 +74,22 @@ def unbroken(browser: TestClient) -> TestClient:
     )
     found.headers, found.cookies = browser.headers, browser.cookies
     return found
+
+
+def answered(app: FastAPI, scope: dict[str, Any]) -> int:
+    """The status that a request gets which no client of ours can send."""
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    whole = {"type": "http", "http_version": "1.1", "scheme": "http", "root_path": "", **scope}
+    asyncio.run(app({**whole, "server": ("127.0.0.1", 80), "client": None}, receive, send))
+    status: int = told[0]["status"]
+    return status
 
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -133,6 +177,51 @@ class TestOddRequests:
         assert got.status_code < 500
         assert product(services, "q").status is Status.NEEDS_REVIEW
 
+    @pytest.mark.parametrize("back", ["//[", "//[::1", "//\uff0f\u2100", "/\\[", "http://["])
+    def test_odd_places_to_go_back_to_lead_home(self, client: Client, back: str) -> None:
+        nobody = client(None)
+        assert nobody.get("/login", params={"back": back}).status_code == 200
+        led = nobody.post("/language", data={"language": "en", "back": back})
+        assert (led.status_code, led.headers["location"]) == (303, "/")
+        data = {"name": "Ann", "password": PASSWORD, "back": back}
+        client("Ann")
+        assert nobody.post("/login", data=data).headers["location"] == "/"
+
+    @pytest.mark.parametrize("origin", ["http://[", "http://\xbd", "null", "", "["])
+    def test_an_origin_that_is_no_address_is_another_site(
+        self, client: Client, origin: str
+    ) -> None:
+        nobody = client(None)
+        for path in ("/login", "/language", "/enter/x"):
+            sent = nobody.post(path, data={"language": "en"}, headers={b"origin": origin.encode()})
+            assert sent.status_code == 403, path
+
+    @pytest.mark.parametrize("path", ["/login", "/", "/nowhere", "/health"])
+    def test_bytes_that_no_address_has_are_refused(self, client: Client, path: str) -> None:
+        head = {"method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
+        assert answered(app_of(client(None)), {**head, "query_string": b"back=\xff"}) == 400
+
+    def test_headers_are_bounded(self, client: Client) -> None:
+        nobody = client(None)
+        assert nobody.get("/login", headers={"x": "a" * 30_000}).status_code == 200
+        assert nobody.get("/login", headers={"x": "a" * 33_000}).status_code == 431
+        many = [(f"x-{number}", "a" * 330) for number in range(100)]
+        assert nobody.get("/login", headers=many).status_code == 431
+
+    def test_no_cookie_is_taken_apart_but_ours(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ann = client()
+        taken: list[str] = []
+        monkeypatch.setattr(http.cookies, "_unquote", lambda one: taken.append(one) or one)
+        ours = f"atelier_session={ann.cookies['atelier_session']}"
+        cookie = f'a="\\"\\"\\"";{ours}; b="\\101"; atelier_language=fr; c="d"'
+        del ann.cookies["atelier_session"]
+        page = ann.get("/", headers={"cookie": cookie})
+        assert (page.status_code, "Enseignes" in page.text) == (200, True)
+        assert [one for one in taken if "\\" in one] == []
+        assert "fr" in taken
+
     def test_odd_names_are_no_failure(self, client: Client) -> None:
         data = {"name": "\0", "password": PASSWORD}
         assert client(None).post("/login", data=data).status_code in (400, 403)
@@ -172,6 +261,43 @@ class TestOddRequests:
         (refused,) = ann.post("/api/other/undo", json=back).json()["outcomes"]
         assert "there is no review" in refused["error"]
         assert product(services, card["sku"]).status is Status.REVIEWED
+
+
+class TestBodies:
+    def test_no_codec_is_taken_from_a_request(self, client: Client) -> None:
+        """Nor is a body read of which no page of ours sends the like, whoever sends it."""
+        asked: list[str] = []
+        note = asked.append  # which answers every name with None: there is no such codec
+        codecs.register(note)
+        try:
+            for browser in (client(None), client("Root", Role.ADMIN)):
+                paths = [path for method, path in routes(app_of(browser)) if method != "GET"]
+                assert len(paths) >= 8
+                for path in ("/login", "/language", "/enter/x", "/static/icon.svg", *paths):
+                    for kind, body in STRANGE.items():
+                        headers = {"content-type": kind}
+                        refused = browser.post(path, content=body, headers=headers)
+                        assert refused.status_code == 415, (path, kind)
+                        assert "default-src 'none'" in refused.headers["content-security-policy"]
+        finally:
+            codecs.unregister(note)
+        assert [name for name in asked if name.startswith(CODEC)] == []
+
+    def test_of_two_kinds_both_count(self, client: Client) -> None:
+        headers = [("content-type", one) for one in (JSON["content-type"], next(iter(STRANGE)))]
+        for both in (headers, headers[::-1]):
+            assert client(None).post("/login", content=PART, headers=both).status_code == 415
+
+    @pytest.mark.parametrize(
+        "end", ["", ";charset=utf-8", '; charset="UTF-8" ', " ; Charset=utf-8"]
+    )
+    def test_utf_8_may_be_named(self, client: Client, end: str) -> None:
+        kind = {"content-type": f"application/x-www-form-urlencoded{end}"}
+        led = client(None).post("/language", content="language=en&back=/login", headers=kind)
+        assert (led.status_code, led.headers["location"]) == (303, "/login")
+        kind = {"content-type": f"Application/JSON{end}"}
+        kept = client().post("/api/keep", content='{"products": []}', headers=kind)
+        assert kept.json() == {"products": []}
 
 
 class TestErrors:
