@@ -42,6 +42,7 @@ def web(
     from tagging.web.app import create_app
     from tagging.web.previews import Previews
     from tagging.web.site import Site
+    from worker.bounded_http import BoundedHttp
 
     settings, _ = settings_for(context, home, False)
     configure_logging(settings.log_format)
@@ -74,6 +75,7 @@ def web(
             create_app(site),
             host=host,
             port=port,
+            http=BoundedHttp,
             log_config=None,
             access_log=False,
             server_header=False,
