@@ -93,8 +93,6 @@ def _refused(scope: Scope) -> tuple[int, str] | None:
     headers = scope["headers"]
     if sum(len(name) + len(value) for name, value in headers) > HEAD_BYTES:
         return 431, f"the headers of a request have at most {HEAD_BYTES:,} bytes"
-    if not scope["query_string"].isascii():
-        return 400, "encode what is not ASCII in an address, byte by byte, as %XX"
     if not all(_BODIES.fullmatch(value) for name, value in headers if name == b"content-type"):
         return 415, "send application/json or application/x-www-form-urlencoded, in UTF-8"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import http.cookies
 import json
@@ -16,7 +15,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from starlette.types import Message
 
 from tagging import accounts
 from tagging.database import models
@@ -74,22 +72,6 @@ def unbroken(browser: TestClient) -> TestClient:
     )
     found.headers, found.cookies = browser.headers, browser.cookies
     return found
-
-
-def answered(app: FastAPI, scope: dict[str, Any]) -> int:
-    """The status that a request gets which no client of ours can send."""
-    told: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Message) -> None:
-        told.append(message)
-
-    whole = {"type": "http", "http_version": "1.1", "scheme": "http", "root_path": "", **scope}
-    asyncio.run(app({**whole, "server": ("127.0.0.1", 80), "client": None}, receive, send))
-    status: int = told[0]["status"]
-    return status
 
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -195,11 +177,6 @@ class TestOddRequests:
         for path in ("/login", "/language", "/enter/x"):
             sent = nobody.post(path, data={"language": "en"}, headers={b"origin": origin.encode()})
             assert sent.status_code == 403, path
-
-    @pytest.mark.parametrize("path", ["/login", "/", "/nowhere", "/health"])
-    def test_bytes_that_no_address_has_are_refused(self, client: Client, path: str) -> None:
-        head = {"method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
-        assert answered(app_of(client(None)), {**head, "query_string": b"back=\xff"}) == 400
 
     def test_headers_are_bounded(self, client: Client) -> None:
         nobody = client(None)
