@@ -20,6 +20,7 @@ from tagging.database.models import KnownModel
 from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
 from tagging.errors import AtelierError
+from tagging.images import confinement
 from tagging.model_card import card_fingerprint, read_bundle
 from tagging.private_files import opened_to_others
 from tagging.redaction import shown_url
@@ -69,6 +70,7 @@ def examine(settings: Settings) -> list[Finding]:
     findings = [
         _data_folder(settings),
         _privacy(settings),
+        _decoders(),
         _tensorflow(),
         _model(settings),
         _sqlite(settings),
@@ -125,6 +127,19 @@ def _privacy(settings: Settings) -> Finding:
         "command but `check` that its owner runs does the same"
         if opened
         else "",
+    )
+
+
+def _decoders() -> Finding:
+    """No problem where it is missing: the limits of memory and time hold everywhere."""
+    found = confinement.supported()
+    return Finding(
+        what="decoders",
+        ok=True,
+        found=f"kept from other processes, files and programs by Landlock, version {found}"
+        if found
+        else "bounded in memory and time, but not kept from files, programs and networks: this "
+        "system has no Landlock, or a container's filter of system calls keeps it from us",
     )
 
 

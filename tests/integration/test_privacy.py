@@ -91,6 +91,16 @@ def test_what_an_older_version_left_open_is_closed_at_the_start_and_told_before(
     assert told.ok
 
 
+@pytest.mark.parametrize("version", [0, 6])
+def test_whether_decoders_are_kept_from_everything_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    monkeypatch.setattr("worker.doctor.confinement.supported", lambda: version)
+    (told,) = [one for one in examine(settings_of(tmp_path)) if one.what == "decoders"]
+    assert told.ok
+    assert ("not kept from files" in told.found) == (version == 0)
+
+
 def test_a_shared_store_is_as_its_administrator_set_it(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
