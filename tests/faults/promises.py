@@ -87,12 +87,18 @@ def check(
         decoder_faults: how many products may have failed because their decoder was made to crash
             or hang: that costs the image in hand, by design.
     """
-    broken = Broken()
+    broken = check_rows(session)
     _ends(session, expected, decoder_faults, broken)
-    _predictions(session, broken)
     _bytes(session, store, broken)
-    _whole(session, broken)
     _reviews(session, reviewed, broken)
+    return broken
+
+
+def check_rows(session: Session) -> Broken:
+    """What rows and journal say by themselves, of a database in which nothing is in hand."""
+    broken = Broken()
+    _predictions(session, broken)
+    _whole(session, broken)
     for what in ledger(session):
         broken.add(7, what)
     _counts(session, broken)

@@ -1,154 +1,41 @@
 """Two acts on one product: the second comes at every boundary of the first, and both end well.
 
-Each boundary has a product of its own. Where the first act is in the middle of a transaction, the
-second begins in a thread and may have to wait for it.
+Each boundary has a product of its own. The other pairs are in `test_interleavings_of_acts.py`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import pytest
 import sqlalchemy as sa
 
 from tagging.answers import Recorded
 from tagging.database import uploads
-from tagging.database.tables import Batch, BatchState, Prediction, Product, ProductCount, RetagScope
+from tagging.database.tables import Batch, BatchState, Prediction, RetagScope
 from tagging.domain import ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, ReviewError
 from tagging.retag import Asked
 from tagging.review import record_review
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.integration.test_retag import ask, models_of, put_in_charge, told, vars_of, work_off
+from tests.meanwhile import BETWEEN, FILING, RECEIVING, RETAGGING, TAGGING, Meanwhile, named
 from tests.people import answer, product, tagged
 from tests.stand_in import Services
 
-BEFORE: Final = ("lease", "batch.lease.commit", "batch.lease.committed", "tag.model")
-BETWEEN: Final = ("tag.model_ready", "tag.decode", "tag.decoded", "tag.classify", "tag.classified")
-TAGGING: Final = (*BEFORE, *BETWEEN, "batch.write.commit", "batch.write.committed")
-RECEIVING: Final = tuple(
-    f"upload.{step}.{moment}"
-    for step in ("begin", "receive", "received")
-    for moment in ("commit", "committed")
-)
-FILING: Final = ("upload.file.commit", "upload.file.committed")
-RETAGGING: Final = (
-    "retag.request.commit",
-    "retag.request.committed",
-    "retag.looked",
-    "retag.page.commit",
-    "retag.page.committed",
-)
-ARROWS: Final = {
-    Status.QUEUED: {Status.TAGGED, Status.NEEDS_REVIEW, Status.FAILED},
-    Status.TAGGED: {Status.REVIEWED, Status.QUEUED, Status.NEEDS_REVIEW},
-    Status.NEEDS_REVIEW: {Status.REVIEWED, Status.QUEUED, Status.TAGGED},
-    Status.REVIEWED: {Status.NEEDS_REVIEW},
-    Status.FAILED: {Status.QUEUED},
-}
 
-
-WEIGHTS: Final = {status: 1000**number for number, status in enumerate(Status)}
-_COUNTED: Final = sa.select(
-    sa.func.sum(
-        ProductCount.products
-        * sa.case(WEIGHTS, value=ProductCount.status, else_=0).cast(sa.BigInteger)
-    ).cast(sa.BigInteger)
-).scalar_subquery()
-"""What `product_counts` says of each status, as one number."""
-
-
-class Meanwhile:
-    """An act that happens once, where another one reaches a boundary; and all commits watched."""
-
-    def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._services = services
-        self._at: tuple[str, Callable[[], object]] | None = None
-        self._thread: threading.Thread | None = None
-        self._raised: list[BaseException] = []
-        self._seen: dict[int, Status] = {}
-        monkeypatch.setattr("tagging.tag.failpoint", self._reach)
-        monkeypatch.setattr("tagging.retag.failpoint", self._reach)
-        monkeypatch.setattr(
-            "tagging.database.session.commitpoint",
-            lambda transaction, moment: self._reach(f"{transaction}.{moment}"),
-        )
-
-    @contextmanager
-    def at(self, boundary: str, act: Callable[[], object]) -> Iterator[None]:
-        """Within the block, `act` is done when `boundary` is reached; both are over at its end."""
-        self._at = (boundary, act)
-        if boundary == "lease":
-            self._reach(boundary)
-        yield
-        assert self._at is None, f"{boundary} was not reached"
-        if self._thread is not None:
-            self._thread.join(30)
-            assert not self._thread.is_alive()
-            self._thread = None
-        if self._raised:
-            raise self._raised.pop()
-        self.watch()
-
-    def watch(self) -> None:
-        """No status moves but along the arrows, and what is counted is what is there."""
-        with self._services.database.read() as session:
-            # In one statement: another act may commit between two.
-            rows = session.execute(
-                sa.select(Product.id, Product.status, _COUNTED.label("counted"))
-            ).all()
-        now = {row.id: row.status for row in rows}
-        if rows:
-            stand = Counter(now.values())
-            assert rows[0].counted == sum(WEIGHTS[status] * n for status, n in stand.items())
-        for product_id, status in now.items():
-            before = self._seen.get(product_id, status)
-            assert status is before or status in ARROWS[before], (product_id, before, status)
-        self._seen = now
-
-    def _reach(self, boundary: str, _: str | None = None) -> None:
-        if boundary.endswith(".committed"):
-            self.watch()
-        if self._at is None or self._at[0] != boundary:
-            return
-        act, self._at = self._at[1], None
-        if boundary.endswith(".commit"):
-            began = threading.Event()
-            self._thread = threading.Thread(target=self._do, args=(act, began))
-            self._thread.start()
-            began.wait()
-            # Long enough to come to where it must wait, if it must.
-            self._thread.join(0.1)
-            if boundary == "batch.write.commit":
-                # Whatever is done to a product, its photos or who is in charge waits for the write.
-                self._thread.join(0.4)
-                if not self._thread.is_alive():
-                    self._raised.append(AssertionError(f"nothing waited at {boundary}"))
-        else:
-            self._do(act, threading.Event())
-
-    def _do(self, act: Callable[[], object], began: threading.Event) -> None:
-        began.set()
-        try:
-            act()
-        except BaseException as error:
-            self._raised.append(error)
+@pytest.fixture
+def services(light_services: Services) -> Services:
+    return light_services
 
 
 @pytest.fixture
-def meanwhile(services: Services, monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
-    return Meanwhile(services, monkeypatch)
-
-
-def named(boundaries: tuple[str, ...]) -> dict[str, str]:
-    """A product for each boundary."""
-    return {boundary: f"p{i:02}" for i, boundary in enumerate(boundaries)}
+def meanwhile(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meanwhile]:
+    found = Meanwhile(services, monkeypatch)
+    yield found
+    found.check()
 
 
 def in_a_batch(services: Services, sku: str) -> int:
