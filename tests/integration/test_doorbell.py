@@ -77,3 +77,27 @@ def test_what_was_taken_before_the_clock_was_set_back_is_let_go(redis_url: str) 
         channel.qos.restore_visible(interval=1)
         assert client.zscore("unacked_index", tag) <= time.time() + AHEAD_S
     app.close()
+
+
+def test_what_a_worker_that_died_had_taken_comes_back_and_leaves_no_key(redis_url: str) -> None:
+    """Unacknowledged, it stays in two keys of Kombu's, until its time is up."""
+    settings = Settings(broker_url=SecretStr(redis_url), stuck_s=14)
+    app = create_app(settings)
+    doorbell = BrokerDoorbell(app)
+    doorbell.announce([1, 2])
+    with redis.Redis.from_url(redis_url) as client:
+        before = set(client.keys())
+        with (
+            Connection(redis_url, transport=app.conf.broker_transport) as dead,
+            app.connection() as living,
+        ):
+            channel = dead.channel()
+            channel.basic_get(QUEUE)
+            assert set(client.keys()) == before | {b"unacked", b"unacked_index"}
+            (tag,) = client.zrange("unacked_index", 0, -1)
+            client.zadd("unacked_index", {tag: time.time() - 2 * settings.stuck_s})
+            living.channel().qos.restore_visible(interval=1)
+            assert set(client.keys()) == before
+            assert doorbell.depth() == 2
+            channel.qos._delivered.clear()  # the dead give nothing back
+    app.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,19 @@ from sqlalchemy.orm import Session
 from tagging.catalog.opening import open_delivery
 from tagging.database import batches, models, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
-from tagging.database.tables import Batch, BatchState, ImagePrediction, Prediction, Product
+from tagging.database.tables import (
+    Batch,
+    BatchState,
+    ImagePrediction,
+    Prediction,
+    Product,
+    RetagScope,
+)
 from tagging.domain import FailureCode, ReviewReason, Status
 from tagging.errors import DeliveryError, StoreAwayError
 from tagging.filing import MAX_PRODUCT_IMAGES
 from tagging.ingest import UploadSummary
+from tagging.retag import Asked
 from tagging.tag import Answers
 from tests.faults.promises import ledger
 from tests.stand_in import Services, ShadeClassifier, picture, stand_in_card
@@ -294,6 +304,28 @@ def test_a_photo_that_changes_while_its_batch_is_in_hand_keeps_the_new_batch_in_
     assert listed(services)["a"].category == "Dark"
 
 
+def test_a_broken_photo_that_is_replaced_while_its_batch_is_in_hand_fails_nothing(
+    services: Services, tmp_path: Path
+) -> None:
+    source = write_folder(tmp_path / "in", {})
+    (source / "a.png").write_bytes(picture(255)[:50])
+    deliver(services, source)
+    first = services.bell.messages.pop()
+
+    def change(_: object) -> None:
+        services.decoders.before = lambda _: None
+        (source / "a.png").write_bytes(picture(0))
+        deliver(services, source)
+
+    services.decoders.before = change
+    report = services.tagger.tag_batch(first)
+    assert report is not None
+    assert report.failed == 1, "of the photo that it was"
+    assert listed(services)["a"].status is Status.QUEUED
+    services.tag_all()
+    assert listed(services)["a"].category == "Dark"
+
+
 def test_a_message_delivered_five_times_does_its_work_once(
     services: Services, tmp_path: Path
 ) -> None:
@@ -302,6 +334,50 @@ def test_a_message_delivered_five_times_does_its_work_once(
     services.tag_all()
     assert len(services.reports) == 1
     assert services.shelf.calls == 1
+    assert said(services) == (1, 1)
+
+
+def said(services: Services) -> tuple[int, int]:
+    """How many predictions of products there are, and of images."""
+    with services.database.read() as session:
+        found = [
+            session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            for table in (Prediction, ImagePrediction)
+        ]
+    return found[0], found[1]
+
+
+def test_the_same_model_asked_again_says_nothing_twice(services: Services, tmp_path: Path) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255, "b.png": 64}))
+    services.tag_all()
+    before = {line.sku: line.model for line in listed(services).values()}
+    for _ in range(2):
+        services.retagging.request(Asked(scope=RetagScope.ALL), ["default"], by="Eve")
+        while services.retagging.step(most_s=1.0) or services.bell.messages:
+            services.tag_all()
+    assert len(services.reports) == 3
+    assert said(services) == (2, 2)
+    assert {line.sku: line.model for line in listed(services).values()} == before
+
+
+def test_two_who_look_at_one_picture_at_once_append_what_they_see_once(
+    services: Services, tmp_path: Path
+) -> None:
+    """Two products have the very same photo, and neither worker finds it known."""
+    for sku in "ab":
+        deliver(services, write_folder(tmp_path / sku, {f"{sku}.png": 255}))
+    first, second = services.bell.messages
+    services.bell.messages.clear()
+
+    def meanwhile(_: object) -> None:
+        services.decoders.before = lambda _: None
+        services.tagger.tag_batch(second)
+
+    services.decoders.before = meanwhile
+    services.tagger.tag_batch(first)
+    assert services.shelf.calls == 2
+    assert said(services) == (2, 1)
+    assert {line.category for line in listed(services).values()} == {"Light"}
 
 
 def test_the_ledger_adds_up_at_every_commit(services: Services, tmp_path: Path) -> None:
@@ -381,6 +457,40 @@ def test_a_second_receiver_of_an_upload_takes_over_and_the_first_is_refused(
         )
     assert again[0].created == 6
     assert services.ingest.summary("u1").products == 6
+
+
+def test_the_first_receiver_is_refused_while_the_second_is_in_the_middle(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tagging.ingest.RECEIVE_ROWS", 2)
+    source = write_folder(tmp_path / "in", {f"{i}.png": i for i in range(6)})
+    began, go_on = threading.Event(), threading.Event()
+    second: list[Future[UploadSummary]] = []
+
+    def receive(on_rows: Callable[[int], None]) -> UploadSummary:
+        with open_delivery(source) as delivery:
+            return services.ingest.accept_upload(
+                delivery, retailer_id=services.retailer_id, upload_id="u1", on_rows=on_rows
+            )
+
+    def wait(_: int) -> None:
+        began.set()
+        assert go_on.wait(60)
+
+    def take_over(_: int) -> None:
+        if not second:
+            second.append(pool.submit(receive, wait))
+        assert began.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            with pytest.raises(DeliveryError, match="another process"):
+                receive(take_over)
+        finally:
+            go_on.set()
+    assert second[0].result().created == 6
+    with services.database.read() as session:
+        assert list(ledger(session)) == []
 
 
 def test_a_model_that_says_nothing_of_a_picture_accepts_nothing(

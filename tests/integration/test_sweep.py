@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tagging.database import batches, leaders
 from tagging.database.batches import Lease
 from tagging.database.tables import (
     Batch,
+    BatchItem,
     BatchState,
     Image,
     Product,
@@ -149,6 +151,46 @@ def test_a_crash_beside_other_work_does_not_count_against_a_single_product(
         assert batches.needs_solitude(session, batch_id)
 
 
+def test_a_photo_that_replaced_what_brought_down_workers_is_not_failed_for_it(
+    services: Services, tmp_path: Path
+) -> None:
+    source = write_folder(tmp_path / "in", {"a.png": 255})
+    deliver(services, source)
+    (batch_id,) = services.bell.messages
+    for number in range(3):
+        lease(services, batch_id, alone=True)
+        if number == 2:
+            deliver(services, write_folder(source, {"a.png": 0}))
+        pass_time(services, 14)
+    assert batch_of(services, batch_id).state is BatchState.DONE
+    assert listed(services)["a"].status is Status.QUEUED
+    services.tag_all()
+    assert listed(services)["a"].category == "Dark"
+
+
+def test_every_product_of_a_split_batch_is_in_one_part(services: Services, tmp_path: Path) -> None:
+    """Whatever their number is to sixteen."""
+    services.ingest = dataclasses.replace(services.ingest, batch_images=40)
+    deliver(services, write_folder(tmp_path / "in", {f"{i:02}.png": 255 for i in range(37)}))
+    batch_id = services.bell.messages.pop()
+    for _ in range(2):
+        lease(services, batch_id)
+        pass_time(services, 14)
+    whole, *parts = all_batches(services)
+    assert whole.state is BatchState.SPLIT
+    assert [part.products for part in parts] == [3] * 12 + [1]
+    with services.database.read() as session:
+        carried = session.scalars(
+            sa.select(BatchItem.product_id)
+            .where(BatchItem.batch_id.in_([part.id for part in parts]))
+            .order_by(BatchItem.product_id)
+        ).all()
+        assert carried == session.scalars(sa.select(Product.id).order_by(Product.id)).all()
+    pass_time(services, 20)
+    services.tag_all()
+    assert {line.status for line in listed(services).values()} == {Status.TAGGED}
+
+
 def test_giving_back_counts_as_no_attempt(delivered: Services) -> None:
     held = lease(delivered, delivered.bell.messages[0])
     with delivered.database.write("test") as session:
@@ -195,8 +237,6 @@ def test_filing_that_was_cut_off_is_taken_up(services: Services, tmp_path: Path)
 
 
 def test_one_sweeper_at_a_time_and_a_dead_one_is_replaced(delivered: Services) -> None:
-    import dataclasses
-
     first = delivered.sweeper
     second = dataclasses.replace(first, holder="second")
     first.step()

@@ -1,19 +1,23 @@
-"""The one inferring thread: who waits for it is told that it gets on, and only then."""
+"""The one inferring thread: who waits for it is told that it gets on, and only then. Few models are
+kept."""
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tagging.database.models import KnownModel
 from tests.stand_in import stand_in_card
 from worker import classifier
-from worker.classifier import KerasClassifier, Pulse
+from worker.classifier import ClassifierShelf, KerasClassifier, Pulse
 
 
 class Network:
@@ -102,3 +106,25 @@ def test_what_the_network_raises_is_raised(asked: KerasClassifier, network: Netw
     network.look = fails  # type: ignore[method-assign]
     with pytest.raises(TimeoutError, match="the device is away"):
         asked.classify(np.zeros((1, 4, 4, 1), np.uint8))
+
+
+def test_a_shelf_keeps_the_few_models_that_were_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[int] = []
+
+    def load(_: ClassifierShelf, model: KnownModel) -> Network:
+        loads.append(model.id)
+        return Network()
+
+    monkeypatch.setattr(ClassifierShelf, "_load", load)
+    shelf = ClassifierShelf(shapes=(2,), bundles=list, keep=2)
+    known = [KnownModel(id=i, card=stand_in_card(), path=Path("nowhere")) for i in range(4)]
+    kept = [weakref.ref(shelf.get(known[0])), weakref.ref(shelf.get(known[1]))]
+    shelf.get(known[0])
+    shelf.get(known[2])
+    assert [one() is None for one in kept] == [False, True], "the one that was not used goes"
+    shelf.get(known[0])
+    assert loads == [0, 1, 2]
+    shelf.get(known[3])
+    shelf.get(known[2])
+    assert loads == [0, 1, 2, 3, 2]
+    shelf.close()
