@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
+import re
+
+import pytest
 
 from tests.mutants.__main__ import ROOT, read
+from tests.unit.test_security_page import functions_of, named, text_of
 
 
 def test_each_guard_stands_in_one_place_and_each_test_is_there() -> None:
@@ -14,6 +16,13 @@ def test_each_guard_stands_in_one_place_and_each_test_is_there() -> None:
     for mutant in mutants:
         path, *names = mutant.test.split("::")
         name = names[-1].partition("[")[0]
-        tree = ast.parse((ROOT / Path(path)).read_text(encoding="utf-8"))
-        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        assert name in functions, mutant.test
+        assert name in functions_of(ROOT / path), mutant.test
+
+
+@pytest.mark.parametrize("promise", [str(number) for number in range(1, 11)])
+def test_each_test_that_holds_a_promise_misses_a_guard_of_it(promise: str) -> None:
+    (row,) = re.findall(rf"^\| {promise} \|.*$", text_of("reliability.md"), re.MULTILINE)
+    holding = {f"{file}::{name}" for file, name in named(row) if name is not None}
+    missing = {mutant.test for mutant in read() if mutant.promise == promise}
+    assert holding, row
+    assert holding <= missing, holding - missing
