@@ -123,6 +123,7 @@ def _extra(extra: bytes, name: bytes, large: int) -> tuple[str | None, bytes]:
     know it renamed the entry since.
     """
     stated: str | None = None
+    of_name: int | None = None  # once: there may be thousands of fields, and the name is long
     kept = bytearray(extra)
     at = 0
     while at + 4 <= len(extra):
@@ -131,7 +132,8 @@ def _extra(extra: bytes, name: bytes, large: int) -> tuple[str | None, bytes]:
         cut = len(value) < size
         if kind == _UNICODE_PATH_FIELD and not cut and size >= 5:
             version, checksum = struct.unpack_from("<BL", value)
-            if version == 1 and checksum == zlib.crc32(name) and _is_utf8(value[5:]):
+            of_name = zlib.crc32(name) if of_name is None else of_name
+            if version == 1 and checksum == of_name and _is_utf8(value[5:]):
                 stated = value[5:].decode()
         if cut or kind == _UNICODE_PATH_FIELD or (kind == _ZIP64_FIELD and size < large):
             struct.pack_into("<HH", kept, at, _UNKNOWN_FIELD, len(value))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import stat
 import tracemalloc
 import unicodedata
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tagging.catalog import zip_directory
 from tagging.catalog.delivery import (
     DeliveredRow,
     DeliveryLimits,
@@ -23,7 +25,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 from tests.coded import coded
-from tests.hostile.zips import Packed, pack, zip_of
+from tests.hostile.zips import Packed, pack, unicode_path, zip_of
 
 SMALL = DeliveryLimits(max_entries=50, max_total_bytes=50_000_000, ratio_free_bytes=10_000)
 
@@ -422,3 +424,22 @@ def test_any_damage_ends_in_an_error_of_ours(
 def test_any_bytes_after_the_magic_end_in_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(DeliveryError):
         outcomes(tmp_path, b"PK\x03\x04" + data)
+
+
+def test_of_a_long_name_the_checksum_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be 7,281 fields for each name of 65,535 bytes: minutes for each of them."""
+    name = b"n" * 1000 + b".jpg"
+    fields = unicode_path(name, b"wrong", crc=1) * 50 + unicode_path(name, b"true.jpg")
+    data = pack(*(Packed(name, extra=fields) for _ in range(3)))
+    directory = data[data.index(b"PK\x01\x02") :]
+    crc32 = zlib.crc32
+    computed: list[int] = []
+
+    def counted(value: bytes) -> int:
+        computed.append(len(value))
+        return crc32(value)
+
+    monkeypatch.setattr(zip_directory.zlib, "crc32", counted)
+    _, found = zip_directory.put_in_order(directory)
+    assert found.names == dict.fromkeys(range(3), "true.jpg")
+    assert computed == [len(name)] * 3
