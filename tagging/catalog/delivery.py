@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, Protocol, Self
 
-from tagging.catalog.redaction import without_secrets
+from tagging.catalog.redaction import address_without_secrets, without_secrets
 from tagging.domain import FailureCode
 from tagging.errors import AtelierError
 
@@ -60,8 +60,8 @@ def printable(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` printable and no longer than `SHOWN_CHARS` characters."""
-    clear = printable(text[: SHOWN_CHARS + 1])
+    """`text` printable and no longer than `SHOWN_CHARS` characters; of a web address no secret."""
+    clear = printable(address_without_secrets(text)[: SHOWN_CHARS + 1])
     return clear if len(clear) <= SHOWN_CHARS else clear[: SHOWN_CHARS - 1] + "…"
 
 

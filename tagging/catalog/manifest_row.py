@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from tagging.catalog.delivery import (
+    SHOWN_CHARS,
     DeliveredRow,
     DeliveryLimits,
     DeliveryRowError,
@@ -19,6 +20,7 @@ from tagging.catalog.delivery import (
 from tagging.catalog.formula import unguard
 from tagging.catalog.naming import is_utf8, nfc, sku_problem
 from tagging.catalog.records import Record
+from tagging.catalog.redaction import row_without_secrets
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
@@ -236,7 +238,11 @@ def _reject(
     return RejectedRow(
         line=record.line,
         code=code,
-        value=record.start if value is None else value,
+        value=_start(record) if value is None else value,
         error=f"line {record.line}: {why}",
         sku=sku,
     )
+
+
+def _start(record: Record) -> str:
+    return row_without_secrets(record.start, cut=len(record.start) > SHOWN_CHARS)

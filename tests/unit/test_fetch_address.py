@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
-from tagging.catalog.delivery import RejectedRow
+from tagging.catalog.delivery import RejectedRow, shown
+from tagging.catalog.opening import open_delivery
 from tagging.catalog.redaction import without_secrets
 from tagging.domain import FailureCode
 from tagging.fetch.address import FetchError, WebAddress, follow, is_web_address, parse_address
@@ -334,12 +337,62 @@ def test_what_may_be_secret_is_not_repeated(text: str, shows: str) -> None:
     assert "SECRET" not in row.value + row.error
 
 
+MALFORMED = (
+    "https://bob:SE CRET@shop.example/a.jpg",
+    "https://bob:x/SECRET@shop.example/a.jpg",
+    "https://bob:x?SECRET@shop.example/a.jpg",
+    "https://bob:x#SECRET/@shop.example/a.jpg",
+    "https://bob:SECRET@SECRET@shop.example/a.jpg",
+    "https:/bob:SE CRET@shop.example/a.jpg",
+    "https:\\\\bob:x\\SECRET@shop.example/a.jpg",
+    "s3://bob:SE CRET@shop.example/a.jpg",
+    "https://shop.example/a.jpg?sig=abc SECRET",
+    "https://bob:SECRET" + "SECRET" * 50 + "@shop.example/a.jpg",
+)
+"""No addresses for a program; their passwords are passwords all the same."""
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_nor_is_it_where_the_address_is_malformed(tmp_path: Path, text: str) -> None:
+    manifest = tmp_path / "products.csv"
+    many = "x" * 150
+    quoted = f'"{text}"'
+    manifest.write_text(
+        f"sku,image,title\nA,{quoted},T\n{quoted},{quoted},T\nB,{quoted}\n{many},{quoted},T,T\n"
+        f"{quoted}\n",
+        encoding="utf-8",
+    )
+    lines = tmp_path / "products.jsonl"
+    lines.write_text(
+        f'{{"sku": "A", "image": {json.dumps(text)}}}\n'
+        f'{{"sku": "A", "picture": {json.dumps(text)}}}\n'
+        f'{{"sku": {json.dumps(text)}, "image": [1]}}\n'
+        f'["{text}\n',
+        encoding="utf-8",
+    )
+    for source, count in ((manifest, 5), (lines, 4)):
+        with open_delivery(source) as delivery:
+            rows = list(delivery.rows())
+        assert len(rows) == count
+        for row in rows:
+            assert isinstance(row, RejectedRow)
+            assert "SECRET" not in row.value + row.error
+    assert "SECRET" not in shown(text)
+    assert shown(shown(text)) == shown(text)
+
+
 @pytest.mark.parametrize("text", ["a" * 10**6 + ":", "a:/" * 10**6, "a@" * 10**6 + ":"])
 def test_no_text_takes_long_to_redact(text: str) -> None:
     """Minutes instead of a blink, if each letter were a start to read on from."""
     assert without_secrets(text) == text
     row = RejectedRow(line=1, code=FailureCode.BAD_ROW, value=text, error="")
     assert len(row.value) == 200
+
+
+def test_of_an_address_that_can_be_read_the_image_is_named() -> None:
+    for text in ("https://shop.example/b/a@2x.jpg", "https://shop.example/a b.jpg"):
+        assert shown(text) == text
+        assert RejectedRow(line=1, value=text, error="").value == text
 
 
 def test_an_address_is_shown_without_its_query() -> None:
