@@ -170,6 +170,8 @@ class DeliveryLimits:
 
 DEFAULT_LIMITS: Final = DeliveryLimits()
 
+    max_lines: int = 2**31 - 1
+    """Lines of a manifest, blank ones included: what the ledger counts to."""
 
 class Delivery(ABC):
     """A delivery that could be opened. Use it in a `with` block.

@@ -34,7 +34,7 @@ from tagging.catalog.manifest_row import (
 )
 from tagging.catalog.naming import JSONL_ENDINGS, ending
 from tagging.catalog.paths import ImageFolder, open_plain
-from tagging.catalog.records import Record, csv_records, json_lines
+from tagging.catalog.records import Record, csv_records, json_lines, too_many_lines
 from tagging.catalog.web_images import ImageFetcher, with_web_images
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
@@ -113,6 +113,8 @@ class FileManifest(Delivery):
         with _readable(self._manifest), open_bytes() as stream:
             found = scan(stream, self._manifest)
         self._encoding, self._lines = found.encoding, found.lines
+        if found.lines > limits.max_lines:
+            raise too_many_lines(limits)
         if found.warning is not None:
             self.warnings.append(found.warning)
         self._reader = RowReader(with_web_images(find_image, fetcher), limits)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from tagging.catalog.delivery import SHOWN_CHARS, DeliveryLimits
+from tagging.errors import DeliveryError
 
 PIECE_CHARS: Final = 1 << 16
 
@@ -62,6 +63,8 @@ def json_lines(text: TextIO, limits: DeliveryLimits) -> Iterator[Record]:
     """Every physical line that is not blank, as a record of one cell."""
     line, start, parts, chars = 1, "", [""], 0
     for content, end in pieces(text):
+        if line > limits.max_lines:
+            raise too_many_lines(limits)
         if not chars:
             start = content[: SHOWN_CHARS + 1]
         chars += len(content)
@@ -71,6 +74,14 @@ def json_lines(text: TextIO, limits: DeliveryLimits) -> Iterator[Record]:
             yield from _json_line(line, start, parts, chars, limits)
             line, parts, chars = line + 1, [], 0
     yield from _json_line(line, start, parts, chars, limits)
+
+
+def too_many_lines(limits: DeliveryLimits) -> DeliveryError:
+    """The error of a manifest that the ledger cannot count."""
+    return DeliveryError(
+        f"the manifest has more than {limits.max_lines} lines; leave blank lines out, or deliver "
+        "it in parts"
+    )
 
 
 def _json_line(
@@ -91,6 +102,8 @@ def csv_records(text: TextIO, delimiter: str, limits: DeliveryLimits) -> Iterato
     builder = _Builder(1, delimiter, limits)
     line = 1
     for content, end in pieces(text):
+        if line > limits.max_lines:
+            raise too_many_lines(limits)
         done = builder.feed(content, end, line)
         line += bool(end)
         if done:

@@ -457,3 +457,10 @@ def test_a_manifest_can_be_read_twice_and_is_estimated(shop: Path) -> None:
     with open_delivery(shop / "p.csv") as delivery:
         assert delivery.estimated_rows() == 2
         assert list(delivery.rows()) == list(delivery.rows())
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl"])
+def test_too_many_lines_are_counted_before_they_are_read(shop: Path, name: str) -> None:
+    (shop / name).write_text("sku,image\n" + "\n" * 5)
+    with pytest.raises(DeliveryError, match="more than 5 lines"):
+        open_delivery(shop / name, limits=DeliveryLimits(max_lines=5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -191,3 +192,20 @@ def test_any_bytes_can_be_scanned_and_read(data: bytes) -> None:
         return
     with text_of(io.BytesIO(data), found.encoding) as text:
         list(csv_records(text, ",", SMALL))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("read", [lambda text, limits: csv_records(text, ",", limits), json_lines])
+def test_no_more_lines_than_the_ledger_counts(
+    end: str, read: Callable[[io.StringIO, DeliveryLimits], Iterator[Record]]
+) -> None:
+    limits = DeliveryLimits(max_lines=3)
+    for text in ("a", f"a{end}", f"a{end}{end}c", f"a{end}{end}c{end}"):
+        assert list(read(io.StringIO(text, newline=""), limits))[-1].line in (1, 3)
+    for text in (f"a{end}{end}{end}d", f"a{end}{end}{end}{end}"):
+        with pytest.raises(DeliveryError, match="more than 3 lines"):
+            list(read(io.StringIO(text, newline=""), limits))
+
+
+def test_a_line_number_is_one_that_every_database_holds() -> None:
+    assert DeliveryLimits().max_lines == 2**31 - 1
