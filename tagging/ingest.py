@@ -17,15 +17,16 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tagging.catalog.delivery import (
     DeliveredRow,
     Delivery,
     DeliveryRowError,
+    ImageSource,
     RejectedRow,
     Row,
     SkippedFile,
@@ -47,6 +48,8 @@ RECEIVE_ROWS: Final = 500
 """Ledger lines per transaction while receiving; their images are made durable together."""
 RECEIVE_CHARS: Final = 8_000_000
 """Characters of their texts, after which a transaction takes no further line."""
+KNOWN_IMAGES: Final = 10_000
+"""Images of a delivery that are told by their identity while it is received."""
 BEAT: Final = dt.timedelta(seconds=10)
 
 
@@ -138,6 +141,7 @@ class Ingest:
         self, delivery: Delivery, upload_id: str, receiver: str, on_rows: Callable[[int], None]
     ) -> None:
         beat = self._beat(upload_id, receiver)
+        intake = _Intake(max_bytes=self.image_max_bytes)
         rows = fetched_ahead(
             delivery.rows(),
             threads=self.fetch_threads,
@@ -146,7 +150,9 @@ class Ingest:
         )
         with closing(rows):
             numbered = enumerate(rows, start=1)
-            while self._receive_page(upload_id, receiver, _next_rows(numbered), on_rows, beat):
+            while self._receive_page(
+                upload_id, receiver, _next_rows(numbered), intake, on_rows, beat
+            ):
                 pass
         with self.database.write("upload.received") as session:
             uploads.end_receiving(
@@ -163,6 +169,7 @@ class Ingest:
         upload_id: str,
         receiver: str,
         rows: Iterator[tuple[int, Row]],
+        intake: _Intake,
         on_rows: Callable[[int], None],
         beat: Callable[[], None],
     ) -> bool:
@@ -171,7 +178,7 @@ class Ingest:
         images: list[tuple[str, int]] = []
         with self.store.session() as puts:
             for seq, row in rows:
-                line, stored = self._receive_row(seq, row, puts)
+                line, stored = self._receive_row(seq, row, intake, puts)
                 lines.append(line)
                 images.extend(stored)
                 beat()
@@ -209,7 +216,7 @@ class Ingest:
         return beat
 
     def _receive_row(
-        self, seq: int, row: Row, puts: StoreSession
+        self, seq: int, row: Row, intake: _Intake, puts: StoreSession
     ) -> tuple[LedgerLine, list[tuple[str, int]]]:
         if isinstance(row, SkippedFile):
             return RefusedLine(
@@ -242,8 +249,7 @@ class Ingest:
         stored: list[tuple[str, int]] = []
         for image in row.images:
             try:
-                with image.open() as stream:
-                    stored.append(puts.put(stream, max_bytes=self.image_max_bytes))
+                stored.append(intake.put(image, puts))
             except ImageRejected as error:
                 return _rejected(seq, row, error.code, image.name, error.detail), []
             except FetchError as error:
@@ -342,6 +348,50 @@ def _next_rows(numbered: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]
             chars += row.chars
             if chars >= RECEIVE_CHARS:
                 return
+
+
+_Refusal = ImageRejected | DeliveryRowError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Intake:
+    """Puts the images of one delivery into the store, each of them once.
+
+    A manifest may name one image in every row: read, written and hashed for each, a few files would
+    be terabytes of work.
+    """
+
+    max_bytes: int
+    _known: dict[Hashable, tuple[str, int] | _Refusal] = field(default_factory=dict)
+
+    def put(self, image: ImageSource, puts: StoreSession) -> tuple[str, int]:
+        """sha256 and size. Raises as `ImageSource.open` and `StoreSession.put` do."""
+        with image.open() as stream:
+            identity = image.identity(stream)
+            if identity is None:
+                return puts.put(stream, max_bytes=self.max_bytes)
+            known = self._known.get(identity)
+            if isinstance(known, Exception):
+                raise _anew(known)
+            if known is not None and puts.has(*known):
+                return known
+            if len(self._known) >= KNOWN_IMAGES:
+                self._known.clear()
+            try:
+                stored = puts.put(stream, max_bytes=self.max_bytes)
+            except (ImageRejected, DeliveryRowError) as error:
+                self._known[identity] = _anew(error)
+                raise
+            self._known[identity] = stored
+            return stored
+
+
+def _anew(error: _Refusal) -> _Refusal:
+    """The same error without its traceback, whose frames hold an image each."""
+    found = error.__class__.__new__(error.__class__)
+    found.args = error.args
+    found.__dict__.update(error.__dict__)
+    return found
 
 
 def _rejected(seq: int, row: DeliveredRow, code: FailureCode, value: str, error: str) -> LedgerLine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -108,6 +108,10 @@ class ArchiveImage:
 
     def open(self) -> BinaryIO:
         return open_entry(self.archive, self.entry)
+
+    def identity(self, _stream: BinaryIO, /) -> Hashable | None:
+        """Where the entry stands in the archive."""
+        return self.entry.info.header_offset
 
 
 class _ArchiveFolder(Delivery):

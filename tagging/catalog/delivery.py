@@ -12,7 +12,7 @@ picture. What a picture's bytes are worth is decided by whoever opens them, not 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -71,6 +71,10 @@ class ImageSource(Protocol):
     @property
     def name(self) -> str:
         """What the image is called in the delivery."""
+
+    def identity(self, stream: BinaryIO, /) -> Hashable | None:
+        """What no other bytes of this delivery have, told without reading `stream`, which `open`
+        gave; None where that cannot be told."""
 
     def open(self) -> BinaryIO:
         """A stream of the bytes, which the caller closes.
@@ -166,12 +170,12 @@ class DeliveryLimits:
     """Columns of a manifest."""
     max_images_per_row: int = 200
     """Images that one row may name."""
+    max_lines: int = 2**31 - 1
+    """Lines of a manifest, blank ones included: what the ledger counts to."""
 
 
 DEFAULT_LIMITS: Final = DeliveryLimits()
 
-    max_lines: int = 2**31 - 1
-    """Lines of a manifest, blank ones included: what the ledger counts to."""
 
 class Delivery(ABC):
     """A delivery that could be opened. Use it in a `with` block.

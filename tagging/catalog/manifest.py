@@ -2,7 +2,8 @@
 
 It needs the columns `sku` and `image`; `title` is optional, and every further column is kept as an
 attribute. Column names are compared without case. A cell of `image` may hold several paths, put
-apart by `|`; several rows may name one sku. What one row says is read in `manifest_row`.
+apart by `|`; several rows may name one sku. An image that a product has twice counts once. What one
+row says is read in `manifest_row`.
 """
 
 from __future__ import annotations
@@ -112,9 +113,9 @@ class FileManifest(Delivery):
         self._manifest = shown(manifest)
         with _readable(self._manifest), open_bytes() as stream:
             found = scan(stream, self._manifest)
-        self._encoding, self._lines = found.encoding, found.lines
         if found.lines > limits.max_lines:
             raise too_many_lines(limits)
+        self._encoding, self._lines = found.encoding, found.lines
         if found.warning is not None:
             self.warnings.append(found.warning)
         self._reader = RowReader(with_web_images(find_image, fetcher), limits)

@@ -135,7 +135,8 @@ class RowReader:
         problem = sku_problem(sku)
         if problem is not None:
             return _reject(record, problem, code=FailureCode.BAD_SKU)
-        paths = [path for path in map(str.strip, images) if path]
+        # Named twice, it counts once.
+        paths = list(dict.fromkeys(path for path in map(str.strip, images) if path))
         if not paths:
             return _reject(record, "the image is empty; name at least one image file", sku=sku)
         if len(paths) > self._limits.max_images_per_row:

@@ -17,7 +17,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +189,11 @@ def inside(root: str, real: str) -> str | None:
     prefix = root.rstrip("/") + "/"
     return real[len(prefix) :] if real.startswith(prefix) else None
 
+
+    def identity(self, stream: BinaryIO, /) -> Hashable | None:
+        """The file's, as it is: one that was written to since is another."""
+        info = os.fstat(stream.fileno())
+        return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 class ImageFolder:
     """The folder in which a manifest's images are looked up.

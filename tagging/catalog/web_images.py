@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -32,6 +33,10 @@ class WebImage:
 
     def open(self) -> BinaryIO:
         return self.fetcher.open(self.address)
+
+    def identity(self, _stream: BinaryIO, /) -> Hashable | None:
+        """None: a server may answer otherwise each time."""
+        return None
 
     def fetch(self, stopped: threading.Event) -> BinaryIO:
         """As `open`, and given up once `stopped` is set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
@@ -115,6 +115,9 @@ class _FetchedImage:
                 if self.future.done():
                     return self.future.result()
                 self.on_wait()
+
+    def identity(self, _stream: BinaryIO, /) -> Hashable | None:
+        return None
 
 
 def _close(future: Future[BinaryIO]) -> None:

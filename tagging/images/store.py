@@ -50,6 +50,7 @@ class StoreSession(Protocol):
     """Images on their way into a store; visible and durable from `flush` on, else discarded."""
 
     def put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]: ...
+    def has(self, sha256: str, size: int) -> bool: ...
     def flush(self) -> None: ...
 
 
@@ -225,7 +226,7 @@ class FolderSession:
             if len(source) > max_bytes:
                 raise ImageTooLarge(max_bytes, f"{len(source):,} bytes")
             sha256, size = hashlib.sha256(source).hexdigest(), len(source)
-            if sha256 in self._pending or self._stands(sha256, size):
+            if self.has(sha256, size):
                 return sha256, size
             source = io.BytesIO(source)
         failpoint("image.write")
@@ -233,7 +234,7 @@ class FolderSession:
         try:
             sha256, size = _write_hashed(source, temporary, max_bytes, self._store.private)
             failpoint("image.written")
-            if sha256 in self._pending or self._stands(sha256, size):
+            if self.has(sha256, size):
                 temporary.unlink()
             else:
                 self._pending[sha256] = temporary
@@ -241,6 +242,11 @@ class FolderSession:
             temporary.unlink(missing_ok=True)
             raise
         return sha256, size
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether the image was put before, so that the next `flush` makes it durable if it is not
+        yet."""
+        return sha256 in self._pending or self._stands(sha256, size)
 
     def flush(self) -> None:
         """Make everything put so far durable and visible.

@@ -185,7 +185,7 @@ BAD_ROWS: dict[str, tuple[bytes, str]] = {
     "NULs alone": (b"\0" * 9, "1 cells where"),
     "no path": (b"x,,", "image is empty"),
     "bars": (b"x,|||,", "image is empty"),
-    "201 paths": (b"x," + b"a.png|" * 201 + b",", "201 images"),
+    "201 paths": (b"x," + b"|".join(b"%d.png" % at for at in range(201)) + b",", "201 images"),
     "text behind a quote": (b'"x"y,a.png,', "text after a closing quote"),
     "a quote in a quote": (b'"x"y"z",a.png,', "text after a closing quote"),
     "a lone quote": (b'x,a.png," " "', "text after a closing quote"),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from tagging.catalog.delivery import Row
 from tagging.catalog.formula import guard
 from tagging.catalog.opening import open_delivery
 from tagging.database import uploads
 from tagging.database.tables import UploadItem
 from tagging.domain import FailureCode, ItemOutcome
+from tagging.images import store as store_module
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder, write_manifest
-from tests.stand_in import Services
+from tests.stand_in import Services, picture
 
 
 def outcomes(services: Services) -> dict[int, ItemOutcome]:
@@ -123,3 +129,90 @@ def test_skus_that_only_look_the_same_are_told_apart(
     assert [len(found[sku].images) for sku in ("a1", "A1")] == [1] * 2
     again = deliver(services, source)
     assert (again.unchanged, again.created) == (len(TWINS) + 4, 0)
+
+
+def read_and_written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all images that are read and written from now on."""
+    found: list[int] = []
+    write = store_module._write_hashed
+
+    def counted(source: Any, target: Path, max_bytes: int, private: bool) -> tuple[str, int]:
+        found.append(max_bytes)
+        return write(source, target, max_bytes, private)
+
+    monkeypatch.setattr(store_module, "_write_hashed", counted)
+    return found
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_image_that_every_row_names_is_read_once(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    """2,500 rows that name 64 images of 50 MB would be 8 TB read, written and hashed."""
+    monkeypatch.setattr("tagging.ingest.RECEIVE_ROWS", 10)
+    shades = {f"{number}.png": number for number in range(5)}
+    folder = write_folder(tmp_path / "in", shades)
+    (folder / "again").symlink_to("0.png")
+    names = "|".join([*shades, *(["./0.png", "x/../1.png"] if packed else ["./0.png", "again"])])
+    source = write_manifest(folder, "sku,image\n" + f"A,{names}\nB,{names}\n" * 20)
+    if packed:
+        source = tmp_path / "in.zip"
+        with zipfile.ZipFile(source, "w") as archive:
+            for name in [*shades, "products.csv"]:
+                archive.write(folder / name, name)
+    written = read_and_written(monkeypatch)
+    summary = deliver(services, source)
+    assert (summary.products, summary.rejected) == (2, 0)
+    assert len(written) == 5
+    with services.database.read() as session:
+        lines = session.scalars(sa.select(UploadItem.images)).all()
+    assert {tuple(line) for line in lines} == {tuple(lines[0])}
+    assert list(dict.fromkeys(lines[0])) == [
+        hashlib.sha256(picture(shade)).hexdigest() for shade in shades.values()
+    ]
+
+
+@pytest.mark.parametrize("known", [1, 3])
+def test_only_so_many_are_known(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    monkeypatch.setattr("tagging.ingest.KNOWN_IMAGES", known)
+    folder = write_folder(tmp_path / "in", {f"{number}.png": number for number in range(3)})
+    rows = "".join(f"S{row}{number},{number}.png\n" for row in range(2) for number in range(3))
+    written = read_and_written(monkeypatch)
+    assert deliver(services, write_manifest(folder, "sku,image\n" + rows)).products == 6
+    assert len(written) == {1: 6, 3: 3}[known]
+
+
+def test_one_that_is_refused_is_read_once_too(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "in", {"small.png": 1})
+    (folder / "large.png").write_bytes(bytes(services.ingest.image_max_bytes + 1))
+    rows = "A,small.png\n" + "".join(f"B{row},large.png\n" for row in range(20))
+    written = read_and_written(monkeypatch)
+    summary = deliver(services, write_manifest(folder, "sku,image\n" + rows))
+    assert (summary.products, summary.rejected, len(written)) == (1, 20, 2)
+    lines = list(uploads.rejected_lines(services.database, summary.upload_id))
+    assert len({line.error for line in lines}) == 1
+    assert "more than the" in lines[0].error
+
+
+def test_a_file_that_was_written_to_since_is_another(services: Services, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 1})
+    path = write_manifest(folder, "sku,image\n" + "A,a.png\nB,a.png\n")
+    with open_delivery(path) as delivery:
+        rows = delivery.rows()
+
+        def written_to_in_between() -> Iterator[Row]:
+            yield next(rows)
+            (folder / "a.png").write_bytes(picture(2))
+            yield from rows
+
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(delivery, "rows", written_to_in_between)
+        services.ingest.accept_upload(delivery, retailer_id=services.retailer_id)
+        monkey.undo()
+    with services.database.read() as session:
+        images = session.scalars(sa.select(UploadItem.images).order_by(UploadItem.line)).all()
+    assert images == [[hashlib.sha256(picture(shade)).hexdigest()] for shade in (1, 2)]

@@ -149,6 +149,12 @@ def test_skus_are_in_normal_form_c(shop: Path) -> None:
     assert delivered(row)[1] == "Größe"
 
 
+def test_an_image_that_is_named_twice_counts_once(shop: Path) -> None:
+    (row,) = rows(shop, "sku,image\n1,a.jpg| a.jpg |b.jpg|a.jpg|a.jpg\n")
+    assert isinstance(row, DeliveredRow)
+    assert [image.name for image in row.images] == ["a.jpg", "b.jpg"]
+
+
 def test_columns_without_a_name(shop: Path) -> None:
     (row,) = rows(shop, "sku,image,,\n1,a.jpg,,x\n")
     assert delivered(row)[4] == {"column_4": "x"}
@@ -167,7 +173,7 @@ def test_columns_without_a_name(shop: Path) -> None:
         ("1\x07,a.jpg,", "1\\x07,a.jpg,", "control characters"),
         ("1,,", "1,,", "image is empty"),
         ("1, | ,", "1, | ,", "image is empty"),
-        ("1,a.jpg|a.jpg|a.jpg|a.jpg,", "1,a.jpg|a.jpg|a.jpg|a.jpg,", "4 images"),
+        ("1,a.jpg|b.jpg|c.jpg|d.jpg,", "1,a.jpg|b.jpg|c.jpg|d.jpg,", "4 images"),
         ("1,x.jpg,", "x.jpg", "no file 'x.jpg' beside the manifest; "),
         ("1,a.jpg|x.jpg,", "x.jpg", "no file 'x.jpg'"),
         ("1,../a.jpg,", "../a.jpg", "leaves the manifest's folder"),

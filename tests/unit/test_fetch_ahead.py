@@ -59,6 +59,9 @@ class File:
     def open(self) -> BinaryIO:
         return io.BytesIO(b"file")
 
+    def identity(self, _stream: BinaryIO, /) -> None:
+        return None
+
 
 def web(fetcher: StandInFetcher, name: str) -> WebImage:
     return WebImage(address=parse_address(f"https://shop.example/{name}"), fetcher=fetcher)
