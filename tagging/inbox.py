@@ -4,11 +4,12 @@ A thing is taken when it has stopped growing. Its way is written down first (a *
 and names), then it is moved into `.atelier/claimed/<upload>/`, ingested under that upload id, and
 moved to `done/<upload>/` or `rejected/`. Every move is a rename within one file system, and every
 step can be done again: after a kill, the plans say where to go on, and an upload id that is
-already in the ledger is never ingested twice.
+already in the ledger is never ingested twice. What ends this process again and again is rejected.
 
 Who drops things is not trusted: links are not followed, Atelier's own folders are none of a
-delivery's, and no name of a dropped file stops the next one. `.atelier` must be this process's own:
-nobody else needs to write there.
+delivery's, and no name of a dropped file stops the next one. They may even rename Atelier's own
+folders, or put links in their places: these folders are held open (`HeldFolder`), and must be this
+account's. `.atelier` is closed to all others.
 """
 
 from __future__ import annotations
@@ -17,33 +18,36 @@ import fcntl
 import itertools
 import json
 import os
-import shutil
+import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import structlog
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from tagging.catalog.delivery import DeliveredRow, DeliveryRowError, RejectedRow, printable
+from tagging.catalog.delivery import DeliveredRow, RejectedRow, printable, shown
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
 from tagging.catalog.opening import open_delivery
-from tagging.catalog.paths import FileImage, open_plain
+from tagging.catalog.paths import HELD, FileImage
 from tagging.database import uploads
 from tagging.database.uploads import RejectedLine
 from tagging.domain import FailureCode
-from tagging.errors import DeliveryError
+from tagging.errors import AtelierError, DeliveryError
 from tagging.failpoints import failpoint
+from tagging.held_folder import HeldFolder
+from tagging.inbox_plan import DONE, OWN, REJECTED, STATE, Plan, plan_file, read_plan
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
-from tagging.private_files import close_tree, make_private_folder, open_private
 
-DONE: Final = "done"
-REJECTED: Final = "rejected"
-STATE: Final = ".atelier"
 REPORT: Final = "atelier-report.json"
 UNFINISHED_ENDINGS: Final = frozenset({"part", "partial", "tmp", "crdownload", "filepart"})
 """What programs call a file that they are still writing."""
-OWN: Final = frozenset({DONE, REJECTED, STATE})
+MAX_TRIES: Final = 5
+"""How often a delivery may end this process, or fail for a reason of its own. Kills that were not
+its doing count as well, so it is more than the few that a machine has on a bad day."""
 MAX_NAME_BYTES: Final = 255
 """Of a file's name, on the usual file systems."""
 MAX_LISTED: Final = 1000
@@ -51,22 +55,10 @@ MAX_LISTED: Final = 1000
 MANIFEST_PATIENCE_S: Final = 60.0
 """How long a manifest waits for images that it names and that have not landed yet."""
 
+_WAY: Final = re.compile(rf"{re.escape(HELD)}[0-9]+/(?:[0-9a-f-]+/)?")
+"""What leads to a claimed delivery: no business of who reads why it was rejected."""
+
 log = structlog.get_logger("inbox")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be ingested together. `entries`: names in the inbox, or `FOLDER/FILE`.
-
-    `main`: the entry to open (a manifest, zip or folder); None for loose images.
-    """
-
-    upload: str
-    kind: str
-    entries: tuple[str, ...]
-    main: str | None
-    rejected: dict[str, Any] | None = None
-    """The report, from when it was decided that all of it is moved to `rejected`."""
 
 
 @dataclass(kw_only=True)
@@ -80,24 +72,25 @@ class Inbox:
     monotonic: Callable[[], float]
     _seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
     _lock: TextIO | None = None
+    _held: dict[str, HeldFolder] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Make the folders that are missing, and take the inbox for this process.
 
         Raises:
-            DeliveryError: another process watches it.
+            DeliveryError: another process watches it, or a folder in it that should be this
+                account's is not.
         """
-        for folder in (DONE, REJECTED):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._held["root"] = HeldFolder.at(self.root)
+        self._open_outlets()
         # Who drops things has no business in there. What comes out of it again, into `done` and
         # `rejected`, has the modes with which it was dropped.
-        for folder in ("claimed", "plans"):
-            make_private_folder(self.root / STATE / folder)
-        for path in close_tree(self.root / STATE, but=self.root / STATE / "claimed"):
-            log.warning("inbox_open", path=str(path), note="it belongs to another account")
+        self._held[STATE] = self._root.own(STATE, private=True)
+        for name in ("claimed", "plans"):
+            self._held[name] = self._held[STATE].own(name, private=True)
         # Held open, and so locked, until the process ends, however it ends.
-        lock = open_private(self.root / STATE / "lock", os.O_WRONLY)
-        self._lock = os.fdopen(lock, "w", encoding="utf-8")
+        self._lock = self._held[STATE].lock_file("lock")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -109,13 +102,42 @@ class Inbox:
         """Let go of the inbox."""
         if self._lock is not None:
             self._lock.close()
+        for folder in self._held.values():
+            folder.close()
+        self._held.clear()
+
+    def _open_outlets(self) -> None:
+        """Hold `done` and `rejected` as they stand now: people may have tidied them away."""
+        if not self._root.is_still(self.root):
+            raise DeliveryError(
+                f"{self.root} is another folder than the one that is watched; start watching again"
+            )
+        for name in (DONE, REJECTED):
+            before = self._held.get(name)
+            if before is None or not before.is_at(self._root):
+                self._held[name] = self._root.own(name)
+                if before is not None:
+                    before.close()
+
+    @property
+    def _root(self) -> HeldFolder:
+        return self._held["root"]
+
+    @property
+    def _claimed(self) -> HeldFolder:
+        return self._held["claimed"]
 
     def empty(self) -> bool:
         """Whether nothing is left to take."""
         return not self._plans() and not self._entries()
 
     def step(self) -> Iterator[dict[str, Any]]:
-        """Finish what was begun, then take what is ripe; yields a report for each upload."""
+        """Finish what was begun, then take what is ripe; yields a report for each upload.
+
+        Raises:
+            DeliveryError: in the place of the inbox, `done` or `rejected` there is something else.
+        """
+        self._open_outlets()
         for plan in self._plans():
             yield from self._try(plan)
         for plan in self._ripe_plans():
@@ -125,10 +147,15 @@ class Inbox:
             yield from self._try(plan)
 
     def _try(self, plan: Plan) -> Iterator[dict[str, Any]]:
-        """Carry a plan out; what cannot be moved or read stays planned, and the others go on."""
+        """Carry a plan out; what cannot be moved or read stays planned, and the others go on.
+
+        A disk or a database that is away, and the end of this process by who runs it, count as no
+        try of the plan.
+        """
         try:
-            yield self._carry_out(plan)
+            report = self._carry_out(plan)
         except OSError as error:
+            self._withdraw_try(plan)
             log.error(
                 "waits",
                 upload=plan.upload,
@@ -136,69 +163,89 @@ class Inbox:
                 error=str(error),
                 note="check the owner and the permissions of what was dropped; it is tried again",
             )
+            return
+        except IntegrityError:
+            raise
+        except (DBAPIError, AtelierError, KeyboardInterrupt, SystemExit):
+            self._withdraw_try(plan)
+            raise
+        yield report
+
+    def _withdraw_try(self, plan: Plan) -> None:
+        """Have the plan count as many tries as when it was taken up."""
+        # Where it cannot be written either, the count stays one too high.
+        with suppress(OSError):
+            now = self._read_plan(plan_file(plan.upload))
+            if now.tries > plan.tries:
+                self._write_plan(replace(now, tries=plan.tries))
 
     # What is there, and what has stopped growing
 
-    def _entries(self) -> list[Path]:
-        return sorted(
-            entry
-            for entry in self.root.iterdir()
-            if not entry.name.startswith(".")
-            and entry.name not in (DONE, REJECTED)
-            and ending(entry.name) not in UNFINISHED_ENDINGS
-        )
+    def _entries(self) -> list[str]:
+        return [
+            name
+            for name in self._root.names()
+            if not name.startswith(".")
+            and name not in OWN
+            and ending(name) not in UNFINISHED_ENDINGS
+        ]
 
     def _ripe_plans(self) -> Iterator[Plan]:
         now = self.monotonic()
         entries = self._entries()
-        ripe = [entry for entry in entries if self._settled_for(entry, now) >= self.settle_s]
-        names = {entry.name for entry in entries}
+        ripe = [name for name in entries if self._settled_for(name, now) >= self.settle_s]
         # Also of what is no entry by its name (`.x`, `y.tmp`): a manifest may wait for it.
+        names = set(entries)
         self._seen = {
             name: seen
             for name, seen in self._seen.items()
-            if name in names or os.path.lexists(self.root / name)
+            if name in names or self._root.holds(name)
         }
-        manifests = [e for e in entries if e.is_file() and ending(e.name) in MANIFEST_ENDINGS]
+        manifests = {
+            name: None
+            for name in entries
+            if ending(name) in MANIFEST_ENDINGS and self._root.kind(name) == stat.S_IFREG
+        }
         waiting = bool(manifests)
-        for manifest in manifests:
-            if not os.path.lexists(manifest):
+        for name in manifests:
+            if not self._root.holds(name):
                 continue  # an earlier manifest of this round took it along
-            plan = self._manifest_plan(manifest, now) if manifest in ripe else None
+            plan = self._manifest_plan(name, now) if name in ripe else None
             if plan is not None:
                 yield plan
         images = []
-        for entry in ripe:
-            if entry in manifests or not os.path.lexists(entry):
+        for name in ripe:
+            kind = self._root.kind(name)
+            if name in manifests or kind is None:
                 continue  # a manifest took it along a moment ago
-            if self._settled_for(entry, now) < self.settle_s:
+            if self._settled_for(name, now) < self.settle_s:
                 continue  # it grew again while something else was ingested
-            if entry.is_file() and is_image_name(entry.name):
-                images.append(entry.name)
-            elif entry.is_dir() and not entry.is_symlink():
+            if kind == stat.S_IFREG and is_image_name(name):
+                images.append(name)
+            elif kind == stat.S_IFDIR:
                 # Images may belong to a manifest that is still on its way in: it goes first.
                 if not waiting:
-                    yield self._plan("folder", (entry.name,), main=entry.name)
+                    yield self._plan("folder", (name,), main=name)
             else:
-                yield self._plan("file", (entry.name,), main=entry.name)
+                yield self._plan("file", (name,), main=name)
         if images and not waiting:
             yield self._plan("images", tuple(images), main=None)
 
-    def _settled_for(self, entry: Path, now: float) -> float:
-        signature = _signature(entry)
-        seen = self._seen.get(entry.name)
+    def _settled_for(self, name: str, now: float) -> float:
+        signature = _signature(self.root / name)
+        seen = self._seen.get(name)
         if seen is None or seen[0] != signature:
-            self._seen[entry.name] = (signature, now)
+            self._seen[name] = (signature, now)
             return 0.0
         return now - seen[1]
 
-    def _manifest_plan(self, manifest: Path, now: float) -> Plan | None:
+    def _manifest_plan(self, name: str, now: float) -> Plan | None:
         """The manifest with the images that it names; None while it waits for some of them."""
         tops: dict[str, None] = {}
         missing = False
         try:
             with open_delivery(
-                manifest, follow_link=False, fetcher=self.ingest.fetcher
+                self.root / name, follow_link=False, fetcher=self.ingest.fetcher
             ) as delivery:
                 for row in delivery.rows():
                     if isinstance(row, RejectedRow):
@@ -208,15 +255,15 @@ class Inbox:
                             if isinstance(image, FileImage):
                                 tops[Path(image.relative).parts[0]] = None
         except DeliveryError:
-            return self._plan("manifest", (manifest.name,), main=manifest.name)
+            return self._plan("manifest", (name,), main=name)
         # What was taken in before is no part of a delivery: such lines find no image.
         tops = {top: None for top in tops if top not in OWN}
-        if missing and self._settled_for(manifest, now) < max(self.settle_s, self._patience()):
+        if missing and self._settled_for(name, now) < max(self.settle_s, self._patience()):
             return None
-        if any(self._settled_for(self.root / top, now) < self.settle_s for top in tops):
+        if any(self._settled_for(top, now) < self.settle_s for top in tops):
             return None
         # The manifest last: a claim that is cut short then never reads as a complete one.
-        return self._plan("manifest", (*tops, manifest.name), main=manifest.name)
+        return self._plan("manifest", (*tops, name), main=name)
 
     def _patience(self) -> float:
         return min(MANIFEST_PATIENCE_S, self.settle_s * 10)
@@ -229,24 +276,38 @@ class Inbox:
 
     def _plans(self) -> list[Plan]:
         found = []
-        for path in sorted((self.root / STATE / "plans").glob("*.json")):
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Plan(**{**raw, "entries": tuple(raw["entries"])}))
+        plans = self._held["plans"]
+        for name in plans.names():
+            if not name.endswith(".json"):
+                continue
+            try:
+                found.append(self._read_plan(name))
+            except ValueError as error:
+                # Damaged, or forged by who could write there once. What it claimed stays put.
+                log.error(
+                    "plan_refused",
+                    plan=printable(str(plans.path / name)),
+                    error=str(error),
+                    note="it is put aside as .refused; what it claimed is in `claimed` beside it",
+                )
+                plans.move(name, plans, f"{name}.refused")
         return found
 
-    def _plan_path(self, plan: Plan) -> Path:
-        return self.root / STATE / "plans" / f"{plan.upload}.json"
+    def _read_plan(self, name: str) -> Plan:
+        return read_plan(name, self._held["plans"].read(name))
 
     def _write_plan(self, plan: Plan) -> None:
-        self._write(self._plan_path(plan), asdict(plan))
+        self._write(self._held["plans"], plan_file(plan.upload), asdict(plan))
 
-    def _write(self, path: Path, value: dict[str, Any]) -> None:
+    def _end_plan(self, plan: Plan) -> None:
+        self._held["plans"].remove(plan_file(plan.upload))
+
+    def _write(self, folder: HeldFolder, name: str, value: dict[str, Any]) -> None:
         """Write `value`; of a report that lists only its first lines, all of them."""
         lines: dict[str, Iterator[RejectedLine]] = {}
         if max(value.get("rejected_lines", 0), value.get("skipped_lines", 0)) > MAX_LISTED:
             lines = self._lines(value["upload"])
-        # Not beside `path`: there might lie something of that name, or a link.
-        _write_durably(path, value, lines, temporary=self.root / STATE / "writing")
+        _write_durably(self._held[STATE], folder, name, value, lines)
 
     def _lines(self, upload: str) -> dict[str, Iterator[RejectedLine]]:
         database = self.ingest.database
@@ -255,71 +316,76 @@ class Inbox:
             "skipped": uploads.skipped_lines(database, upload),
         }
 
-    def _claim(self, plan: Plan) -> Path:
-        claimed = self.root / STATE / "claimed" / plan.upload
-        claimed.mkdir(exist_ok=True)
+    def _claim(self, plan: Plan, claimed: HeldFolder) -> None:
         for name in plan.entries:
-            source, target = self.root / name, claimed / name
-            if source.exists() or source.is_symlink():
-                if target.exists():
+            if self._root.holds(name):
+                if claimed.holds(name):
                     # A new file of that name landed after the claim: it stays for its own turn.
                     continue
                 failpoint("inbox.claim")
-                source.rename(target)
-        _sync_folder(claimed)
-        return claimed
+                self._root.move(name, claimed)
+        claimed.sync()
 
     def _carry_out(self, plan: Plan) -> dict[str, Any]:
-        done = self.root / DONE / plan.upload
-        if done.exists():
+        done = self._held[DONE]
+        if done.holds(plan.upload) and not self._claimed.holds(plan.upload):
             # Killed between the last move and the plan's end.
-            self._plan_path(plan).unlink()
+            self._end_plan(plan)
             return {"upload": plan.upload, "outcome": DONE}
         if plan.rejected is not None:
             # Killed while it was moved aside. Nothing is claimed any more: a file of the same
             # name may have been dropped since, to replace the bad one.
             self._move_aside(plan, plan.rejected)
-            self._plan_path(plan).unlink()
+            self._end_plan(plan)
             return plan.rejected
-        claimed = self._claim(plan)
-        failpoint("inbox.claimed")
-        try:
-            summary = self._take_in(plan, claimed)
-            failpoint("inbox.taken_in")
-        except DeliveryError as error:
-            report = {
-                "upload": plan.upload,
-                "outcome": REJECTED,
-                "code": error.code,
-                "error": str(error),
-            }
-            self._reject(plan, report)
-        else:
-            report = self._report(summary)
-            if summary.products == 0:
-                report |= {
-                    "outcome": REJECTED,
-                    "code": FailureCode.NO_PRODUCT,
-                    "error": "no product could be taken from it; see `rejected` and `skipped`",
-                }
+        with self._claimed.own(plan.upload) as claimed:
+            self._claim(plan, claimed)
+            failpoint("inbox.claimed")
+            try:
+                summary = self._take_in(plan)
+                failpoint("inbox.taken_in")
+            except (DeliveryError, DataError) as error:
+                report = {"upload": plan.upload, "outcome": REJECTED, **_said(error)}
                 self._reject(plan, report)
             else:
-                name = f"{plan.upload}.{REPORT}" if REPORT in plan.entries else REPORT
-                self._write(claimed / name, report)
-                claimed.rename(done)
-                failpoint("inbox.done")
-                _sync_folder(done.parent)
-        self._plan_path(plan).unlink()
+                report = self._report(summary)
+                if summary.products == 0:
+                    report |= {
+                        "outcome": REJECTED,
+                        "code": FailureCode.NO_PRODUCT,
+                        "error": "no product could be taken from it; see `rejected` and `skipped`",
+                    }
+                    self._reject(plan, report)
+                else:
+                    name = f"{plan.upload}.{REPORT}" if REPORT in plan.entries else REPORT
+                    self._write(claimed, name, report)
+                    self._claimed.move(plan.upload, done)
+                    failpoint("inbox.done")
+                    done.sync()
+        self._end_plan(plan)
         log.info("taken", **{k: v for k, v in report.items() if k not in ("rejected", "skipped")})
         return report
 
-    def _take_in(self, plan: Plan, claimed: Path) -> UploadSummary:
-        source = claimed if plan.main is None else claimed / plan.main
+    def _begin(self, plan: Plan) -> None:
+        """Count one try more, on the disk before it is tried: whatever kills this process leaves it
+        there. Raises DeliveryError for the one that is too many.
+        """
+        if plan.tries >= MAX_TRIES:
+            raise DeliveryError(
+                f"it was begun {plan.tries} times, and each time the process that read it ended or "
+                "failed. Deliver it in parts; if the machine was at fault, once more"
+            )
+        self._write_plan(replace(plan, tries=plan.tries + 1))
+
+    def _take_in(self, plan: Plan) -> UploadSummary:
+        # By what is held, not by the names that lead to it.
+        source = self._claimed.way / plan.upload
         known = self._known(plan.upload)
         if known is not None:
             return known
+        self._begin(plan)
         with open_delivery(
-            source,
+            source if plan.main is None else source / plan.main,
             manifest_in_folder=plan.kind == "folder",
             follow_link=False,
             fetcher=self.ingest.fetcher,
@@ -367,42 +433,53 @@ class Inbox:
 
         The names get the upload's id where one of them is taken by an earlier upload.
         """
-        rejected = self.root / REJECTED
-        claimed = self.root / STATE / "claimed" / plan.upload
+        rejected = self._held[REJECTED]
         report_name = f"{plan.main or plan.upload}.report.json"
         if report_name in plan.entries or not _fits(report_name):
             report_name = f"{plan.upload}.report.json"
-        mine = _is_report_of(rejected / report_name, plan.upload)
+        # What stands there may as well be something that was dropped under such a name.
+        mine = rejected.begins(report_name, _beginning(plan.upload))
         names = [*plan.entries, report_name]
-        if not mine and any(os.path.lexists(rejected / name) for name in names):
-            prefix = f"{plan.upload}-"
-            if not all(_fits(prefix + name) for name in names):
-                rejected, prefix = rejected / plan.upload, ""
-                rejected.mkdir(exist_ok=True)
-        else:
-            prefix = ""
-        self._write(rejected / f"{prefix}{report_name}", report)
-        if claimed.exists():
-            for entry in sorted(claimed.iterdir()):
-                failpoint("inbox.move_aside")
-                entry.rename(rejected / f"{prefix}{entry.name}")
-            shutil.rmtree(claimed)
+        if mine or not any(map(rejected.holds, names)):
+            self._move_into(rejected, "", report_name, plan, report)
+            return
+        prefix = f"{plan.upload}-"
+        if all(_fits(prefix + name) for name in names):
+            self._move_into(rejected, prefix, report_name, plan, report)
+            return
+        with rejected.own(plan.upload) as apart:
+            self._move_into(apart, "", report_name, plan, report)
+
+    def _move_into(
+        self,
+        target: HeldFolder,
+        prefix: str,
+        report_name: str,
+        plan: Plan,
+        report: dict[str, Any],
+    ) -> None:
+        self._write(target, f"{prefix}{report_name}", report)
+        if self._claimed.holds(plan.upload):
+            with self._claimed.own(plan.upload) as claimed:
+                for name in claimed.names():
+                    failpoint("inbox.move_aside")
+                    claimed.move(name, target, f"{prefix}{name}")
+            self._claimed.remove_folder(plan.upload)
+
+
+def _said(error: DeliveryError | DataError) -> dict[str, str]:
+    """What the report says of it."""
+    if isinstance(error, DeliveryError):
+        return {"code": error.code, "error": re.sub(_WAY, "", str(error))}
+    return {
+        "code": FailureCode.BAD_DELIVERY,
+        "error": f"the database cannot hold something that stands in it "
+        f"({shown(str(error.orig))}); correct it, or deliver it in parts",
+    }
 
 
 def _fits(name: str) -> bool:
     return len(os.fsencode(name)) <= MAX_NAME_BYTES
-
-
-def _is_report_of(path: Path, upload: str) -> bool:
-    """Whether a report of this very upload stands there, written before a kill.
-
-    What stands there may as well be something that was dropped under such a name.
-    """
-    try:
-        with open_plain(path, follow_link=False) as stream:
-            return stream.read(len(_beginning(upload))) == _beginning(upload)
-    except (FileNotFoundError, DeliveryRowError):
-        return False
 
 
 def _beginning(upload: str) -> bytes:
@@ -418,7 +495,7 @@ def _signature(entry: Path) -> tuple[int, int, int]:
         path = stack.pop()
         try:
             info = path.lstat()
-            if path.is_dir() and not path.is_symlink():
+            if stat.S_ISDIR(info.st_mode):
                 stack.extend(path.iterdir())
         except OSError:
             # Moved on while we look: the next look sees the change. Or too deep, or not for us:
@@ -430,15 +507,17 @@ def _signature(entry: Path) -> tuple[int, int, int]:
 
 
 def _write_durably(
-    path: Path,
+    state: HeldFolder,
+    folder: HeldFolder,
+    name: str,
     value: dict[str, Any],
     lines: Mapping[str, Iterator[RejectedLine]],
-    *,
-    temporary: Path,
 ) -> None:
-    """Write `value` as JSON, with `lines`, which may be a million, in the place of its lists."""
-    # backslashreplace: a name that is no UTF-8 becomes the escapes that JSON has for it.
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+    """Write `value` as JSON, with `lines`, which may be a million, in the place of its lists.
+
+    It is made in `state`: where it goes there might lie something of a temporary name, or a link.
+    """
+    with state.new_text("writing") as stream:
         text = json.dumps(
             {key: each for key, each in value.items() if key not in lines},
             ensure_ascii=False,
@@ -455,13 +534,5 @@ def _write_durably(
         stream.write("\n}")
         stream.flush()
         os.fsync(stream.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    state.move("writing", folder, name)
+    folder.sync()

@@ -89,13 +89,6 @@ def close_to_others(home: Path, *, but: Path | None = None) -> list[Path]:
     return left
 
 
-def close_tree(folder: Path, *, but: Path | None = None) -> list[Path]:
-    """The same for a folder that is Atelier's as a whole."""
-    left: list[Path] = []
-    _close(folder, but, left, deep=True)
-    return left
-
-
 def _close(path: Path, but: Path | None, left: list[Path], *, deep: bool) -> None:
     mode = _mode(path)
     if path == but or path.is_symlink() or not mode & _OTHERS:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -121,6 +122,8 @@ def watch(
 
     settings, as_json = settings_for(context, home, as_json)
     configure_logging(settings.log_format)
+    # An end from inside, so that it counts as no try of what is being read just then.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with open_runtime(settings) as runtime:
         drop = Inbox(
             root=inbox,

@@ -7,6 +7,7 @@ with the delivery, and the same folder always gives the same rows in the same or
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from tagging.catalog.naming import (
     skip_reason,
     sku_problem,
 )
-from tagging.catalog.paths import FileImage, inside, scan_inside
+from tagging.catalog.paths import FileImage, inside, scan_inside, without_links
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
@@ -68,7 +69,7 @@ class FolderDelivery(Delivery):
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = Path(os.path.realpath(root))
+        self._root = Path(without_links(root))
         super().__init__(kind="folder", name=printable(self._root.name or str(self._root)))
         try:
             os.scandir(self._root).close()
@@ -175,6 +176,15 @@ class FolderDelivery(Delivery):
             for name in (*names, *broken)
         ]
 
+    def _within(self, path: str) -> str | None:
+        """The relative path of what a link leads to; None for what lies outside or cannot be
+        followed to its end."""
+        try:
+            real = os.path.realpath(self._root / path)
+        except OSError:  # such as a link into a folder that is closed to us
+            return None
+        return inside(os.path.realpath(self._root), real)
+
     def _row(self, entry: _Entry, line: int) -> Row:
         """What to say of an entry that is not descended into."""
         named_image = is_product_name(entry.name)
@@ -195,8 +205,7 @@ class FolderDelivery(Delivery):
             return _reject(entry, line, FailureCode.BAD_SKU, f"{_TWIN}; nothing in it was read")
         relative, is_file = entry.path, entry.is_file
         if entry.is_link:
-            real = os.path.realpath(self._root / entry.path)
-            within = inside(str(self._root), real)
+            within = self._within(entry.path)
             if within is None:
                 return _reject(
                     entry,
@@ -204,13 +213,14 @@ class FolderDelivery(Delivery):
                     FailureCode.REFUSED_PATH,
                     "it is a link that leaves the folder; put the file itself there",
                 )
-            if Path(real).is_dir():
+            kind = _kind_at(self._root / within)
+            if stat.S_ISDIR(kind):
                 return _skip(
                     entry,
                     FailureCode.REFUSED_PATH,
                     "a link to a folder inside this delivery is not followed",
                 )
-            relative, is_file = within, Path(real).is_file()
+            relative, is_file = within, stat.S_ISREG(kind)
         if not named_image:
             return _skip(entry, *skip_reason(printable(entry.path)))
         if not is_file and entry.is_link:
@@ -230,6 +240,14 @@ class FolderDelivery(Delivery):
         return image_row(
             FileImage(root=str(self._root), relative=relative, name=entry.path), line, entry.product
         )
+
+
+def _kind_at(path: Path) -> int:
+    """Of which kind what stands there is; 0: nothing, or nothing that can be looked at."""
+    try:
+        return stat.S_IFMT(path.lstat().st_mode)
+    except OSError:
+        return 0
 
 
 _TWIN: Final = (

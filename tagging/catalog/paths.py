@@ -33,6 +33,8 @@ MAX_KNOWN_FOLDERS: Final = 4096
 MAX_LISTED_NAMES: Final = 50_000
 """A missing file is compared with the names of its folder up to this many, for a suggestion."""
 MAX_LISTED_FOLDERS: Final = 8
+HELD: Final = "/proc/self/fd/"
+"""Begins a path that leads through a folder which this process holds open (`HeldFolder.way`)."""
 
 _WEB_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
@@ -85,6 +87,14 @@ def path_parts(text: str) -> tuple[str, ...]:
         else:
             raise refused(text, "leaves the manifest's folder; move the image into it")
     return tuple(parts)
+
+
+def without_links(root: str | Path) -> str:
+    """`root` as an absolute path free of links. One that leads through a folder that is held open
+    stays as it is: whoever renames that folder cannot put another in its place.
+    """
+    text = os.fspath(root)
+    return text if text.startswith(HELD) else os.path.realpath(text)
 
 
 def open_plain(path: Path, *, follow_link: bool) -> io.BufferedReader:
@@ -180,6 +190,11 @@ class FileImage:
     def open(self) -> BinaryIO:
         return open_inside(self.root, self.relative)
 
+    def identity(self, stream: BinaryIO, /) -> Hashable | None:
+        """The file's, as it is: one that was written to since is another."""
+        info = os.fstat(stream.fileno())
+        return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
 
 def inside(root: str, real: str) -> str | None:
     """The path of `real` relative to `root` (both without links): '' for `root` itself, None for
@@ -190,11 +205,6 @@ def inside(root: str, real: str) -> str | None:
     return real[len(prefix) :] if real.startswith(prefix) else None
 
 
-    def identity(self, stream: BinaryIO, /) -> Hashable | None:
-        """The file's, as it is: one that was written to since is another."""
-        info = os.fstat(stream.fileno())
-        return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
-
 class ImageFolder:
     """The folder in which a manifest's images are looked up.
 
@@ -202,7 +212,7 @@ class ImageFolder:
     """
 
     def __init__(self, root: str | Path, *, place: str) -> None:
-        self.root = os.path.realpath(root)
+        self.root = without_links(root)
         self.place = place
         self._folders: dict[tuple[str, ...], str] = {}
         self._listed: dict[str, dict[str, str]] = {}
@@ -257,8 +267,10 @@ class ImageFolder:
             return path, mode
         try:
             real = os.path.realpath(path, strict=True)
-            if inside(self.root, real) is None:
+            within = inside(os.path.realpath(self.root), real)
+            if within is None:
                 raise refused(text, "is a link that leaves the folder; deliver the file itself")
+            real = str(Path(self.root, within))
             return real, os.lstat(real).st_mode
         except OSError as error:
             raise DeliveryRowError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import signal
 import time
 import zipfile
 from pathlib import Path
@@ -62,3 +64,25 @@ def test_each_thing_is_ingested_exactly_once(embedded: Place, tmp_path: Path) ->
     assert outcomes == "created"
     assert embedded.scalar("SELECT count(*) FROM upload_items") == len(expected)
     assert embedded.scalar("SELECT count(*) FROM uploads WHERE state <> 'filed'") == 0
+
+
+def test_an_end_that_was_asked_for_is_no_fault_of_the_delivery(
+    embedded: Place, tmp_path: Path
+) -> None:
+    failpoints = tmp_path / "failpoints"
+    failpoints.mkdir()
+    (failpoints / "upload.begin.committed").write_text("hang")
+    embedded.environment["ATELIER_FAILPOINTS"] = str(failpoints)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "a.png").write_bytes(picture(1))
+    with embedded.started("watch", str(inbox), "--settle-s", "0.1") as watch:
+        embedded.wait_until(
+            (failpoints / "upload.begin.committed.fired").exists,
+            timeout_s=60,
+            what="the delivery is being read",
+        )
+        (plan,) = (inbox / ".atelier" / "plans").iterdir()
+        assert json.loads(plan.read_text())["tries"] == 1
+        watch.kill(signal.SIGTERM)
+        assert json.loads(plan.read_text())["tries"] == 0

@@ -15,6 +15,7 @@ from tagging.database.session import Database
 from tagging.database.tables import Product, Upload
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tagging.held_folder import HeldFolder
 from tagging.inbox import REPORT, Inbox
 from tests.stand_in import Services, make_services, picture
 
@@ -158,7 +159,7 @@ class KilledError(BaseException):
     """Not an Exception: nothing may catch it, like a kill."""
 
 
-@pytest.mark.parametrize("at", range(12))
+@pytest.mark.parametrize("at", range(24))
 def test_killed_at_any_step_each_thing_is_ingested_once(
     inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
@@ -181,8 +182,8 @@ def test_killed_at_any_step_each_thing_is_ingested_once(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", dying(Path.rename))
-        patch.setattr(Path, "unlink", dying(Path.unlink))
+        patch.setattr(HeldFolder, "move", dying(HeldFolder.move))
+        patch.setattr(HeldFolder, "remove", dying(HeldFolder.remove))
         patch.setattr("tagging.inbox._write_durably", dying(_real("_write_durably")))
         patch.setattr(Inbox, "_take_in", dying(Inbox._take_in))
         try:
@@ -200,8 +201,8 @@ def test_killed_at_any_step_each_thing_is_ingested_once(
     )
     fresh.prepare()
     settle(fresh, services)
-    fresh.close()
     assert fresh.empty()
+    fresh.close()
     assert skus(services) == ["1", "a", "b"]
     assert upload_count(services) in ((2, 3) if died else (2,))
     taken = [p.name for p in (inbox.root / "done").glob("*/*") if p.name != REPORT]
@@ -227,15 +228,15 @@ def test_what_cannot_be_moved_does_not_hold_up_the_others(
     for name in ("foreign", "own"):
         (inbox.root / name).mkdir()
         (inbox.root / name / f"{name}.png").write_bytes(picture(5))
-    rename = Path.rename
+    move = HeldFolder.move
 
-    def refuse(self: Path, target: Path) -> Path:
-        if self.name == "foreign":
+    def refuse(self: HeldFolder, name: str, to: HeldFolder, new: str | None = None) -> None:
+        if name == "foreign":
             raise PermissionError("not yours")
-        return rename(self, target)
+        move(self, name, to, new)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", refuse)
+        patch.setattr(HeldFolder, "move", refuse)
         assert [r["products"] for r in settle(inbox, services)] == [1]
     assert skus(services) == ["own"]
     settle(inbox, services)
@@ -253,7 +254,7 @@ def test_a_corrected_file_is_read_even_after_a_kill_in_the_middle_of_the_rejecti
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr("tagging.inbox.shutil.rmtree", die)
+        patch.setattr(HeldFolder, "remove_folder", die)
         with pytest.raises(KilledError):
             list(inbox.step())
     (inbox.root / "list.csv").write_text("sku,image\nA,a.png\n")

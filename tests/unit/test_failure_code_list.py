@@ -49,7 +49,7 @@ SHOWN_BY = {
         "tests/integration/test_hostile_inbox.py::test_a_long_name_is_moved_aside_with_its_report"
     ),
     FailureCode.NO_PRODUCT: (
-        "tests/integration/test_hostile_inbox.py::test_a_link_that_is_dropped_is_not_followed"
+        "tests/integration/test_hostile_inbox.py::test_a_report_of_many_lines_is_complete_on_disk"
     ),
 }
 """For each code a test in which it really comes about."""
