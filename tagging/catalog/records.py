@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, TextIO
 
 from tagging.catalog.delivery import SHOWN_CHARS, DeliveryLimits
+from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 
 PIECE_CHARS: Final = 1 << 16
@@ -80,7 +81,8 @@ def too_many_lines(limits: DeliveryLimits) -> DeliveryError:
     """The error of a manifest that the ledger cannot count."""
     return DeliveryError(
         f"the manifest has more than {limits.max_lines} lines; leave blank lines out, or deliver "
-        "it in parts"
+        "it in parts",
+        code=FailureCode.TOO_LARGE,
     )
 
 
