@@ -79,8 +79,14 @@ class SchemaError(AtelierError):
     """The database is not at the migration this version needs."""
 
 
-class StoreAwayError(AtelierError):
-    """The image store as a whole cannot be reached; no product is to blame."""
+class MachineError(AtelierError):
+    """Something of this installation cannot be used (a full disk, no files left); nothing that was
+    delivered is to blame, and what was begun can be begun again.
+    """
+
+
+class StoreAwayError(MachineError):
+    """The image store cannot be read or written; no product is to blame."""
 
 
 class BackupError(AtelierError):

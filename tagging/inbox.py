@@ -36,7 +36,7 @@ from tagging.catalog.paths import HELD, FileImage
 from tagging.database import uploads
 from tagging.database.uploads import RejectedLine
 from tagging.domain import FailureCode
-from tagging.errors import AtelierError, DeliveryError
+from tagging.errors import AtelierError, DeliveryError, MachineError
 from tagging.failpoints import failpoint
 from tagging.held_folder import HeldFolder
 from tagging.inbox_plan import DONE, OWN, REJECTED, STATE, Plan, plan_file, read_plan
@@ -154,7 +154,7 @@ class Inbox:
         """
         try:
             report = self._carry_out(plan)
-        except OSError as error:
+        except (OSError, MachineError) as error:
             self._withdraw_try(plan)
             log.error(
                 "waits",

@@ -15,6 +15,7 @@ one); cut off while it was being filed, any worker's sweeper goes on with it.
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import itertools
 import secrets
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -38,6 +39,7 @@ from tagging.database.session import Database
 from tagging.database.tables import UploadState
 from tagging.database.uploads import LedgerLine, PendingLine, RefusedLine
 from tagging.domain import FailureCode, ItemOutcome
+from tagging.errors import MachineError
 from tagging.fetch.address import FetchError
 from tagging.fetch.ahead import fetched_ahead
 from tagging.filing import MAX_PRODUCT_IMAGES, Page
@@ -116,6 +118,10 @@ class Ingest:
             upload_id: given by a caller that may have to try again after a kill: an upload of
                 this id that is already filed is left alone, a cut-off one is taken up.
             on_rows: called with the number of rows received since the last call.
+
+        Raises:
+            DeliveryError: the delivery as a whole cannot be read to its end.
+            MachineError: this machine or its image store takes no more.
         """
         upload_id = upload_id or new_upload_id(self.now())
         receiver = secrets.token_hex(16)
@@ -255,15 +261,12 @@ class Ingest:
             except FetchError as error:
                 return _rejected(seq, row, error.code, image.name, str(error)), []
             except (OSError, DeliveryRowError) as error:
-                # A full disk is no fault of the row: it must end the upload, loudly.
-                if isinstance(error, OSError) and not _is_the_files_fault(error):
-                    raise
                 return _rejected(
                     seq,
                     row,
                     failure_of(error),
                     image.name,
-                    f"cannot be read: {error}. Deliver the file again.",
+                    f"cannot be read: {_why(error)}. Deliver the file again.",
                 ), []
         return PendingLine(
             seq=seq,
@@ -406,5 +409,26 @@ def _rejected(seq: int, row: DeliveredRow, code: FailureCode, value: str, error:
     )
 
 
-def _is_the_files_fault(error: OSError) -> bool:
-    return isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+_OF_THIS_MACHINE: Final = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    }
+)
+"""No room (for what is fetched from the web, and kept until it is stored), files or memory left."""
+
+
+def _why(error: OSError | DeliveryRowError) -> str:
+    """What stood in the way of reading an image, whoever's disk it lies on.
+
+    Raises:
+        MachineError: it is no fault of the image, and must end the upload, loudly.
+    """
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno in _OF_THIS_MACHINE:
+        raise MachineError(
+            f"this machine cannot take the delivery in: {error}. Make room (also in its folder for "
+            "temporary files), or raise its limits, and deliver again"
+        ) from error
+    return error.strerror or str(error)

@@ -30,7 +30,7 @@ from tagging.backup import DATABASE_NAME, MANIFEST_NAME, Bundles, Manifest, imag
 from tagging.database import counts, restored, schema, stored_images
 from tagging.database.restored import Released
 from tagging.database.session import Database
-from tagging.errors import BackupError, BundleError
+from tagging.errors import BackupError, BundleError, StoreAwayError
 from tagging.failpoints import failpoint
 from tagging.images.store import FolderImageStore
 from tagging.model_card import CARD_NAME, card_fingerprint, read_bundle
@@ -348,7 +348,7 @@ def _workplace(home: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
+    except (OSError, StoreAwayError) as error:
         raise BackupError(
             f"the data folder {home} cannot be made: {error}. Nothing was put in place; make room, "
             "or choose another with --home DIR"

@@ -27,7 +27,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import autopilots, batches, counts, retags, uploads
 from tagging.database.retags import RetagLine
 from tagging.domain import Status
-from tagging.errors import AtelierError
+from tagging.errors import AtelierError, MachineError
 from tagging.ingest import UploadSummary
 from tagging.settings import Settings
 from worker import console
@@ -139,7 +139,7 @@ def watch(
                     if as_json:
                         console.print_json(taken)
                         sys.stdout.flush()
-            except (DBAPIError, OSError) as error:
+            except (DBAPIError, OSError, MachineError) as error:
                 # The database or a disk is away: what was begun is in its plan, so try again.
                 structlog.get_logger("inbox").error("inbox_waits", error=str(error))
                 time.sleep(5.0)

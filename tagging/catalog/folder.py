@@ -146,15 +146,7 @@ class FolderDelivery(Delivery):
             DeliveryRowError: It became a link meanwhile.
         """
         with scan_inside(str(self._root), folder) as entries:
-            kinds = {
-                entry.name: (
-                    entry.is_dir(follow_symlinks=False),
-                    entry.is_file(follow_symlinks=False),
-                    entry.is_symlink(),
-                )
-                for entry in entries
-                if not is_noise(entry.name)
-            }
+            kinds = {entry.name: _kind(entry) for entry in entries if not is_noise(entry.name)}
         names = sorted(filter(is_utf8, kinds), key=lambda name: (nfc(name), name))
         broken = sorted(kinds.keys() - set(names))
         parts = product_names(n for n in names if is_product_name(n) and not kinds[n][0])
@@ -248,6 +240,22 @@ def _kind_at(path: Path) -> int:
         return stat.S_IFMT(path.lstat().st_mode)
     except OSError:
         return 0
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool, bool]:
+    """Whether it is a folder, a file, a link; what cannot be asked is a file, until it is read.
+
+    Where a folder's list tells no kinds, each is looked up, and one that cannot be (a bad sector)
+    must not cost the whole folder.
+    """
+    try:
+        return (
+            entry.is_dir(follow_symlinks=False),
+            entry.is_file(follow_symlinks=False),
+            entry.is_symlink(),
+        )
+    except OSError:
+        return False, True, False
 
 
 _TWIN: Final = (

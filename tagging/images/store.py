@@ -62,6 +62,8 @@ class ImageStore(Protocol):
 
         Raises:
             ImageTooLarge: the source has more than `max_bytes`; nothing was kept.
+            OSError: the source cannot be read; nothing was kept.
+            StoreAwayError: the store cannot be written.
         """
         ...
 
@@ -116,7 +118,8 @@ class FolderImageStore:
 
     def session(self) -> FolderSession:
         """See `FolderSession`. Also removes temporary files older than a day."""
-        self.remove_stale()
+        with _errors_of_the_store(self.root):
+            self.remove_stale()
         return FolderSession(self)
 
     def path(self, sha256: str) -> Path:
@@ -139,7 +142,9 @@ class FolderImageStore:
         A mount that is gone leaves an empty folder, so the folder that the first `put` made is
         asked for.
         """
-        if not (self.root / _INCOMING).is_dir():
+        with _errors_of_the_store(self.root):
+            there = (self.root / _INCOMING).is_dir()
+        if not there:
             raise StoreAwayError(
                 f"the image store at {self.root} is away (it has no '{_INCOMING}' folder); mount "
                 "it again or correct ATELIER_IMAGES_DIR"
@@ -200,7 +205,8 @@ class FolderSession:
         self._folders: set[Path] = set()  # whose entries flush must make durable
 
     def __enter__(self) -> FolderSession:
-        self._make_folder(self._incoming)
+        with _errors_of_the_store(self._store.root):
+            self._make_folder(self._incoming)
         return self
 
     def __exit__(
@@ -209,8 +215,9 @@ class FolderSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for temporary in self._pending.values():
-            temporary.unlink(missing_ok=True)
+        with _errors_of_the_store(self._store.root):
+            for temporary in self._pending.values():
+                temporary.unlink(missing_ok=True)
         self._pending.clear()
 
     def put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]:
@@ -219,9 +226,15 @@ class FolderSession:
         An image that is there already (name and size) is not written again.
 
         Raises:
-            ImageTooLarge: the source has more than `max_bytes`; nothing of it is kept, and what
-                was put before it stays put.
+            ImageTooLarge: the source has more than `max_bytes`.
+            OSError: the source cannot be read. In either case nothing of it is kept, and what was
+                put before it stays put.
+            StoreAwayError: the store cannot be written.
         """
+        with _errors_of_the_store(self._store.root):
+            return self._put(source, max_bytes)
+
+    def _put(self, source: bytes | Source, max_bytes: int) -> tuple[str, int]:
         if isinstance(source, bytes):
             if len(source) > max_bytes:
                 raise ImageTooLarge(max_bytes, f"{len(source):,} bytes")
@@ -245,14 +258,23 @@ class FolderSession:
 
     def has(self, sha256: str, size: int) -> bool:
         """Whether the image was put before, so that the next `flush` makes it durable if it is not
-        yet."""
-        return sha256 in self._pending or self._stands(sha256, size)
+        yet. Raises StoreAwayError.
+        """
+        with _errors_of_the_store(self._store.root):
+            return sha256 in self._pending or self._stands(sha256, size)
 
     def flush(self) -> None:
         """Make everything put so far durable and visible.
 
         Names appear after their bytes are safe, and count as durable once their folders are.
+
+        Raises:
+            StoreAwayError: the store cannot be written.
         """
+        with _errors_of_the_store(self._store.root):
+            self._flush()
+
+    def _flush(self) -> None:
         _sync_all(self._pending.values())
         failpoint("image.synced")
         for sha256, temporary in list(self._pending.items()):
@@ -302,12 +324,45 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
 
 
+class _SourceFailed(Exception):
+    """Carries an OSError of a source past those of the store."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def _errors_of_the_store(root: Path) -> Iterator[None]:
+    """Turns an OSError into StoreAwayError, unless it is the source's.
+
+    Who delivers an unreadable file and who has a full disk must not be taken for each other: the
+    one costs a row, the other ends the upload.
+    """
+    try:
+        yield
+    except _SourceFailed as failed:
+        raise failed.error from None
+    except OSError as error:
+        raise StoreAwayError(
+            f"the image store at {root} cannot be used ({error.strerror or error}); make room, or "
+            "correct its permissions or ATELIER_IMAGES_DIR, and try again"
+        ) from error
+
+
+def _next_block(source: Source) -> bytes:
+    try:
+        return source.read(_BLOCK_BYTES)
+    except OSError as error:
+        raise _SourceFailed(error) from error
+
+
 def _write_hashed(source: Source, target: Path, max_bytes: int, private: bool) -> tuple[str, int]:
     """Copy `source` into the new file `target`; returns sha256 and size. Raises ImageTooLarge."""
     digest, size = hashlib.sha256(), 0
     opener = open_private if private else None
     with open(target, "xb", buffering=0, opener=opener) as stream:
-        while block := source.read(_BLOCK_BYTES):
+        while block := _next_block(source):
             size += len(block)
             if size > max_bytes:
                 raise ImageTooLarge(max_bytes, f"at least {size:,} bytes")
