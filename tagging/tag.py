@@ -11,7 +11,7 @@ import datetime as dt
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -35,7 +35,7 @@ from tagging.domain import (
     decide,
     softmax_log_probs,
 )
-from tagging.errors import AtelierError
+from tagging.errors import AtelierError, StoreAwayError
 from tagging.failpoints import failpoint
 from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.store import ImageStore
@@ -104,12 +104,15 @@ class Decoders(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchReport:
-    """What happened to a batch, for the log. Times in seconds."""
+    """What happened to a batch, for the log. Times in seconds. `left`: products of which the image
+    store did not give all images; they wait in a batch of their own.
+    """
 
     batch_id: int
     products: int
     images: int
     failed: int
+    left: int
     decode_s: float
     classify_s: float
     write_s: float
@@ -123,6 +126,7 @@ class _Found:
     logits: dict[str, Logits] = field(default_factory=dict)  # sha256 -> (categories,)
     scores: dict[str, float] = field(default_factory=dict)
     failures: dict[str, ImageFailure] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)  # sha256 -> what its disk said
     fresh: list[ImageLogits] = field(default_factory=list)
     decode_s: float = 0.0
     classify_s: float = 0.0
@@ -200,19 +204,23 @@ class Tagger:
         failpoint("tag.model_ready")
         work.step()
         found = self._look(work, wanted, model.id, classifier)
+        seen, left = _parted(wanted, found.unread)
+        if left and not seen:
+            raise StoreAwayError(_told_of(found.unread))
         # Each wait for the database is bounded by itself, and must not count as one long one.
         work.step()
         writing = time.perf_counter()
-        failed = self._write(work.lease, wanted, found, model)
+        failed = self._write(work.lease, seen, left, found, model)
         ended = time.perf_counter()
         if failed is None:
             return None
-        images = sum(len(product.images) for product in wanted)
+        images = sum(len(product.images) for product in seen)
         return BatchReport(
             batch_id=work.lease.batch_id,
-            products=len(wanted),
+            products=len(seen),
             images=images,
             failed=failed,
+            left=len(left),
             decode_s=found.decode_s,
             classify_s=found.classify_s,
             write_s=ended - writing,
@@ -259,6 +267,8 @@ class Tagger:
                 failpoint("tag.image", sha256)
                 pixels.append(one.pixels)
                 readable.append(sha256)
+            elif one.unread is not None:
+                found.unread[sha256] = one.unread
             else:
                 code = one.code or FailureCode.UNREADABLE
                 found.failures[sha256] = ImageFailure(
@@ -294,9 +304,15 @@ class Tagger:
             )
 
     def _write(
-        self, lease: Lease, wanted: Sequence[LeasedProduct], found: _Found, model: KnownModel
+        self,
+        lease: Lease,
+        wanted: Sequence[LeasedProduct],
+        left: Sequence[LeasedProduct],
+        found: _Found,
+        model: KnownModel,
     ) -> int | None:
-        """Write everything and end the lease; how many products failed.
+        """Write everything of the products `wanted`, leave those in `left` to a further batch, and
+        end the lease; how many products failed.
 
         None: the lease was lost, or another model was put in charge meanwhile of products that
         have a tag already. Then it is this other model that is asked.
@@ -349,6 +365,8 @@ class Tagger:
                     share=self.audit_share if asked.audit_share is None else asked.audit_share,
                 ),
             )
+            if left:
+                batches.leave_over(session, lease, left, error=_told_of(found.unread), now=now)
             session.commit()
         return len(failed)
 
@@ -386,6 +404,30 @@ def audit_sample(
             )
         )
     }
+
+
+def _parted(
+    wanted: Sequence[LeasedProduct], unread: Collection[str]
+) -> tuple[list[LeasedProduct], list[LeasedProduct]]:
+    """The products whose images could all be looked at, and the others.
+
+    A product is not judged by some of its images because the rest could not be read just now.
+    """
+    seen: list[LeasedProduct] = []
+    left: list[LeasedProduct] = []
+    for product in wanted:
+        (left if any(sha256 in unread for sha256 in product.images) else seen).append(product)
+    return seen, left
+
+
+def _told_of(unread: Mapping[str, str]) -> str:
+    """What is known of images that the store did not give, in one line."""
+    first = next(iter(unread.values()))
+    more = f", and {len(unread) - 1:,} more" if len(unread) > 1 else ""
+    return (
+        f"stored images cannot be read ({first}{more}); mend the disk, the permissions or the "
+        "server that they lie on. A file that is lost for good: delete it, and deliver it again"
+    )
 
 
 def _told(error: Exception) -> str:

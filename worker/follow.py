@@ -40,7 +40,9 @@ class RetagStuckError(AtelierError):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where an upload stands. `crashes`: workers' deaths that count against batches by now."""
+    """Where an upload stands. `errors`: why it cannot go on; none while any of it still does.
+    `crashes`: workers' deaths that count against batches by now.
+    """
 
     filed: bool
     counts: dict[Status, int]
@@ -63,10 +65,11 @@ class Standing:
 def standing(runtime: Runtime, upload_id: str) -> Standing:
     with runtime.database.read() as session:
         upload = uploads.get(session, upload_id)
+        errors = batches.last_errors(session, upload_id)
         return Standing(
             filed=upload.state is UploadState.FILED,
             counts=uploads.status_counts(session, upload_id),
-            errors=batches.last_errors(session, upload_id),
+            errors=[] if errors and batches.goes_on(session, upload_id=upload_id) else errors,
             crashes=batches.crashes_counted(session),
         )
 
@@ -97,7 +100,7 @@ def wait_for_upload(
     """Return when every product of the upload reached an end.
 
     Raises:
-        UploadStuckError: a batch was given back because it cannot be done (a broken bundle, a
+        UploadStuckError: what is left was given back because it cannot be done (a broken bundle, a
             store that is away). It stays queued: nothing is lost.
         WorkerFailedError: `worker` cannot run.
     """
@@ -152,7 +155,7 @@ def wait_for_retags(
     """Return when everything that these retags are about was classified. Works at them, too.
 
     Raises:
-        RetagStuckError: a batch was given back because it cannot be done. It stays queued.
+        RetagStuckError: what is left was given back because it cannot be done. It stays queued.
         WorkerFailedError: `worker` cannot run.
     """
     still = _Still(console)
@@ -164,6 +167,8 @@ def wait_for_retags(
                 lines = retags.lines(session, retag_ids, most=len(retag_ids))
                 errors = batches.retag_errors(session, retag_ids)
                 crashes = batches.crashes_counted(session)
+                if errors and batches.goes_on(session, retag_ids=retag_ids):
+                    errors = []
             done = sum(line.classified for line in lines)
             progress.update(bar, total=sum(line.queued for line in lines), completed=done, rate="")
             if all(line.complete for line in lines):

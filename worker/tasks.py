@@ -52,6 +52,7 @@ def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) 
                     products=report.products,
                     images=report.images,
                     failed=report.failed,
+                    left=report.left,
                     decode_s=round(report.decode_s, 3),
                     classify_s=round(report.classify_s, 3),
                     write_s=round(report.write_s, 3),

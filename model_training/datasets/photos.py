@@ -137,7 +137,9 @@ def _decode_into(
             for start in range(0, len(requests), _AT_ONCE):
                 part = requests[start : start + _AT_ONCE]
                 for row, decoded in enumerate(pool.decode(part, spec), start):
-                    if decoded.pixels is None:
+                    if decoded.unread is not None:
+                        failures[decoded.sha256] = f"{FailureCode.MISSING}: {decoded.unread}"
+                    elif decoded.pixels is None:
                         failures[decoded.sha256] = f"{decoded.code}: {decoded.detail}"
                     else:
                         pixels[row] = decoded.pixels

@@ -72,10 +72,11 @@ def create(
     now: dt.datetime,
     parent_id: int | None = None,
     retag_id: int | None = None,
+    error: str | None = None,
 ) -> int:
     """A queued batch of `items`: (product id, image set, number of images). Returns its id.
 
-    Of an upload or of a retag.
+    Of an upload or of a retag. `error`: why they could not be done so far.
     """
     batch = Batch(
         retailer_id=retailer_id,
@@ -89,6 +90,7 @@ def create(
         crashes=0,
         lease_alone=False,
         beat=0,
+        last_error=error,
         created_at=now,
     )
     session.add(batch)
@@ -242,6 +244,44 @@ def give_back(session: Session, held: Lease, *, error: str | None) -> bool:
     return _end(
         session, held, state=BatchState.QUEUED, attempts=Batch.attempts - 1, last_error=error
     )
+
+
+def leave_over(
+    session: Session,
+    held: Lease,
+    products: Sequence[LeasedProduct],
+    *,
+    error: str,
+    now: dt.datetime,
+) -> int:
+    """Move products of a batch that was just finished to a new queued one; returns its id.
+
+    Not all of them, and in the transaction of `finish`. `error`: why they could not be done.
+    """
+    images = sum(len(product.images) for product in products)
+    batch = session.execute(
+        sa.update(Batch)
+        .where(Batch.id == held.batch_id)
+        .values(products=Batch.products - len(products), images=Batch.images - images)
+        .returning(Batch.upload_id, Batch.retag_id)
+    ).one()
+    session.execute(
+        sa.delete(BatchItem).where(
+            BatchItem.batch_id == held.batch_id,
+            BatchItem.product_id.in_([product.product_id for product in products]),
+        )
+    )
+    made = create(
+        session,
+        retailer_id=held.retailer_id,
+        upload_id=batch.upload_id,
+        retag_id=batch.retag_id,
+        items=[(one.product_id, one.image_set, len(one.images)) for one in products],
+        now=now,
+        error=error,
+    )
+    mark_announced(session, [made], now=now)  # not at once: the sweeper does, in its time
+    return made
 
 
 def _end(session: Session, held: Lease, **values: object) -> bool:
@@ -469,6 +509,19 @@ def retag_errors(session: Session, retag_ids: Collection[int]) -> list[str]:
         .limit(10)
     )
     return [error for error in rows if error is not None]
+
+
+def goes_on(
+    session: Session, *, upload_id: str | None = None, retag_ids: Collection[int] = ()
+) -> bool:
+    """Whether batches of an upload, or of retags, wait or are in work that had no trouble so far.
+
+    By (upload, state) or (retag, state).
+    """
+    of = Batch.retag_id.in_(retag_ids) if upload_id is None else Batch.upload_id == upload_id
+    live = Batch.state.in_([BatchState.QUEUED, BatchState.LEASED])
+    query = sa.select(Batch.id).where(of, live, Batch.last_error.is_(None)).limit(1)
+    return session.execute(query).first() is not None
 
 
 def recent_rate(session: Session, *, window_s: float = 60.0) -> float:

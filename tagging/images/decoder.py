@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ from tagging.images.protocol import WireSpec, pack, unpack_from
 from tagging.images.rejection import ImageLimits, ImageRejected, ImageTooLarge
 
 _OPEN_FILES: Final = 32
+_NO_FILE: Final = (errno.ELOOP, errno.ENXIO)  # links in a ring, a socket
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
@@ -59,14 +61,16 @@ def main() -> None:
         confine(writable=orders)
         idle_bytes = _set_limits(limits)
         _write(answers, pack({"ready": True}))
+        marks = os.dup(sys.stderr.fileno())
         # Until here a traceback tells the parent why the start failed.
         os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
-        _serve(sys.stdin.buffer, answers, limits, idle_bytes, meter)
+        _serve(sys.stdin.buffer, answers, marks, limits, idle_bytes, meter)
 
 
 def _serve(
     requests: BinaryIO,
     answers: int,
+    marks: int,
     limits: ImageLimits,
     idle_bytes: int,
     meter: _Meter | None,
@@ -85,8 +89,7 @@ def _serve(
             if meter is not None:
                 meter.begin()
             _allow_seconds(limits.max_seconds)
-            failpoint("decoder.image", sha256)
-            header, payload = _answer(sha256, Path(path), spec, limits)
+            header, payload = _answer(sha256, Path(path), spec, limits, marks)
             if meter is not None:
                 header["cost"] = meter.read()
             # After a MemoryError, and whenever the heap has kept much (fragments, leaks of a C
@@ -103,24 +106,42 @@ def _serve(
 
 
 def _answer(
-    sha256: str, path: Path, spec: WireSpec, limits: ImageLimits
+    sha256: str, path: Path, spec: WireSpec, limits: ImageLimits, marks: int
 ) -> tuple[dict[str, Any], bytes]:
     """Header and payload for one image. Whatever is not foreseen here may end the process."""
     try:
         data = _stored_bytes(path, sha256, limits)
+    except (ImageRejected, MemoryError, OSError) as error:
+        os.write(marks, b".")
+        return _reason(error, path, limits), b""
+    os.write(marks, b".")
+    try:
+        failpoint("decoder.image", sha256)
         image = decode_image(data, limits, for_input=spec)
         del data
         pixels = to_model_input(image, spec)  # (h, w, c) uint8
-    except ImageRejected as refused:
-        return {"code": refused.code, "detail": refused.detail}, b""
-    except MemoryError:
-        bound = memory_exceeded(limits)
-        return {"code": bound.code, "detail": bound.detail}, b""
+    except (ImageRejected, MemoryError) as error:
+        return _reason(error, path, limits), b""
     return {"shape": pixels.shape}, pixels.tobytes()
 
 
+def _reason(
+    error: ImageRejected | MemoryError | OSError, path: Path, limits: ImageLimits
+) -> dict[str, Any]:
+    """The header that tells why there are no pixels."""
+    if isinstance(error, OSError):
+        return {"unread": f"{path}: {error.strerror or error}"}
+    refused = memory_exceeded(limits) if isinstance(error, MemoryError) else error
+    return {"code": refused.code, "detail": refused.detail}
+
+
 def _stored_bytes(path: Path, sha256: str, limits: ImageLimits) -> bytes:
-    """The bytes of a stored image, verified. Raises ImageRejected (`missing`, `too_large`)."""
+    """The bytes of a stored image, verified.
+
+    Raises:
+        ImageRejected: it is `too_large`, or `missing`: gone, no file, or of other bytes.
+        OSError: the disk does not give them; whether they are there is not known.
+    """
     try:
         # Non-blocking matters to a FIFO in the file's place only: opening one would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -130,6 +151,7 @@ def _stored_bytes(path: Path, sha256: str, limits: ImageLimits) -> bytes:
                 raise _missing(sha256, "is not a regular file")
             if found.st_size > limits.max_bytes:
                 raise ImageTooLarge(limits.max_bytes, f"{found.st_size:,} bytes")
+            failpoint("decoder.read", sha256)
             with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
                 data = stream.readall()
         finally:
@@ -137,7 +159,9 @@ def _stored_bytes(path: Path, sha256: str, limits: ImageLimits) -> bytes:
     except FileNotFoundError as error:
         raise _missing(sha256, "is gone") from error
     except OSError as error:
-        raise _missing(sha256, f"cannot be read ({error.strerror})") from error
+        if error.errno in _NO_FILE:
+            raise _missing(sha256, "is not a regular file") from error
+        raise
     if hashlib.sha256(data).hexdigest() != sha256:
         raise _missing(sha256, "was altered: the stored bytes no longer match their sha256")
     return data

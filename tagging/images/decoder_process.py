@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -56,18 +57,22 @@ class DecoderUnavailable(AtelierError):
 class DecoderDied(Exception):
     """A child ended before it answered all that it was asked.
 
-    `received`: it had taken the request, so the next unanswered image was in its hands.
+    `has_bytes`: it had those of the next unanswered image; else that one has no part in it.
     `verdict`: code and sentence for that image, if the image is to blame.
     `outside`: what ended it did not come from the picture.
     """
 
     def __init__(
-        self, code: FailureCode, detail: str, *, received: bool = True, outside: bool = False
+        self, code: FailureCode, detail: str, *, has_bytes: bool, outside: bool = False
     ) -> None:
         super().__init__(detail)
         self.verdict = code, detail
-        self.received = received
+        self.has_bytes = has_bytes
         self.outside = outside
+
+
+class DiskStalled(Exception):
+    """A child was ended while it waited for an image's bytes; the message names their file."""
 
 
 class DecoderProcess:
@@ -76,6 +81,7 @@ class DecoderProcess:
     Attributes:
         answered: how many images it has answered since it started.
         usable: whether it may be asked; False once it died, retired or was ended.
+        wall_seconds: how long it may use no processor time before it counts as hanging.
     """
 
     def __init__(self, limits: ImageLimits, *, measured: bool = False) -> None:
@@ -85,8 +91,9 @@ class DecoderProcess:
             measured: whether its answers tell what each image cost.
         """
         self._limits = limits
-        self._wall_seconds = 2 * limits.max_seconds + _GRACE_SECONDS
+        self.wall_seconds = 2 * limits.max_seconds + _GRACE_SECONDS
         self._buffer = bytearray()
+        self._marks = 0
         self.answered = 0
         self.usable = True
         arguments = [
@@ -116,6 +123,7 @@ class DecoderProcess:
         self._stderr: IO[bytes] = _present(self._process.stderr)
         os.set_blocking(self._stdin.fileno(), False)
         self._await_ready()
+        os.set_blocking(self._stderr.fileno(), False)
 
     @property
     def pid(self) -> int:
@@ -138,11 +146,13 @@ class DecoderProcess:
 
         Args:
             on_working: called every few seconds while the child takes long over an image, and
-                works.
+                works, or waits for its bytes, which it may do for so long only.
 
         Raises:
             DecoderDied: the image after the last one yielded was in hand. The child is ended.
+            DiskStalled: that image's bytes do not come. The child is ended.
         """
+        self._has_bytes()  # what came of the last request makes room in the pipe
         self._send(pack_request(spec, requests))
         payload_max_bytes = spec.height * spec.width * spec.channels
         for request in requests:
@@ -150,7 +160,7 @@ class DecoderProcess:
                 header, payload = self._await_answer(payload_max_bytes, on_working)
                 answer = read_answer(header, payload, request, spec)
             except TimeoutError as error:
-                raise self._killed_for_hanging() from error
+                raise self._killed_for_hanging(request) from error
             except (EOFError, ProtocolError, OSError) as error:
                 raise self._post_mortem(error) from error
             self.answered += 1
@@ -160,22 +170,30 @@ class DecoderProcess:
             if not self.usable:
                 return
 
-    def end(self, *, patience_seconds: float = 0.0) -> int:
+    def end(self, *, patience_seconds: float = 0.0) -> int | None:
         """End the child and release all that belongs to it; returns its status as Popen gives it.
+
+        None: it does not end, for the kernel itself waits with it for a disk. Ask `has_ended`.
 
         Args:
             patience_seconds: how long it may take to end by itself once its input has ended.
         """
         self.usable = False
         self._stdin.close()
-        try:
-            self._process.wait(patience_seconds)
-        except subprocess.TimeoutExpired:
+        if not self.has_ended(patience_seconds):
             self._process.kill()  # also ends a stopped process
-        status = self._process.wait()
+            self.has_ended(_END_SECONDS)
         self._stdout.close()
         self._stderr.close()
-        return status
+        return self._process.returncode
+
+    def has_ended(self, within_seconds: float) -> bool:
+        """Whether the process is gone, or goes within this time."""
+        try:
+            self._process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def close(self) -> None:
         """End an idle child the gentle way."""
@@ -199,20 +217,20 @@ class DecoderProcess:
         )
 
     def _send(self, message: bytes) -> None:
-        """Raises DecoderDied with `received` False, or for hanging, as `exchange` does."""
+        """Raises DecoderDied."""
         poller = select.poll()
         poller.register(self._stdin.fileno(), select.POLLOUT)
-        deadline = time.monotonic() + self._wall_seconds
+        deadline = time.monotonic() + self.wall_seconds
         view = memoryview(message)
         try:
             while view:
                 if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    raise self._killed_for_hanging()
+                    raise TimeoutError(f"it did not within {self.wall_seconds:g} s")
                 view = view[os.write(self._stdin.fileno(), view) :]
         except OSError as error:
             self.end()
             raise DecoderDied(
-                FailureCode.DECODER_CRASH, f"the decoder took no request: {error}", received=False
+                FailureCode.DECODER_CRASH, f"the decoder took no request: {error}", has_bytes=False
             ) from error
 
     def _await_answer(
@@ -224,18 +242,28 @@ class DecoderProcess:
         limit bounds. Raises TimeoutError if it uses none, as well as EOFError, ProtocolError.
         """
         used: float | None = None
-        idle_seconds = 0.0
+        idle_seconds, reading = 0.0, True
         while True:
             try:
                 return self._receive(payload_max_bytes, _PROBE_SECONDS)
             except TimeoutError:
                 before, used = used, processor_seconds(self.pid)
+                was_reading, reading = reading, not self._has_bytes()
                 idle_seconds += _PROBE_SECONDS
-                if before is not None and used - before >= _WORKING_SHARE * _PROBE_SECONDS:
+                worked = before is not None and used - before >= _WORKING_SHARE * _PROBE_SECONDS
+                if worked or reading != was_reading:  # how long the disk took counts for nothing
                     idle_seconds = 0.0
+                if worked or reading:
                     on_working()
-                if idle_seconds >= self._wall_seconds:
+                if idle_seconds >= self.wall_seconds:
                     raise
+
+    def _has_bytes(self) -> bool:
+        """Whether the child wants nothing more of the disk for the image that is in hand."""
+        with contextlib.suppress(BlockingIOError):
+            while marks := os.read(self._stderr.fileno(), 1 << 16):
+                self._marks += len(marks)
+        return self._marks > self.answered
 
     def _receive(self, payload_max_bytes: int, seconds: float) -> tuple[dict[str, Any], bytearray]:
         """The next message. Raises TimeoutError, EOFError, ProtocolError."""
@@ -253,15 +281,20 @@ class DecoderProcess:
                 raise EOFError("it ended")
             self._buffer += received
 
-    def _killed_for_hanging(self) -> DecoderDied:
+    def _killed_for_hanging(self, request: DecodeRequest) -> DecoderDied | DiskStalled:
+        has_bytes = self._has_bytes()
         self.end()
+        if not has_bytes:
+            return DiskStalled(f"{request.path}: no bytes within {self.wall_seconds:g} s")
         return DecoderDied(
             FailureCode.DECODE_TIMEOUT,
-            f"Decoding came to a stop: no answer within {self._wall_seconds:g} s; export the "
+            f"Decoding came to a stop: no answer within {self.wall_seconds:g} s; export the "
             "picture again, or raise ATELIER_IMAGE_MAX_SECONDS if the machine is slow.",
+            has_bytes=True,
         )
 
     def _post_mortem(self, error: Exception) -> DecoderDied:
+        has_bytes = self._has_bytes()
         # A child that talks nonsense still runs; one whose output ended is about to be gone.
         status = self.end(patience_seconds=_END_SECONDS if isinstance(error, EOFError) else 0.0)
         if status == -signal.SIGPROF:
@@ -269,8 +302,11 @@ class DecoderProcess:
                 FailureCode.DECODE_TIMEOUT,
                 f"Decoding took more than {self._limits.max_seconds:g} s of processor time; "
                 "deliver a smaller or simpler file, or raise ATELIER_IMAGE_MAX_SECONDS.",
+                has_bytes=True,  # waiting for a disk takes none
             )
-        if isinstance(error, ProtocolError):
+        if status is None:
+            manner = "does not end"
+        elif isinstance(error, ProtocolError):
             manner = f"sent nonsense ({error})"
         elif status < 0:
             manner = f"was ended by {signal.Signals(-status).name}"
@@ -280,7 +316,8 @@ class DecoderProcess:
             FailureCode.DECODER_CRASH,
             f"The decoder {manner} while it had this picture in hand; export the picture again "
             "and deliver the new file.",
-            outside=isinstance(error, EOFError) and -status in _OUTSIDE_SIGNALS,
+            has_bytes=has_bytes,
+            outside=isinstance(error, EOFError) and -(status or 0) in _OUTSIDE_SIGNALS,
         )
 
 

@@ -13,13 +13,20 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final
 
 from tagging.domain import FailureCode
-from tagging.images.decoder_process import DecoderDied, DecoderProcess, DecoderUnavailable
+from tagging.errors import StoreAwayError
+from tagging.images.decoder_process import (
+    DecoderDied,
+    DecoderProcess,
+    DecoderUnavailable,
+    DiskStalled,
+)
 from tagging.images.model_input import ModelInput, detail_edge
 from tagging.images.protocol import Decoded, DecodeRequest
 from tagging.images.rejection import ImageLimits
@@ -28,6 +35,7 @@ __all__ = ["DecodeRequest", "Decoded", "DecoderPool", "DecoderUnavailable"]
 
 _CHUNK: Final = 32  # long enough that asking costs nothing, short enough to spread a batch
 _START_TRIES: Final = 3
+_STALLS: Final = 2
 _PROGRESS_SECONDS: Final = 0.5
 
 
@@ -42,6 +50,12 @@ class DecoderPool:
     not answered anything yet (it may have been the start), and one by a signal that no picture
     raises (SIGKILL, as the kernel sends when the machine is short of memory, SIGTERM...). Then the
     image is tried once more, alone, in a fresh child, and that outcome stands.
+
+    Never blamed is an image whose bytes the child did not have yet. Whose disk gives an error, or
+    nothing for as long as a child may give no answer, is `unread`. Twice nothing in a row from one
+    child and the next, or a child that cannot even be ended while it waits, is a disk that is away:
+    the call fails. No further child is started beside one that does not end, or each try would
+    leave another.
     """
 
     def __init__(self, processes: int, limits: ImageLimits, *, measured: bool = False) -> None:
@@ -107,8 +121,9 @@ class DecoderPool:
 
         Raises:
             ValueError: this version knows no preprocessing of `spec.kind`.
-            DecoderUnavailable: the pool is closed, or children no longer start. No image is to
-                blame, and none was judged: try again later.
+            DecoderUnavailable: the pool is closed, or children no longer start.
+            StoreAwayError: the disk or server that the images lie on does not answer. In either
+                case no image is to blame, and none was judged: try again later.
         """
         detail_edge(spec)
         job = _Job(items, spec, self._pulse)
@@ -213,6 +228,8 @@ class _Lane(threading.Thread):
         self._start_child = start_child
         self._closed = closed
         self._child: DecoderProcess | None = None
+        self._unended: DecoderProcess | None = None
+        self._stalls = 0  # since a child last answered
         self._first_start = threading.Event()
         self._start_failure: DecoderUnavailable | None = None
 
@@ -255,20 +272,27 @@ class _Lane(threading.Thread):
             if self._closed.is_set():
                 raise _pool_closed()
             asked = [waiting[0]] if tried_alone == waiting[0] else list(waiting)
-            child = self._running_child()
+            child = self._running_child(job)
             try:
                 requests = [job.items[i] for i in asked]
                 for answer in child.exchange(job.spec, requests, job.show_work):
                     job.finish(waiting.popleft(), answer)
+                    refusals = self._stalls = 0
                     if job.over or self._closed.is_set():
                         break
+            except DiskStalled as stall:
+                self._stalls += 1
+                if self._stalls >= _STALLS:
+                    raise _disk_away(str(stall)) from stall
+                index = waiting.popleft()
+                job.finish(index, Decoded(sha256=job.items[index].sha256, unread=str(stall)))
             except DecoderDied as death:
                 suspect = waiting[0]
-                if not death.received:
+                if not death.has_bytes:
                     refusals += 1
                     if refusals == _START_TRIES:
                         raise DecoderUnavailable(
-                            f"Decoder processes end as soon as they are asked: {death}."
+                            f"Decoder processes end before they have read an image: {death}"
                         ) from death
                 elif tried_alone != suspect and _may_be_innocent(death, child):
                     tried_alone = suspect
@@ -279,11 +303,17 @@ class _Lane(threading.Thread):
             if waiting and (job.over or self._closed.is_set()):
                 self._drop_child()  # it would go on answering what nobody wants
 
-    def _running_child(self) -> DecoderProcess:
-        """The child if it lives, or a new one. Raises DecoderUnavailable after three tries."""
+    def _running_child(self, job: _Job | None = None) -> DecoderProcess:
+        """The child if it lives, or a new one.
+
+        Raises:
+            DecoderUnavailable: after three tries.
+            StoreAwayError: the one before does not end.
+        """
         if self._child is not None and self._child.is_idle_and_alive():
             return self._child
         self._drop_child()
+        self._await_unended(job)
         for attempt in range(1, _START_TRIES + 1):
             try:
                 self._child = self._start_child()
@@ -296,14 +326,37 @@ class _Lane(threading.Thread):
 
     def _drop_child(self) -> None:
         if self._child is not None:
-            self._child.end()
+            if self._child.end() is None:
+                self._unended = self._child
             self._child = None
+
+    def _await_unended(self, job: _Job | None) -> None:
+        """Wait for a child that was killed and still waits for its disk. Raises StoreAwayError.
+
+        As long as for any answer: longer, and who waits for the job could not do better meanwhile;
+        shorter, and a job that fails at once would be tried again at once.
+        """
+        if self._unended is None:
+            return
+        until = time.monotonic() + self._unended.wall_seconds
+        while not self._unended.has_ended(_PROGRESS_SECONDS):
+            if job is None or job.over or self._closed.is_set() or time.monotonic() >= until:
+                raise _disk_away(f"decoder process {self._unended.pid} cannot be ended")
+            job.show_work()
+        self._unended = None
 
 
 def _may_be_innocent(death: DecoderDied, child: DecoderProcess) -> bool:
     """Whether to try the image in hand once more; see `DecoderPool`, "Who is blamed"."""
     crashed = death.verdict[0] is FailureCode.DECODER_CRASH
     return crashed and (death.outside or child.answered == 0)
+
+
+def _disk_away(what: str) -> StoreAwayError:
+    return StoreAwayError(
+        f"the disk or server that the images lie on does not answer ({what}); see what ails it, or "
+        "correct ATELIER_IMAGES_DIR"
+    )
 
 
 def _pool_closed() -> DecoderUnavailable:

@@ -5,10 +5,15 @@ the child sends was made while it read hostile files, so the parent checks all o
 
     parent -> child   {"spec": {kind, height, width, channels}, "images": [[sha256, path], ...]}
     child -> parent   {"ready": true}                              once, when it may be asked
-                      {"shape": [h, w, c]} + h * w * c bytes       one of these two per image,
+                      {"shape": [h, w, c]} + h * w * c bytes       one of these three per image,
                       {"code": ..., "detail": ...}                 in the order asked
+                      {"unread": "Input/output error"}
     With "retire": true in an answer, the child ends after it; the rest must be asked of another.
     With "cost": [seconds, bytes] in an answer, a child that was told to measure says what it took.
+
+Beside this, on a pipe of its own, comes one byte for each image as soon as the child wants nothing
+more of the disk it lies on. The parent looks there only when an answer takes long: a child that
+gave no such byte waits for the disk, and the image is not to blame.
 """
 
 from __future__ import annotations
@@ -55,9 +60,10 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What became of one request: `pixels`, or `code` and `detail`.
+    """What became of one request: `pixels`, or `code` and `detail`, or `unread`.
 
-    `pixels`: (height, width, channels) uint8 as `to_model_input` gives them. `cost`: where the pool
+    `pixels`: (height, width, channels) uint8 as `to_model_input` gives them. `unread`: what its
+    disk said in place of its bytes, so that nothing is known of the image. `cost`: where the pool
     was told to measure and the child lived to tell it.
     """
 
@@ -65,6 +71,7 @@ class Decoded:
     pixels: npt.NDArray[np.uint8] | None = None
     code: FailureCode | None = None
     detail: str | None = None
+    unread: str | None = None
     cost: Cost | None = None
 
     @property
@@ -147,6 +154,8 @@ def read_answer(
             raise ProtocolError(f"unknown failure code {header['code']!r}") from error
         detail = str(header.get("detail"))
         return Decoded(sha256=request.sha256, code=code, detail=detail, cost=_cost(header))
+    if "unread" in header:
+        return Decoded(sha256=request.sha256, unread=str(header["unread"]), cost=_cost(header))
     shape = (spec.height, spec.width, spec.channels)
     if header.get("shape") != list(shape) or len(payload) != np.prod(shape):
         raise ProtocolError(f"pixels of shape {header.get('shape')!r}, {len(payload)} bytes")

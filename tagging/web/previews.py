@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from PIL import Image
 
 from tagging.domain import FailureCode
+from tagging.errors import StoreAwayError
 from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.model_input import ModelInput
 from tagging.images.protocol import WireSpec
@@ -104,6 +105,7 @@ class Previews:
         Raises:
             PreviewFailed: the image is gone, damaged, or refused by a bound; the latter two are
                 told again for an hour without a look at the image.
+            StoreAwayError: it cannot be read just now.
         """
         why = self._failures.of(sha256, size, now=self.clock())
         if why is not None:
@@ -113,6 +115,8 @@ class Previews:
         (decoded,) = self.decoders.decode(
             [DecodeRequest(sha256=sha256, path=self.store.path(sha256))], spec
         )
+        if decoded.unread is not None:
+            raise StoreAwayError(f"a stored image cannot be read ({decoded.unread})")
         if decoded.pixels is None:
             why = decoded.detail or "it cannot be read"
             # One that is gone may be back any time, and costs nothing.

@@ -256,6 +256,12 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         ),
         "status: latest uploads": reading(uploads.latest),
         "status: why batches wait": reading(batches.last_errors),
+        "tag: whether any of an upload goes on": reading(
+            lambda session: batches.goes_on(session, upload_id=UPLOAD)
+        ),
+        "retag: whether any of it goes on": reading(
+            lambda session: batches.goes_on(session, retag_ids=[1])
+        ),
         "status: retags": reading(retags.lines),
         "tagged_catalog: a product": reading(
             _sql("SELECT * FROM tagged_catalog WHERE retailer = 'default' AND sku = :sku", about)

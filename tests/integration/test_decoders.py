@@ -23,7 +23,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tagging import failpoints
 from tagging.domain import FailureCode
+from tagging.errors import StoreAwayError
 from tagging.images import confinement, decoder_process
 from tagging.images.content import allowed_formats
 from tagging.images.decode import decode_image
@@ -213,6 +215,22 @@ def become_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+def become_ring(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def become_socket(path: Path) -> None:
+    path.unlink()
+    here = Path.cwd()
+    os.chdir(path.parent)  # its path as a whole may be longer than a socket's may be
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
@@ -220,8 +238,17 @@ def become_fifo(path: Path) -> None:
         (lambda path: path.write_bytes(b"other bytes"), "no longer match"),
         (become_folder, "not a regular file"),
         (become_fifo, "not a regular file"),
+        (become_ring, "not a regular file"),
+        (become_socket, "not a regular file"),
     ],
-    ids=["gone", "altered", "a folder", "a FIFO that nobody writes"],
+    ids=[
+        "gone",
+        "altered",
+        "a folder",
+        "a FIFO that nobody writes",
+        "a link to itself",
+        "a socket",
+    ],
 )
 def test_a_stored_file_that_is_not_what_it_was_is_missing(
     pool: DecoderPool, photos: list[DecodeRequest], prepare: Callable[[Path], object], words: str
@@ -232,6 +259,20 @@ def test_a_stored_file_that_is_not_what_it_was_is_missing(
     assert answers[3].code is FailureCode.MISSING
     assert words in str(answers[3].detail)
     assert sum(not answer.readable for answer in answers) == 1
+
+
+def test_a_disk_that_gives_an_error_is_no_fault_of_the_image(
+    pool: DecoderPool, photos: list[DecodeRequest]
+) -> None:
+    """Only who says that the file is gone, none, or another says something of the image."""
+    file = photos[0].path
+    unasked = DecodeRequest(sha256=photos[3].sha256, path=file / "below a file")
+    before = pool.process_ids
+    answers = pool.decode([*photos[:3], unasked, *photos[4:]], SPEC)
+    assert answers[3].unread == f"{file / 'below a file'}: Not a directory"
+    assert (answers[3].code, answers[3].detail, answers[3].readable) == (None, None, False)
+    assert sum(not answer.readable for answer in answers) == 1
+    assert pool.process_ids == before
 
 
 def test_bombs_are_refused_or_bounded(pool: DecoderPool, tmp_path: Path) -> None:
@@ -296,7 +337,7 @@ def test_an_image_gets_its_processor_time_and_no_more(
         calm.decode(photos[:1], SPEC)
     between = processor_seconds_of_children()
     child = DecoderProcess(limits)
-    child._wall_seconds = 100  # on a busy machine the clock must not come first
+    child.wall_seconds = 100  # on a busy machine the clock must not come first
     with pytest.raises(DecoderDied) as caught:
         list(child.exchange(SPEC, [photos[0], slow]))
     assert caught.value.verdict[0] is FailureCode.DECODE_TIMEOUT
@@ -389,28 +430,114 @@ def is_running(pid: int) -> bool:
     return status.returncode == 0 and not status.stdout.startswith(b"Z")
 
 
-def stopped_child(limits: ImageLimits) -> DecoderProcess:
-    child = DecoderProcess(limits)
-    os.kill(child.pid, signal.SIGSTOP)
-    return child
+@pytest.fixture
+def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where children that start from now on look for orders to fail. A few seconds are enough to
+    see that one hangs."""
+    monkeypatch.setattr(decoder_process, "_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(decoder_process, "_END_SECONDS", 0.2)
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    failpoints.switch_on(folder)
+    yield folder
+    failpoints.switch_on(None)
 
 
-def test_a_child_that_hangs_is_killed_and_its_image_blamed(photos: list[DecodeRequest]) -> None:
-    child = stopped_child(ImageLimits(max_seconds=0.1))
-    started = time.monotonic()
-    with pytest.raises(DecoderDied) as caught:
-        list(child.exchange(SPEC, photos[:3]))
-    assert caught.value.verdict[0] is FailureCode.DECODE_TIMEOUT
-    assert 5 < time.monotonic() - started < 15
-    assert is_gone(child.pid)
+HASTY = ImageLimits(max_seconds=0.1)
 
 
-def test_a_pool_goes_on_after_a_hang(photos: list[DecodeRequest]) -> None:
-    with DecoderPool(1, ImageLimits(max_seconds=0.1)) as hanging:
+def test_an_image_that_is_in_hand_is_blamed_for_a_hang(
+    photos: list[DecodeRequest], orders: Path
+) -> None:
+    (orders / "decoder.image").write_text(f"hang key={photos[1].sha256} always")
+    with DecoderPool(1, HASTY) as hanging:
+        [before] = hanging.process_ids
+        answers = hanging.decode(photos[:4], SPEC)
+        assert hanging.process_ids != [before]
+        assert is_gone(before)
+    assert [a.code for a in answers] == [None, FailureCode.DECODE_TIMEOUT, None, None]
+
+
+def test_an_image_that_is_waited_for_is_not_blamed(
+    photos: list[DecodeRequest], orders: Path
+) -> None:
+    """A server restarts, a disk has a bad sector: the child hangs before it has any bytes."""
+    (orders / "decoder.read").write_text(f"hang key={photos[1].sha256} always")
+    told: list[int] = []
+    with DecoderPool(1, HASTY) as hanging:
+        [before] = hanging.process_ids
+        answers = hanging.decode(photos[:4], SPEC, told.append)
+        assert len(hanging.process_ids) == 1
+        assert is_gone(before)
+    assert [answer.code for answer in answers] == [None] * 4
+    assert [answer.readable for answer in answers] == [True, False, True, True]
+    assert f"{photos[1].path}: no bytes within" in str(answers[1].unread)
+    assert told.count(1) > 1, "who waits for a disk, and not for ever, is not stuck"
+
+
+def test_a_child_that_was_stopped_before_it_read_blames_nobody(
+    photos: list[DecodeRequest], orders: Path
+) -> None:
+    assert orders.is_dir()
+    with DecoderPool(1, HASTY) as hanging:
         os.kill(hanging.process_ids[0], signal.SIGSTOP)
         answers = hanging.decode(photos[:4], SPEC)
-    codes = [answer.code for answer in answers]
-    assert codes == [FailureCode.DECODE_TIMEOUT, None, None, None]
+    assert [answer.readable for answer in answers] == [False, True, True, True]
+    assert answers[0].code is None
+    assert answers[0].unread is not None
+
+
+def test_a_disk_that_is_away_fails_the_call_and_not_the_pool(
+    photos: list[DecodeRequest], orders: Path
+) -> None:
+    (orders / "decoder.read").write_text("hang always")
+    with DecoderPool(2, HASTY) as hanging:
+        with pytest.raises(StoreAwayError, match=r"does not answer .*no bytes within"):
+            hanging.decode(photos[:8], SPEC)
+        (orders / "decoder.read").unlink()
+        assert all(answer.readable for answer in hanging.decode(photos, SPEC))
+        assert len(hanging.process_ids) == 2
+
+
+def test_beside_a_child_that_cannot_be_ended_no_other_is_started(
+    photos: list[DecodeRequest], orders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits for a disk where the kernel waits with it (state D of ps(1))."""
+    (orders / "decoder.read").write_text("hang")
+    with DecoderPool(1, HASTY) as hanging:
+        [unkillable] = hanging.process_ids
+        monkeypatch.setattr(hanging._lanes[0]._child._process, "kill", lambda: None)  # type: ignore[union-attr]
+        for _ in range(2):
+            with pytest.raises(StoreAwayError, match=f"process {unkillable} cannot be ended"):
+                hanging.decode(photos[:4], SPEC)
+            assert hanging.process_ids == []
+        os.kill(unkillable, signal.SIGKILL)
+        assert all(answer.readable for answer in hanging.decode(photos, SPEC))
+        assert len(hanging.process_ids) == 1
+    assert is_gone(unkillable)
+
+
+@pytest.mark.parametrize("action", ["exit", "kill", "raise"])
+def test_a_child_that_ends_before_it_read_an_image_blames_nobody(
+    photos: list[DecodeRequest], orders: Path, action: str
+) -> None:
+    with DecoderPool(1, LIMITS) as dying:
+        assert all(answer.readable for answer in dying.decode(photos[:1], SPEC))
+        (orders / "decoder.read").write_text(action)
+        assert all(answer.readable for answer in dying.decode(photos, SPEC))
+        (orders / "decoder.read").write_text(f"{action} always")
+        with pytest.raises(DecoderUnavailable, match="before they have read an image"):
+            dying.decode(photos, SPEC)
+
+
+def test_one_that_ends_with_an_image_in_hand_blames_it(
+    photos: list[DecodeRequest], orders: Path
+) -> None:
+    (orders / "decoder.image").write_text(f"exit key={photos[2].sha256} always")
+    with DecoderPool(1, LIMITS) as dying:
+        answers = dying.decode(photos, SPEC)
+    assert [a.sha256 for a in answers if not a.readable] == [photos[2].sha256]
+    assert answers[2].code is FailureCode.DECODER_CRASH
 
 
 @linux_only
@@ -424,7 +551,7 @@ def test_a_child_that_is_slow_and_works_is_waited_for(
     with DecoderPool(1, ImageLimits(max_seconds=100)) as patient:
         child = patient._lanes[0]._child
         assert child is not None
-        child._wall_seconds = 1.1  # as if the machine gave it next to nothing of its time
+        child.wall_seconds = 1.1  # as if the machine gave it next to nothing of its time
         # Seconds, on any machine: it is looked at once in a second.
         item = write(tmp_path / "slow.jpg", slow_jpeg(scans=800))
         answers = patient.decode([item], SPEC, told.append)

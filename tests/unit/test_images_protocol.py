@@ -92,3 +92,8 @@ def test_failures_carry_code_and_detail() -> None:
     assert not answer.readable
     with pytest.raises(ProtocolError, match="unknown failure code"):
         read_answer({"code": "bored"}, bytearray(), REQUEST, SPEC)
+
+
+def test_what_was_not_read_carries_what_the_disk_said() -> None:
+    answer = read_answer({"unread": "Input/output error"}, bytearray(), REQUEST, SPEC)
+    assert (answer.unread, answer.code, answer.readable) == ("Input/output error", None, False)
