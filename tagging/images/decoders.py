@@ -55,7 +55,7 @@ class DecoderPool:
     nothing for as long as a child may give no answer, is `unread`. Twice nothing in a row from one
     child and the next, or a child that cannot even be ended while it waits, is a disk that is away:
     the call fails. No further child is started beside one that does not end, or each try would
-    leave another.
+    leave another; until it ends, the others do its work.
     """
 
     def __init__(self, processes: int, limits: ImageLimits, *, measured: bool = False) -> None:
@@ -80,6 +80,8 @@ class DecoderPool:
             _Lane(self._queue, lambda: DecoderProcess(limits, measured=measured), self._closed)
             for _ in range(processes)
         ]
+        for lane in self._lanes:
+            lane.others = [other for other in self._lanes if other is not lane]
         for lane in self._lanes:
             lane.start()
         failures = [failure for lane in self._lanes if (failure := lane.await_start()) is not None]
@@ -224,6 +226,7 @@ class _Lane(threading.Thread):
         closed: threading.Event,
     ) -> None:
         super().__init__(name="decoder-lane", daemon=True)  # a forgotten close() must not hang
+        self.others: list[_Lane] = []
         self._chunks = chunks
         self._start_child = start_child
         self._closed = closed
@@ -253,7 +256,7 @@ class _Lane(threading.Thread):
             self._start_failure = failure
         finally:
             self._first_start.set()
-        while (chunk := self._chunks.get()) is not None:
+        while (chunk := self._next_chunk()) is not None:
             try:
                 self._serve(chunk)
             except Exception as error:
@@ -264,6 +267,11 @@ class _Lane(threading.Thread):
         if self._child is not None:
             self._child.close()
 
+    def _next_chunk(self) -> _Chunk | None:
+        while self._must_wait() and not self._closed.is_set():
+            self._look_after_unended(_PROGRESS_SECONDS)
+        return self._chunks.get()
+
     def _serve(self, chunk: _Chunk) -> None:
         job, waiting = chunk.job, deque(chunk.indices)
         tried_alone: int | None = None
@@ -271,6 +279,9 @@ class _Lane(threading.Thread):
         while waiting and not job.over:
             if self._closed.is_set():
                 raise _pool_closed()
+            if self._idle_child() is None and self._must_wait():
+                self._chunks.put(_Chunk(job, range(waiting[0], waiting[-1] + 1)))
+                return
             asked = [waiting[0]] if tried_alone == waiting[0] else list(waiting)
             child = self._running_child(job)
             try:
@@ -310,9 +321,9 @@ class _Lane(threading.Thread):
             DecoderUnavailable: after three tries.
             StoreAwayError: the one before does not end.
         """
-        if self._child is not None and self._child.is_idle_and_alive():
-            return self._child
-        self._drop_child()
+        child = self._idle_child()
+        if child is not None:
+            return child
         self._await_unended(job)
         for attempt in range(1, _START_TRIES + 1):
             try:
@@ -323,6 +334,24 @@ class _Lane(threading.Thread):
             else:
                 return self._child
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _idle_child(self) -> DecoderProcess | None:
+        """The child, if it may be asked; one that may not is dropped."""
+        if self._child is not None and not self._child.is_idle_and_alive():
+            self._drop_child()
+        return self._child
+
+    def _must_wait(self) -> bool:
+        """Whether its child does not end, and another lane can do its work meanwhile."""
+        return self._unended is not None and any(other.works for other in self.others)
+
+    @property
+    def works(self) -> bool:
+        return self._unended is None
+
+    def _look_after_unended(self, within_seconds: float) -> None:
+        if self._unended is not None and self._unended.has_ended(within_seconds):
+            self._unended = None
 
     def _drop_child(self) -> None:
         if self._child is not None:
@@ -336,14 +365,13 @@ class _Lane(threading.Thread):
         As long as for any answer: longer, and who waits for the job could not do better meanwhile;
         shorter, and a job that fails at once would be tried again at once.
         """
-        if self._unended is None:
-            return
-        until = time.monotonic() + self._unended.wall_seconds
-        while not self._unended.has_ended(_PROGRESS_SECONDS):
-            if job is None or job.over or self._closed.is_set() or time.monotonic() >= until:
+        began = time.monotonic()
+        while self._unended is not None:
+            waited = time.monotonic() - began >= self._unended.wall_seconds
+            if job is None or job.over or self._closed.is_set() or waited:
                 raise _disk_away(f"decoder process {self._unended.pid} cannot be ended")
             job.show_work()
-        self._unended = None
+            self._look_after_unended(_PROGRESS_SECONDS)
 
 
 def _may_be_innocent(death: DecoderDied, child: DecoderProcess) -> bool:

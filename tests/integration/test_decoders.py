@@ -517,6 +517,27 @@ def test_beside_a_child_that_cannot_be_ended_no_other_is_started(
     assert is_gone(unkillable)
 
 
+def test_the_others_do_the_work_of_a_child_that_cannot_be_ended(
+    photos: list[DecodeRequest], orders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bad sector, over which a disk takes its time, keeps nothing else waiting."""
+    (orders / "decoder.read").write_text(f"hang key={photos[1].sha256} always")
+    with DecoderPool(2, HASTY) as hanging:
+        for lane in hanging._lanes:
+            monkeypatch.setattr(lane._child._process, "kill", lambda: None)  # type: ignore[union-attr]
+        both = hanging.process_ids
+        answers = hanging.decode(photos, SPEC)
+        assert [a.sha256 for a in answers if not a.readable] == [photos[1].sha256]
+        for _ in range(3):
+            assert len(hanging.process_ids) == 1
+            assert all(answer.readable for answer in hanging.decode(photos[2:], SPEC))
+        [unkillable] = set(both) - set(hanging.process_ids)
+        os.kill(unkillable, signal.SIGKILL)
+        wait_for(lambda: all(lane.works for lane in hanging._lanes))
+        assert all(answer.readable for answer in hanging.decode(photos[2:] * 20, SPEC))
+        assert len(hanging.process_ids) == 2
+
+
 @pytest.mark.parametrize("action", ["exit", "kill", "raise"])
 def test_a_child_that_ends_before_it_read_an_image_blames_nobody(
     photos: list[DecodeRequest], orders: Path, action: str
