@@ -24,6 +24,7 @@ from tagging.images.rejection import ImageLimits
 from tagging.model_card import InputSpec
 from tagging.retag import Asked
 from tagging.tag import Decoders
+from tagging.web.previews import Previews
 from tests.faults.promises import ledger
 from tests.integration.test_retag import put_in_charge
 from tests.stand_in import InlineDecoders, Services, make_services, picture
@@ -191,6 +192,17 @@ def test_what_a_retag_cannot_read_stays_the_retags(services: Services, disk: Hal
         (line,) = retags.lines(session, [made])
     assert (line.classified, line.complete) == (3, True)
     assert {line.model for line in listed(services).values()} == {"shades:2"}
+
+
+def test_a_photo_that_cannot_be_read_now_is_not_shown_as_lost(
+    services: Services, disk: HalfRead, tmp_path: Path
+) -> None:
+    previews = Previews(store=services.store, decoders=disk, folder=tmp_path / "previews")
+    disk.unread = {sha256(255)}
+    with pytest.raises(StoreAwayError, match="Input/output error"):
+        previews.make(sha256(255), "thumb")
+    disk.unread = set()
+    assert previews.make(sha256(255), "thumb").startswith(b"RIFF")
 
 
 HASTY = ImageLimits(max_seconds=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +306,13 @@ class TestCache:
         away = decoded(files, cache)
         assert away.failures[files[0].sha256].startswith("missing: ")
         files[0].path.write_bytes(content)
+        assert files[0].sha256 in decoded(files, cache).row_of
+
+    def test_so_may_one_that_its_disk_does_not_give(self, files: Files, cache: Path) -> None:
+        """Here, because its path leads through a file."""
+        away = replace(files[0], path=files[1].path / "below")
+        failures = decoded((away, *files[1:]), cache).failures
+        assert failures[away.sha256] == f"missing: {away.path}: Not a directory"
         assert files[0].sha256 in decoded(files, cache).row_of
 
 
