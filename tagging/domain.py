@@ -85,7 +85,7 @@ class FailureCode(enum.StrEnum):
     network that is not public, or it is none."""
     CANNOT_OPEN = "cannot_open"
     """Something is there, but nothing that can be read as a file: a folder, a device, a path that
-    is too long, no permission."""
+    is too long, no permission, a disk that does not give it."""
     BAD_ENTRY = "bad_entry"
     """An entry of an archive that is damaged, encrypted, packed in another way, there twice, or not
     what the archive's directory says."""

@@ -19,6 +19,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import uploads
 from tagging.database.products import ProductFilter, listing
 from tagging.database.session import Database
+from tagging.domain import FailureCode
 from tagging.errors import MachineError, StoreAwayError
 from tagging.images.store import FolderImageStore
 from tagging.inbox import Inbox
@@ -102,7 +103,7 @@ def test_an_image_that_cannot_be_read_costs_its_row(
     assert (summary.created, summary.rejected) == (2, 1)
     assert skus(services) == ["a", "ccc"]
     (line,) = uploads.rejected_lines(services.database, summary.upload_id)
-    assert (line.line, line.value) == (2, "bad")
+    assert (line.line, line.value, line.code) == (2, "bad", FailureCode.CANNOT_OPEN)
     assert line.error == f"cannot be read: {os.strerror(number)}. Deliver the file again."
     assert not list((services.store.root / "incoming").iterdir())
 
