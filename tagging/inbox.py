@@ -48,6 +48,9 @@ UNFINISHED_ENDINGS: Final = frozenset({"part", "partial", "tmp", "crdownload", "
 MAX_TRIES: Final = 5
 """How often a delivery may end this process, or fail for a reason of its own. Kills that were not
 its doing count as well, so it is more than the few that a machine has on a bad day."""
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+"""How long what could not be moved or read is left alone: twice as long each time."""
 MAX_NAME_BYTES: Final = 255
 """Of a file's name, on the usual file systems."""
 MAX_LISTED: Final = 1000
@@ -59,6 +62,17 @@ _WAY: Final = re.compile(rf"{re.escape(HELD)}[0-9]+/(?:[0-9a-f-]+/)?")
 """What leads to a claimed delivery: no business of who reads why it was rejected."""
 
 log = structlog.get_logger("inbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Until when a plan that could not be carried out is left alone; `pause_s` was its length."""
+
+    until: float
+    pause_s: float
+
+
+_NOW: Final = Wait(until=0.0, pause_s=0.0)
 
 
 @dataclass(kw_only=True)
@@ -73,6 +87,7 @@ class Inbox:
     _seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
     _lock: TextIO | None = None
     _held: dict[str, HeldFolder] = field(default_factory=dict)
+    _waiting: dict[str, Wait] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Make the folders that are missing, and take the inbox for this process.
@@ -131,6 +146,11 @@ class Inbox:
         """Whether nothing is left to take."""
         return not self._plans() and not self._entries()
 
+    def only_waits(self) -> bool:
+        """Whether all that is left is what could not be moved or read at the last try."""
+        plans = self._plans()
+        return bool(plans) and not self._entries() and all(p.upload in self._waiting for p in plans)
+
     def step(self) -> Iterator[dict[str, Any]]:
         """Finish what was begun, then take what is ripe; yields a report for each upload.
 
@@ -139,7 +159,8 @@ class Inbox:
         """
         self._open_outlets()
         for plan in self._plans():
-            yield from self._try(plan)
+            if self._waiting.get(plan.upload, _NOW).until <= self.monotonic():
+                yield from self._try(plan)
         for plan in self._ripe_plans():
             failpoint("inbox.plan")
             self._write_plan(plan)
@@ -156,6 +177,9 @@ class Inbox:
             report = self._carry_out(plan)
         except (OSError, MachineError) as error:
             self._withdraw_try(plan)
+            before = self._waiting.get(plan.upload, _NOW)
+            pause_s = min(max(FIRST_PAUSE_S, 2 * before.pause_s), LONGEST_PAUSE_S)
+            self._waiting[plan.upload] = Wait(until=self.monotonic() + pause_s, pause_s=pause_s)
             log.error(
                 "waits",
                 upload=plan.upload,
@@ -169,6 +193,7 @@ class Inbox:
         except (DBAPIError, AtelierError, KeyboardInterrupt, SystemExit):
             self._withdraw_try(plan)
             raise
+        self._waiting.pop(plan.upload, None)
         yield report
 
     def _withdraw_try(self, plan: Plan) -> None:
@@ -182,11 +207,14 @@ class Inbox:
     # What is there, and what has stopped growing
 
     def _entries(self) -> list[str]:
+        """What lies there to be taken, but for what a plan has begun with and could not move."""
+        begun = {name for plan in self._plans() for name in plan.entries if plan.rejected is None}
         return [
             name
             for name in self._root.names()
             if not name.startswith(".")
             and name not in OWN
+            and name not in begun
             and ending(name) not in UNFINISHED_ENDINGS
         ]
 

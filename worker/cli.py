@@ -27,7 +27,7 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import autopilots, batches, counts, retags, uploads
 from tagging.database.retags import RetagLine
 from tagging.domain import Status
-from tagging.errors import AtelierError, MachineError
+from tagging.errors import AtelierError, DeliveryError, MachineError
 from tagging.ingest import UploadSummary
 from tagging.settings import Settings
 from worker import console
@@ -146,6 +146,11 @@ def watch(
                 continue
             if once and drop.empty():
                 return
+            if once and drop.only_waits():
+                raise DeliveryError(
+                    f"what is left in {inbox} cannot be moved or read; the log above says why. It "
+                    "is tried again at the next start"
+                )
             time.sleep(min(0.5, settle_s / 2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator
@@ -241,6 +242,41 @@ def test_what_cannot_be_moved_does_not_hold_up_the_others(
     assert skus(services) == ["own"]
     settle(inbox, services)
     assert skus(services) == ["foreign", "own"]
+
+
+def test_what_cannot_be_moved_is_planned_once_and_tried_less_and_less_often(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox.root / "foreign").mkdir()
+    (inbox.root / "foreign" / "a.png").write_bytes(picture(5))
+    tries = []
+
+    def refuse(self: HeldFolder, name: str, to: HeldFolder, new: str | None = None) -> None:
+        if name == "foreign":
+            tries.append(services.clock.monotonic())
+            raise PermissionError("not yours")
+        move(self, name, to, new)
+
+    move = HeldFolder.move
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldFolder, "move", refuse)
+        list(inbox.step())
+        assert not inbox.only_waits()  # it has not been tried
+        for _ in range(500):
+            services.clock.seconds += 0.5
+            assert list(inbox.step()) == []
+        assert len(list((inbox.root / ".atelier" / "plans").iterdir())) == 1
+        assert inbox.only_waits()
+        assert not inbox.empty()
+    pauses = [after - before for before, after in itertools.pairwise(tries)]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == 60
+    assert len(tries) < 12
+    services.clock.seconds += 60
+    (report,) = inbox.step()
+    assert (report["outcome"], report["products"]) == ("done", 1)
+    assert inbox.empty()
+    assert list((inbox.root / "rejected").iterdir()) == []
 
 
 def test_a_corrected_file_is_read_even_after_a_kill_in_the_middle_of_the_rejection(
