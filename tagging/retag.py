@@ -20,12 +20,13 @@ import structlog
 from tagging.answers import person
 from tagging.database import batches, models, retags
 from tagging.database.retags import PAGE, SeenProduct
-from tagging.database.session import Database
+from tagging.database.session import Database, is_away
 from tagging.database.tables import Retag, RetagScope, RetagState
 from tagging.domain import Status
 from tagging.errors import AtelierError, NotFoundError, RetagError
 from tagging.failpoints import failpoint
 from tagging.ingest import Announcer
+from tagging.pauses import Pauses
 
 log = structlog.get_logger("retag")
 
@@ -136,40 +137,50 @@ class Retagging:
         *,
         most_s: float,
         on_page: Callable[[], None] = lambda: None,
-        leave_hindered: bool = False,
+        leave: Pauses[int] | None = None,
     ) -> bool:
         """Work off open requests for about so long, or until enough batches wait for a worker.
 
         Args:
             most_s: seconds.
             on_page: called after each page.
-            leave_hindered: go on with the next request where one cannot go on, and log why.
+            leave: where a request cannot go on, log why, go on with the next, and come back to it
+                after a pause that is kept here.
 
         Returns:
             Whether anything was done.
 
         Raises:
-            AtelierError: a request cannot go on (and is not left): its model cannot be read.
+            Exception: a request cannot go on (and is not left): its model cannot be read, say.
         """
         until = self.monotonic() + most_s
-        done, hindered = False, set[int]()
+        done = False
         while self.monotonic() < until:
             with self.database.read() as session:
                 queued = batches.waiting(session)
                 full = {retailer for retailer, one in queued.items() if one.batches >= AHEAD}
-                first = retags.open_ids(session, most=1, but=hindered, but_retailers=full)
+                left = set[int]() if leave is None else leave.waiting()
+                first = retags.open_ids(session, most=1, but=left, but_retailers=full)
             ready = sum(one.batches - one.hindered for one in queued.values())
             if not first or ready >= AHEAD:
                 break
             try:
                 self.advance(first[0])
                 done = True
-            except AtelierError as error:
-                if not leave_hindered:
+            except Exception as error:
+                if leave is None or is_away(error):
                     raise
-                # It keeps nobody else waiting; the next step tries it again.
-                log.error("retag_hindered", retag=first[0], error=str(error))
-                hindered.add(first[0])
+                # It keeps nobody else waiting, whatever it is.
+                log.error(
+                    "retag_hindered",
+                    retag=first[0],
+                    error=str(error),
+                    exc_info=not isinstance(error, AtelierError),
+                )
+                leave.failed(first[0])
+            else:
+                if leave is not None:
+                    leave.worked(first[0])
             on_page()
         return done
 

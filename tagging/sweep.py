@@ -19,8 +19,9 @@ from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches, counts, leaders, uploads
 from tagging.database.batches import BatchPulse
-from tagging.database.session import Database
+from tagging.database.session import Database, is_away
 from tagging.ingest import Ingest
+from tagging.pauses import Pauses
 from tagging.retag import Retagging
 
 ROLE: Final = "sweeper"
@@ -127,6 +128,8 @@ class Sweeper:
         self._uploads = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
         self._unannounced = Silence(patience_s=self.stale_s)
         self._filing: set[str] = set()
+        self._filing_fails = Pauses[str](monotonic=self.monotonic)
+        self._retag_fails = Pauses[int](monotonic=self.monotonic)
 
     def step(self, on_progress: Callable[[], None] = lambda: None) -> None:
         """Keep or seek the chair; in it, sweep once. `on_progress` is called as it moves on.
@@ -148,8 +151,8 @@ class Sweeper:
         self._waited = self._is_long(self.monotonic() - began)
         on_progress()
         self._take_back_leases(pulses, on_progress)
-        self._file_uploads(on_progress)
         self._announce(on_progress)
+        self._file_uploads(on_progress)
         self._keep_counts_few()
         on_progress()
         self._retag(on_progress)
@@ -226,14 +229,25 @@ class Sweeper:
         self._filing &= {upload_id for upload_id, _ in waiting}
         # Some seconds of it at a time: what falls silent is looked for in between.
         until = self.monotonic() + self.stale_s / 4
+        paused = self._filing_fails.waiting()
         for upload in waiting:
             if upload in silent and upload[0] not in self._filing:
                 log.warning("filing_taken_up", upload=upload[0])
                 self._filing.add(upload[0])
-            if upload[0] in self._filing:
+            if upload[0] not in self._filing or upload[0] in paused:
+                continue
+            try:
                 self.ingest.file_upload(
                     upload[0], on_page=keep_on, go_on=lambda: self.monotonic() < until
                 )
+            except Exception as error:
+                if is_away(error):
+                    raise
+                # What cannot be filed must not keep others from it, nor leases and messages.
+                log.exception("filing_failed", upload=upload[0])
+                self._filing_fails.failed(upload[0])
+            else:
+                self._filing_fails.worked(upload[0])
         on_progress()
 
     def _keep_counts_few(self) -> None:
@@ -251,10 +265,10 @@ class Sweeper:
 
         try:
             # Shorter than anybody's patience: what falls silent is looked for in between.
-            self.retagging.step(most_s=self.stale_s / 4, on_page=on_page, leave_hindered=True)
-        except DBAPIError:
-            raise
-        except Exception:
+            self.retagging.step(most_s=self.stale_s / 4, on_page=on_page, leave=self._retag_fails)
+        except Exception as error:
+            if is_away(error):
+                raise
             # What cannot be worked off must not keep leases from being taken back.
             log.exception("retag_failed")
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tagging import filing
-from tagging.database import batches, leaders
+from tagging.database import batches, leaders, models
 from tagging.database.batches import Lease
 from tagging.database.tables import (
     Batch,
@@ -20,12 +20,16 @@ from tagging.database.tables import (
     BatchState,
     Image,
     Product,
+    Retag,
+    RetagScope,
+    RetagState,
     Upload,
     UploadItem,
     UploadState,
 )
 from tagging.domain import FailureCode, ItemOutcome, Status
 from tagging.ingest import Ingest
+from tagging.retag import Asked, Retagging
 from tagging.sweep import LOOKS
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.stand_in import Services
@@ -412,3 +416,104 @@ def test_a_long_filing_that_was_cut_off_keeps_nobody_else_waiting(
     assert 0 < len(listed(services)) < 13, "all of it was filed before anything was taken back"
     pass_time(services, 40)
     assert len(listed(services)) == 13
+
+
+def cut_off(services: Services, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An upload that was received and not filed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Ingest, "file_upload", lambda *_, **__: None)
+        return deliver(services, write_folder(folder, {f"{folder.name}.png": 255})).upload_id
+
+
+def of_another_retailer(services: Services) -> Services:
+    now = services.clock.now()
+    with services.database.write("test") as session:
+        made = models.add_retailer(session, "other", model_id=services.model_id, now=now)
+        session.commit()
+    return dataclasses.replace(services, retailer_id=made)
+
+
+def test_an_upload_that_cannot_be_filed_keeps_nobody_else_waiting(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its retailer's rules were written by a newer version, say."""
+    bad = cut_off(services, tmp_path / "bad", monkeypatch)
+    other = of_another_retailer(services)
+    cut_off(other, tmp_path / "good", monkeypatch)
+    services.bell.lose = True
+    deliver(other, write_folder(tmp_path / "lost", {"lost.png": 0}))
+    services.bell.lose = False
+    asked = other.retagging.request(Asked(scope=RetagScope.ALL), ["other"], by="Eve")
+    file_upload = Ingest.file_upload
+    tries: list[float] = []
+
+    def file(ingest: Ingest, upload_id: str, **options: object) -> None:
+        if upload_id == bad:
+            tries.append(services.clock.seconds)
+            raise ValueError("a rule of another version")
+        file_upload(ingest, upload_id, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ingest, "file_upload", file)
+    pass_time(services, 60)
+    services.tag_all()
+    assert {sku: line.status for sku, line in listed(services).items()} == {
+        "good": Status.TAGGED,
+        "lost": Status.TAGGED,
+    }
+    with services.database.read() as session:
+        assert session.get_one(Retag, asked[0]).state is RetagState.DONE
+    pass_time(services, 1800, step=20)
+    assert len(tries) <= 5 + 1800 / 300 + 1, "it is tried ever more rarely"
+    monkeypatch.undo()
+    pass_time(services, 320, step=20)
+    services.tag_all()
+    assert listed(services)["bad"].status is Status.TAGGED
+
+
+def test_a_database_that_is_away_is_no_fault_of_an_upload(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(services, tmp_path / "in", monkeypatch)
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("UPDATE", {}, Exception("away"))
+
+    pass_time(services, 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ingest, "file_upload", away)
+        with pytest.raises(OperationalError):
+            pass_time(services, 20)
+    pass_time(services, 4)
+    services.tag_all()
+    assert listed(services)["in"].status is Status.TAGGED
+
+
+def test_a_retag_that_cannot_go_on_keeps_no_later_one_waiting(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is, not only what a user can mend."""
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    other = of_another_retailer(services)
+    deliver(other, write_folder(tmp_path / "other", {"b.png": 255}))
+    services.tag_all()
+    scope = Asked(scope=RetagScope.ALL)
+    bad, good = services.retagging.request(scope, ["default", "other"], by="Eve")
+    advance = Retagging.advance
+    tries: list[float] = []
+
+    def go(retagging: Retagging, retag_id: int) -> None:
+        if retag_id == bad:
+            tries.append(services.clock.seconds)
+            raise ValueError("a scope of another version")
+        advance(retagging, retag_id)
+
+    monkeypatch.setattr(Retagging, "advance", go)
+    pass_time(services, 20)
+    with services.database.read() as session:
+        assert session.get_one(Retag, good).state is RetagState.DONE
+    pass_time(services, 1800, step=20)
+    assert len(tries) <= 5 + 1800 / 300 + 1
+    monkeypatch.undo()
+    pass_time(services, 320, step=20)
+    with services.database.read() as session:
+        assert session.get_one(Retag, bad).state is RetagState.DONE
