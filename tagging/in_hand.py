@@ -50,6 +50,7 @@ class InHand:
     _alone: bool = False
     _waiting_alone: int = 0
     _loading: list[float] = field(default_factory=list)
+    _unleased: dict[object, float] = field(default_factory=dict)
     _deliveries: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -106,11 +107,38 @@ class InHand:
                 for work in self._works:
                     work.step()
 
+    @contextmanager
+    def unleased(self, *, loads: bool) -> Iterator[None]:
+        """While a batch is got ready, or leased; `loads`: its model is loaded for it."""
+        key, most_s = object(), self.load_s if loads else self.step_s
+        with self._lock:
+            self._unleased[key] = self.monotonic() + most_s
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._unleased[key]
+
+    def overdue(self, beyond_s: float) -> bool:
+        """Whether something without a lease should have ended `beyond_s` ago or longer."""
+        now = self.monotonic()
+        with self._lock:
+            return any(now >= until + beyond_s for until in self._unleased.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in hand, or got ready to be."""
+        with self._lock:
+            return bool(self._works or self._unleased)
+
     def forgive(self) -> None:
         """Count from now on: this process was stopped, and nothing in it could move."""
+        now = self.monotonic()
         with self._lock:
             for work in self._works:
                 work.step()
+            for key in self._unleased:
+                self._unleased[key] = max(self._unleased[key], now + self.step_s)
 
     def deliver(self) -> None:
         """Say that a message came in."""

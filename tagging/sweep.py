@@ -274,7 +274,7 @@ class Sweeper:
 
     def _announce(self, on_progress: Callable[[], None]) -> None:
         with self.database.read() as session:
-            queued = batches.queued_count(session)
+            queued = batches.due_count(session, now=self.now())
         if not queued:
             self._unannounced.forget()
             return

@@ -1,8 +1,11 @@
-"""tag_batch: lease -> read -> decode -> classify -> decide -> write.
+"""tag_batch: load the model -> lease -> read -> decode -> classify -> decide -> write.
 
 The database is the record: a message only says which batch to look at. No transaction is open
 while images are decoded or classified, and everything that is found is written in one short
 transaction that also ends the lease. If the lease was lost meanwhile, nothing is written.
+
+A model is loaded before anything is leased, and while nothing else is in hand: whatever becomes of
+the process meanwhile, no product is blamed for it.
 """
 
 from __future__ import annotations
@@ -17,15 +20,15 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tagging.autopilot import AUDIT_SHARE, in_audit_sample
 from tagging.database import autopilots, batches, models, products, rules
-from tagging.database.batches import Lease, LeasedProduct
+from tagging.database.batches import Hindrance, Lease, LeasedProduct, QueuedBatch
 from tagging.database.models import KnownModel
 from tagging.database.products import Classified, Failed, ImageFailure, ImageLogits
-from tagging.database.session import Database
+from tagging.database.session import Database, is_away
 from tagging.domain import (
     FailureCode,
     ImageEvidence,
@@ -45,6 +48,9 @@ from tagging.rules import snapshot
 
 STEP_IMAGES: Final = 256
 """Images decoded and classified between two marks of progress, at most."""
+
+AWAY_PAUSE_S: Final = 15.0
+"""Longest pause before a try where the image store was away: it comes back by itself."""
 
 STRANGEST: Final = sys.float_info.max
 """The ood score of a picture of which the model could say nothing; above every threshold."""
@@ -88,6 +94,9 @@ class Classifiers(Protocol):
 
     def get(self, model: KnownModel) -> Classifier:
         """Raises BundleError if the bundle cannot be trusted or loaded."""
+
+    def has(self, model_id: int) -> bool:
+        """Whether `get` loads nothing."""
 
 
 class Decoders(Protocol):
@@ -154,54 +163,91 @@ class Tagger:
                 attempt does not count.
         """
         self.in_hand.deliver()
-        with self.database.read() as session:
-            alone = batches.needs_solitude(session, batch_id)
-        with self.in_hand.room(alone=alone):
-            if self.in_hand.stopping.is_set():
+        passed_by: int | None = None
+        while True:
+            with self.database.read() as session:
+                queued = batches.due(session, batch_id, now=self.now())
+            if queued is None or self.in_hand.stopping.is_set():
                 return None
-            lease = self._lease(batch_id, alone=alone)
-            if lease is None:
-                return None
-            with self.in_hand.hold(lease) as work:
-                try:
-                    return self._tag(work)
-                except Exception as error:
-                    # Whatever it is (a model that cannot be loaded, a GPU out of memory, a server
-                    # that is away), no process died of it, so no product is to blame for a crash.
-                    # The reason stands in the batch's row, and whoever waits is told.
-                    work.step()
-                    self._give_back(lease, error)
-                    raise
+            try:
+                with self.database.read() as session:
+                    model = models.in_charge(session, queued.retailer_id)
+            except AtelierError as error:
+                self._hinder(queued, error)
+                raise
+            if model.id == passed_by:
+                return None  # somebody else had it meanwhile; whatever is left of it is announced
+            loaded = self.classifiers.has(model.id)
+            alone = queued.alone or not loaded
+            with self.in_hand.room(alone=alone):
+                if not (alone or self.classifiers.has(model.id)):
+                    continue  # it made room for another one while this batch waited for its turn
+                classifier = self._classifier(queued, model, loaded=loaded)
+                if self.in_hand.stopping.is_set():
+                    return None
+                with self.in_hand.unleased(loads=False):
+                    lease = self._lease(batch_id, model, alone=alone)
+                if lease is None:
+                    passed_by = model.id
+                    continue  # somebody else has it, or another model is in charge by now
+                with self.in_hand.hold(lease) as work:
+                    try:
+                        return self._tag(work, model, classifier)
+                    except Exception as error:
+                        # Whatever it is (a GPU out of memory, a server that is away), no process
+                        # died of it, so no product is to blame for a crash. The reason stands in
+                        # the batch's row, and whoever waits is told.
+                        work.step()
+                        self._hinder(lease, error)
+                        raise
 
-    def _give_back(self, lease: Lease, reason: Exception) -> None:
-        away = isinstance(reason, DBAPIError) and (
-            isinstance(reason, OperationalError | InterfaceError) or reason.connection_invalidated
+    def _classifier(self, queued: QueuedBatch, model: KnownModel, *, loaded: bool) -> Classifier:
+        with self.in_hand.unleased(loads=not loaded):
+            try:
+                failpoint("tag.model")
+                classifier = self.classifiers.get(model)
+                failpoint("tag.model_ready")
+            except Exception as error:
+                self._hinder(queued, error, about=f"{model.card.title} cannot be loaded: ")
+                raise
+        return classifier
+
+    def _hinder(self, held: Lease | QueuedBatch, reason: Exception, *, about: str = "") -> None:
+        """Give it back if it is leased, and say why it could not be done."""
+        hindrance = Hindrance(
+            error=str(reason) if isinstance(reason, AtelierError) else about + _told(reason),
+            at=self.now(),
+            most_s=AWAY_PAUSE_S if isinstance(reason, StoreAwayError) else batches.MOST_PAUSE_S,
         )
-        text = str(reason) if isinstance(reason, AtelierError) else _told(reason)
         try:
             with self.database.write("batch.give_back") as session:
-                batches.give_back(session, lease, error=None if away else text)
+                if isinstance(held, QueuedBatch):
+                    batches.hinder(session, held, hindrance)
+                else:
+                    batches.give_back(session, held, None if is_away(reason) else hindrance)
                 session.commit()
         except (DBAPIError, PoolTimeoutError):
-            # The beat gives it back as soon as the database answers.
-            self.in_hand.abandon(lease)
+            if isinstance(held, Lease):
+                # The beat gives it back as soon as the database answers.
+                self.in_hand.abandon(held)
 
-    def _lease(self, batch_id: int, *, alone: bool) -> Lease | None:
+    def _lease(self, batch_id: int, model: KnownModel, *, alone: bool) -> Lease | None:
         with self.database.write("batch.lease") as session:
             lease = batches.lease(
-                session, batch_id, token=secrets.token_hex(16), worker=self.worker, alone=alone
+                session,
+                batch_id,
+                token=secrets.token_hex(16),
+                worker=self.worker,
+                alone=alone,
+                model_id=model.id,
             )
             session.commit()
             return lease
 
-    def _tag(self, work: Work) -> BatchReport | None:
+    def _tag(self, work: Work, model: KnownModel, classifier: Classifier) -> BatchReport | None:
         began = time.perf_counter()
         with self.database.read() as session:
-            model = models.get_model(session, work.lease.model_id)
             wanted = batches.leased_products(session, work.lease.batch_id)
-        failpoint("tag.model")
-        classifier = self.classifiers.get(model)
-        failpoint("tag.model_ready")
         work.step()
         found = self._look(work, wanted, model.id, classifier)
         seen, left = _parted(wanted, found.unread)
@@ -321,7 +367,7 @@ class Tagger:
         with self.database.write("batch.write") as session:
             in_charge = models.hold_in_charge(session, lease.retailer_id) == model.id
             if lease.retags and not in_charge:
-                batches.give_back(session, lease, error=None)
+                batches.give_back(session, lease)
                 session.commit()
                 return None
             if not batches.finish(session, lease, now=now):
@@ -365,6 +411,9 @@ class Tagger:
                     share=self.audit_share if asked.audit_share is None else asked.audit_share,
                 ),
             )
+            if lease.hindered:
+                # What stood in the way is gone; whatever else waits for that need not.
+                batches.resume(session, lease.retailer_id)
             if left:
                 batches.leave_over(session, lease, left, error=_told_of(found.unread), now=now)
             session.commit()

@@ -23,10 +23,11 @@ from tests.faults.journal import install
 from tests.faults.promises import check_rows
 from tests.stand_in import Services
 
-BEFORE: Final = ("lease", "batch.lease.commit", "batch.lease.committed", "tag.model")
-BETWEEN: Final = ("tag.model_ready", "tag.decode", "tag.decoded", "tag.classify", "tag.classified")
+UNLEASED: Final = ("lease", "tag.model", "tag.model_ready")
+LEASING: Final = ("batch.lease.commit", "batch.lease.committed")
+BETWEEN: Final = ("tag.decode", "tag.decoded", "tag.classify", "tag.classified")
 WRITING: Final = ("batch.write.commit", "batch.write.committed")
-TAGGING: Final = (*BEFORE, *BETWEEN, *WRITING)
+TAGGING: Final = (*UNLEASED, *LEASING, *BETWEEN, *WRITING)
 RECEIVING: Final = tuple(
     f"upload.{step}.{moment}"
     for step in ("begin", "receive", "received")

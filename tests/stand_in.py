@@ -106,6 +106,9 @@ class ShadeShelf(Classifiers):
     def get(self, model: KnownModel) -> ShadeClassifier:
         return self.classifiers.setdefault(model.id, ShadeClassifier(model.card))
 
+    def has(self, model_id: int) -> bool:
+        return model_id in self.classifiers
+
     @property
     def calls(self) -> int:
         """Images classified so far, all models together."""

@@ -144,6 +144,11 @@ class ClassifierShelf:
                 del self._loaded[next(iter(self._loaded))]
             return loaded
 
+    def has(self, model_id: int) -> bool:
+        """Whether `get` loads nothing. Waits for who loads one just now."""
+        with self._lock:
+            return model_id in self._loaded
+
     def _load(self, model: KnownModel) -> KerasClassifier:
         # Imported here: TensorFlow takes seconds and must come after the decoders were started.
         from model_training.bundle import network_of

@@ -157,7 +157,7 @@ def _beat(work: WorkerRuntime, rounds: Rounds, ended: threading.Event) -> None:
             with database.write("worker.beat") as session:
                 batches.beat(session, alive)
                 for lease in abandoned:
-                    batches.give_back(session, lease, error=None)
+                    batches.give_back(session, lease)
                 session.commit()
         except DBAPIError as error:
             log.warning("database_away", error=str(error.orig))
@@ -183,5 +183,5 @@ def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> N
         except Exception:  # without a sweeper, what falls silent would wait for ever
             log.exception("sweep_failed")
         watchdog.rounds.mark("sweep")
-        if not work.in_hand.leases() and ear.deaf(work.runtime.doorbell.depth()):
+        if not work.in_hand.busy and ear.deaf(work.runtime.doorbell.depth()):
             watchdog.die(deaf=True)

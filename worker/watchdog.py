@@ -75,7 +75,7 @@ class Ear:
     def deaf(self, depth: int | None) -> bool:
         """`depth`: messages that wait just now; None if the broker could not be asked."""
         heard, now = self.in_hand.deliveries, self.monotonic()
-        if not depth or self.in_hand.leases():
+        if not depth or self.in_hand.busy:
             self._since = None
             return False
         if self._since is None or heard != self._heard:
@@ -88,7 +88,8 @@ class Watchdog:
     """Looks every `every_s`, in a thread of its own, until `ended`.
 
     Work may go without a step, and a loop without coming round, for `stuck_s`; for the last
-    `stale_s` of these the lease does not beat any more.
+    `stale_s` of these the lease does not beat any more. To load a model it may take `load_s` and
+    `stale_s`; there is no lease then.
     """
 
     database: Database
@@ -109,9 +110,15 @@ class Watchdog:
                 continue
             stuck = self.in_hand.stuck(self.stale_s)
             overdue = self.rounds.overdue(self.stuck_s)
-            if stuck or overdue:
+            unleased = self.in_hand.overdue(self.stale_s)
+            if stuck or overdue or unleased:
                 # The stuck leases are left to the sweeper: they count against their batches.
-                self.die(batches=[lease.batch_id for lease in stuck], loops=overdue, but=stuck)
+                self.die(
+                    batches=[lease.batch_id for lease in stuck],
+                    loops=overdue,
+                    loading=unleased,
+                    but=stuck,
+                )
 
     def die(self, *, but: Sequence[Lease] = (), **said: object) -> None:
         """Say why and with which stacks, and end the process."""
@@ -132,7 +139,7 @@ def give_back_and_exit(
     try:
         with database.write("worker.give_back") as session:
             for lease in leases:
-                batches.give_back(session, lease, error=None)
+                batches.give_back(session, lease)
             session.commit()
         log.warning("gave_back", batches=[lease.batch_id for lease in leases])
     except DBAPIError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -30,11 +31,18 @@ SPLIT_WAYS = 16
 CRASHES_BEFORE_SPLIT = 2
 CRASHES_BEFORE_FAILED = 3
 """How many workers a single product must bring down, alone in hand, to be failed."""
+FIRST_PAUSE_S: Final = 5.0
+MOST_PAUSE_S: Final = 300.0
+"""How long what cannot be done waits before it is tried again: doubled each time, up to this."""
+CLOCK_S: Final = 60.0
+"""By how much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to write one batch's outcome. `retags`: of products that were tagged before."""
+    """The right to write one batch's outcome. `retags`: of products that were tagged before;
+    `hindered`: how often in a row it could not be done.
+    """
 
     batch_id: int
     token: str
@@ -42,6 +50,39 @@ class Lease:
     model_id: int
     alone: bool
     retags: bool = False
+    hindered: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedBatch:
+    """A batch that may be leased. `alone`: only as the sole work in hand, for it is one product
+    that may have crashed a worker.
+    """
+
+    batch_id: int
+    retailer_id: int
+    alone: bool
+    hindered: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hindrance:
+    """Why a batch could not be done, and when. It waits before it is tried again, longer each time,
+    but `most_s` seconds at most.
+    """
+
+    error: str
+    at: dt.datetime
+    most_s: float = MOST_PAUSE_S
+
+    def values(self, times: int) -> dict[str, object]:
+        """Of the batch's row, the `times`th time in a row."""
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(times - 1, 32), self.most_s)
+        return {
+            "last_error": self.error,
+            "hindered": times,
+            "not_before": self.at + dt.timedelta(seconds=pause_s),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +129,7 @@ def create(
         images=sum(count for _, _, count in items),
         attempts=0,
         crashes=0,
+        hindered=0,
         lease_alone=False,
         beat=0,
         last_error=error,
@@ -144,40 +186,72 @@ def create_full(
     return made
 
 
-def needs_solitude(session: Session, batch_id: int) -> bool:
-    """Whether the batch must be the sole work in hand: one product that may have crashed a worker.
+def due(session: Session, batch_id: int, *, now: dt.datetime) -> QueuedBatch | None:
+    """A batch that may be leased now; None if it is not queued, or waits before its next try.
 
     A primary-key look-up.
     """
     row = session.execute(
-        sa.select(Batch.products, Batch.attempts, Batch.parent_id).where(Batch.id == batch_id)
+        sa.select(
+            Batch.retailer_id, Batch.products, Batch.attempts, Batch.parent_id, Batch.hindered
+        ).where(Batch.id == batch_id, Batch.state == BatchState.QUEUED, _is_due(now))
     ).one_or_none()
-    return row is not None and row.products == 1 and (row.attempts > 0 or row.parent_id is not None)
+    if row is None:
+        return None
+    return QueuedBatch(
+        batch_id=batch_id,
+        retailer_id=row.retailer_id,
+        alone=row.products == 1 and (row.attempts > 0 or row.parent_id is not None),
+        hindered=row.hindered,
+    )
 
 
-def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bool) -> Lease | None:
-    """Take a queued batch: token, attempt + 1, the model then in charge. None if it is not queued.
+def _is_due(now: dt.datetime) -> sa.ColumnElement[bool]:
+    """Whether a queued batch may be tried.
 
+    One that waits for longer than any does was hindered before the clock was set back.
+    """
+    return sa.or_(
+        Batch.not_before.is_(None),
+        Batch.not_before <= now,
+        Batch.not_before > now + dt.timedelta(seconds=MOST_PAUSE_S + CLOCK_S),
+    )
+
+
+def lease(
+    session: Session,
+    batch_id: int,
+    *,
+    token: str,
+    worker: str,
+    alone: bool,
+    model_id: int | None = None,
+) -> Lease | None:
+    """Take a queued batch: token, attempt + 1, the model then in charge.
+
+    None if it is not queued, or if another model is in charge than `model_id`, where that is given.
     One conditional update by primary key; of two workers with the same message one gets it.
     """
-    model_id = (
+    in_charge = (
         sa.select(ModelInCharge.model_id)
         .where(ModelInCharge.retailer_id == Batch.retailer_id)
         .scalar_subquery()
     )
+    asked = [] if model_id is None else [in_charge == model_id]
     row = session.execute(
         sa.update(Batch)
-        .where(Batch.id == batch_id, Batch.state == BatchState.QUEUED)
+        .where(Batch.id == batch_id, Batch.state == BatchState.QUEUED, *asked)
         .values(
             state=BatchState.LEASED,
             lease_token=token,
             lease_worker=worker,
             lease_alone=alone,
-            lease_model_id=model_id,
+            lease_model_id=in_charge,
             attempts=Batch.attempts + 1,
             beat=Batch.beat + 1,
+            not_before=None,
         )
-        .returning(Batch.retailer_id, Batch.lease_model_id, Batch.retag_id)
+        .returning(Batch.retailer_id, Batch.lease_model_id, Batch.retag_id, Batch.hindered)
     ).one_or_none()
     if row is None:
         return None
@@ -188,6 +262,7 @@ def lease(session: Session, batch_id: int, *, token: str, worker: str, alone: bo
         model_id=row.lease_model_id,
         alone=alone,
         retags=row.retag_id is not None,
+        hindered=row.hindered,
     )
 
 
@@ -236,13 +311,47 @@ def finish(session: Session, held: Lease, *, now: dt.datetime) -> bool:
 
     Call it first in the writing transaction: it locks the row until the commit.
     """
-    return _end(session, held, state=BatchState.DONE, finished_at=now, last_error=None)
+    return _end(session, held, state=BatchState.DONE, finished_at=now, last_error=None, hindered=0)
 
 
-def give_back(session: Session, held: Lease, *, error: str | None) -> bool:
-    """Queue the batch again; the attempt does not count. False if the lease is no longer ours."""
-    return _end(
-        session, held, state=BatchState.QUEUED, attempts=Batch.attempts - 1, last_error=error
+def give_back(session: Session, held: Lease, hindrance: Hindrance | None = None) -> bool:
+    """Queue the batch again; the attempt does not count. False if the lease is no longer ours.
+
+    Without a hindrance it may be tried at once.
+    """
+    told = {"last_error": None} if hindrance is None else hindrance.values(held.hindered + 1)
+    return _end(session, held, state=BatchState.QUEUED, attempts=Batch.attempts - 1, **told)
+
+
+def hinder(session: Session, queued: QueuedBatch, hindrance: Hindrance) -> None:
+    """Say why a batch that nobody holds could not be leased. By primary key."""
+    session.execute(
+        sa.update(Batch)
+        .where(Batch.id == queued.batch_id, Batch.state == BatchState.QUEUED)
+        .values(**hindrance.values(queued.hindered + 1))
+    )
+
+
+def resume(session: Session, retailer_id: int | None = None) -> None:
+    """Have what could not be done (of one retailer, or of all) tried again at once.
+
+    Reads the few queued batches by the state's index. One that somebody else is about to change is
+    left to them, so that nobody waits here.
+    """
+    waiting = (
+        sa.select(Batch.id)
+        .where(
+            Batch.state == BatchState.QUEUED,
+            sa.or_(Batch.hindered > 0, Batch.last_error.is_not(None)),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    if retailer_id is not None:
+        waiting = waiting.where(Batch.retailer_id == retailer_id)
+    session.execute(
+        sa.update(Batch)
+        .where(Batch.id.in_(waiting))
+        .values(last_error=None, hindered=0, not_before=None)
     )
 
 
@@ -393,10 +502,14 @@ def _fail_single(session: Session, batch: Batch, *, now: dt.datetime) -> None:
     batch.state, batch.finished_at = BatchState.DONE, now
 
 
-def queued_count(session: Session) -> int:
-    """How many batches wait; an index-only count of the few queued among the many done."""
+def due_count(session: Session, *, now: dt.datetime) -> int:
+    """How many batches may be leased; reads the few queued among the many done, by the state's
+    index.
+    """
     return session.execute(
-        sa.select(sa.func.count()).select_from(Batch).where(Batch.state == BatchState.QUEUED)
+        sa.select(sa.func.count())
+        .select_from(Batch)
+        .where(Batch.state == BatchState.QUEUED, _is_due(now))
     ).scalar_one()
 
 
@@ -425,7 +538,7 @@ def waiting(session: Session) -> dict[int, Waiting]:
 def to_announce(
     session: Session, *, older_than: dt.datetime, now: dt.datetime, limit: int
 ) -> list[int]:
-    """Queued batches not announced since `older_than`, oldest announcement first.
+    """Batches that may be leased, not announced since `older_than`, oldest announcement first.
 
     An announcement after `now` was made before the clock was set back, and says nothing.
     """
@@ -434,10 +547,11 @@ def to_announce(
             sa.select(Batch.id)
             .where(
                 Batch.state == BatchState.QUEUED,
+                _is_due(now),
                 sa.or_(
                     Batch.announced_at.is_(None),
                     Batch.announced_at < older_than,
-                    Batch.announced_at > now + dt.timedelta(seconds=60),
+                    Batch.announced_at > now + dt.timedelta(seconds=CLOCK_S),
                 ),
             )
             .order_by(Batch.announced_at.asc().nulls_first(), Batch.id)

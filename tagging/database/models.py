@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tagging.database import rules
+from tagging.database import batches, rules
 from tagging.database.tables import AutopilotState, Category, Model, ModelInCharge, Retailer
 from tagging.domain import Autopilot
 from tagging.errors import BundleError, NotFoundError
@@ -146,6 +146,8 @@ def add_retailer(session: Session, name: str, *, model_id: int, now: dt.datetime
 def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.datetime) -> None:
     """Put a model in charge of a retailer; its categories join the taxonomy, none leaves it.
 
+    What could not be done with another one is tried at once.
+
     Raises:
         BundleError: it has no thresholds for a precision that the retailer's rules ask.
     """
@@ -166,6 +168,9 @@ def put_in_charge(session: Session, retailer: int, model_id: int, *, now: dt.dat
         session.add(ModelInCharge(retailer_id=retailer, model_id=model_id, since=now))
     elif charge.model_id != model_id:
         charge.model_id, charge.since = model_id, now
+        # Before batches are locked, as a worker's write does.
+        session.flush()
+        batches.resume(session, retailer)
     if session.get(AutopilotState, (retailer, model_id)) is None:
         session.add(
             AutopilotState(

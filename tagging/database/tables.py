@@ -571,6 +571,12 @@ class Batch(Base):
     last_error: Mapped[str | None] = mapped_column(
         sa.Text, comment="Why the last attempt gave it back, if it could not be done."
     )
+    hindered: Mapped[int] = mapped_column(
+        server_default="0", comment="How often in a row it could not be done."
+    )
+    not_before: Mapped[dt.datetime | None] = mapped_column(
+        comment="When it is tried again, if it could not be done."
+    )
     announced_at: Mapped[dt.datetime | None] = mapped_column(comment="Last message sent for it.")
     created_at: Mapped[dt.datetime] = mapped_column(comment="When it was made.")
     finished_at: Mapped[dt.datetime | None] = mapped_column(comment="When it was done or split.")

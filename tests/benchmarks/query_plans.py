@@ -281,7 +281,7 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
             )
         ),
         "sweeper: leases": reading(batches.pulses),
-        "sweeper: queued": reading(batches.queued_count),
+        "sweeper: queued": reading(lambda session: batches.due_count(session, now=now)),
         "sweeper: queued, by retailer": reading(batches.waiting),
         "sweeper: what to announce": writing(
             lambda session: batches.to_announce(
@@ -414,7 +414,7 @@ def _work(session: Session, about: Some) -> None:
     batch_id, now = about.batch_ids[0], utc_now()
     session.execute(sa.update(Batch).where(Batch.id == batch_id).values(state="queued"))
     session.flush()
-    batches.needs_solitude(session, batch_id)
+    batches.due(session, batch_id, now=now)
     lease = batches.lease(session, batch_id, token="t", worker="w", alone=False)
     assert isinstance(lease, Lease)
     batches.beat(session, [lease])

@@ -420,6 +420,7 @@ def test_a_broken_store_gives_the_batch_back_and_fails_nobody(
         assert (batch.state, batch.attempts) == (BatchState.QUEUED, 0)
         assert batch.last_error == "the image store is away"
     services.decoders.before = lambda _: None
+    services.clock.seconds += 5
     services.bell.announce([batch.id])
     services.tag_all()
     assert listed(services)["a"].status is Status.TAGGED

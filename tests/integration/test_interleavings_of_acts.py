@@ -37,6 +37,7 @@ from tests.meanwhile import (
     REVIEWING,
     TAGGING,
     UNDOING,
+    UNLEASED,
     WRITING,
     Meanwhile,
     named,
@@ -203,7 +204,7 @@ def test_two_workers_with_one_first_batch(
         with meanwhile.at(boundary, second, waits=False):
             report = services.tagger.tag_batch(batch)
         done = [report is not None, second.came[0] is not None]
-        assert done == ([False, True] if boundary == "lease" else [True, False]), boundary
+        assert done == ([False, True] if boundary in UNLEASED else [True, False]), boundary
         assert services.shelf.calls == calls + 1
         assert stands(services, sku) == TAGGED_LIGHT, boundary
         assert predicted(services, sku) == 1
@@ -239,7 +240,7 @@ def test_a_model_put_in_charge_while_a_first_batch_is_in_hand(
         with meanwhile.at(boundary, Act(partial(put_in_charge, services, newer))):
             services.tagger.tag_batch(batch)
         assert stands(services, sku) == TAGGED_LIGHT, boundary
-        by = newer if boundary == "lease" else older
+        by = newer if boundary in UNLEASED else older
         assert models_of(services)[sku] == f"shades:{by}", boundary
         requesting(services, sku)()
         services.tag_all()
@@ -262,7 +263,7 @@ def test_two_workers_with_one_batch_of_a_retag(
         with meanwhile.at(boundary, second, waits=False):
             report = services.tagger.tag_batch(batch)
         done = [report is not None, second.came[0] is not None]
-        assert done == ([False, True] if boundary == "lease" else [True, False]), boundary
+        assert done == ([False, True] if boundary in UNLEASED else [True, False]), boundary
         assert stands(services, sku) == TAGGED_LIGHT, boundary
         assert models_of(services)[sku] == "shades:2"
         assert predicted(services, sku) == 2

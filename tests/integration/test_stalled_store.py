@@ -130,6 +130,7 @@ def test_it_is_tried_again_in_its_time_and_never_fails(services: Services, disk:
     _, rest = batches_of(services)
     assert (rest.state, rest.attempts, rest.crashes) == (BatchState.QUEUED, 0, 0)
     disk.unread = set()
+    services.clock.seconds += 15
     services.bell.announce([rest.id])
     services.tag_all()
     assert set(statuses(services).values()) <= {Status.TAGGED, Status.NEEDS_REVIEW}
@@ -186,6 +187,7 @@ def test_what_a_retag_cannot_read_stays_the_retags(services: Services, disk: Hal
         assert batches.retag_errors(session, [made]) == [rest.last_error]
         assert not batches.goes_on(session, retag_ids=[made])
     disk.unread = set()
+    services.clock.seconds += 15
     services.bell.announce([rest.id])
     services.tag_all()
     with services.database.read() as session:

@@ -107,6 +107,7 @@ def test_another_model_in_its_place_gives_the_batch_back(
         assert batch.last_error is not None
         assert "Put the registered one back" in batch.last_error
     put_in_place(one, toys[0])
+    real.clock.seconds += 5
     real.bell.announce(waiting)
     real.tag_all()
     assert np.array(answers_in(real)) == pytest.approx(np.array(answers_of(toys[0])), abs=1e-4)

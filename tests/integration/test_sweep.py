@@ -152,7 +152,27 @@ def test_a_crash_beside_other_work_does_not_count_against_a_single_product(
         pass_time(services, 14)
     assert batch_of(services, batch_id).crashes == 0
     with services.database.read() as session:
-        assert batches.needs_solitude(session, batch_id)
+        found = batches.due(session, batch_id, now=services.clock.now())
+    assert found is not None
+    assert found.alone
+
+
+def test_of_two_workers_that_saw_it_queued_one_gets_it(delivered: Services) -> None:
+    (batch_id,) = delivered.bell.messages
+    held = lease(delivered, batch_id)
+    with delivered.database.write("test") as session:
+        assert (
+            batches.lease(
+                session,
+                batch_id,
+                token="second",
+                worker="w",
+                alone=False,
+                model_id=delivered.model_id,
+            )
+            is None
+        )
+    assert batch_of(delivered, batch_id).lease_token == held.token
 
 
 def test_a_photo_that_replaced_what_brought_down_workers_is_not_failed_for_it(
@@ -198,7 +218,7 @@ def test_every_product_of_a_split_batch_is_in_one_part(services: Services, tmp_p
 def test_giving_back_counts_as_no_attempt(delivered: Services) -> None:
     held = lease(delivered, delivered.bell.messages[0])
     with delivered.database.write("test") as session:
-        assert batches.give_back(session, held, error=None)
+        assert batches.give_back(session, held)
         session.commit()
     batch = batch_of(delivered, held.batch_id)
     assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
@@ -210,7 +230,7 @@ def test_a_stale_lease_can_neither_finish_nor_give_back_nor_beat(delivered: Serv
     before = batch_of(delivered, held.batch_id).beat
     with delivered.database.write("test") as session:
         assert not batches.finish(session, held, now=delivered.clock.now())
-        assert not batches.give_back(session, held, error=None)
+        assert not batches.give_back(session, held)
         batches.beat(session, [held])
         session.commit()
     assert batch_of(delivered, held.batch_id).beat == before

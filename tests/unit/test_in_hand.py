@@ -77,3 +77,25 @@ def test_work_that_must_be_alone_waits_for_the_others_and_keeps_them_out() -> No
     for thread in threads:
         thread.join(10)
     assert order == ["shared", "alone"]
+
+
+def test_what_is_got_ready_without_a_lease_is_watched_too() -> None:
+    now = [0.0]
+    hand = InHand(step_s=30.0, load_s=300.0, monotonic=lambda: now[0])
+    with hand.unleased(loads=False):
+        assert hand.busy
+        now[0] = 39.0
+        assert not hand.overdue(10.0)
+        now[0] = 40.0
+        assert hand.overdue(10.0)
+    assert not hand.busy
+    assert not hand.overdue(0.0)
+    with hand.unleased(loads=True):
+        now[0] = 349.0
+        assert not hand.overdue(10.0)
+        now[0] = 350.0
+        assert hand.overdue(10.0)
+        hand.forgive()  # this process was stopped meanwhile
+        assert not hand.overdue(10.0)
+        now[0] = 390.0
+        assert hand.overdue(10.0)

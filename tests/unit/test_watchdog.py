@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any, cast
+
+import pytest
+
+from tagging.database.batches import Lease
 from tagging.in_hand import InHand
 from tests.unit.test_in_hand import lease
-from worker.watchdog import Ear, Rounds
+from worker.watchdog import Ear, Rounds, Watchdog
 
 
 def test_a_loop_that_does_not_come_round_is_overdue() -> None:
@@ -52,5 +58,39 @@ def test_whatever_may_explain_the_silence_is_no_deafness() -> None:
     with hand.hold(lease(1)):
         assert not later(3)  # hands full
     assert not later(3)
+    with hand.unleased(loads=True):
+        assert not later(3)  # a model is loaded, which may take long
+    assert not later(3)
     now[0] += 1.0
     assert later(3)
+
+
+def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no lease that would tell of it."""
+    ended = threading.Event()
+    died: list[dict[str, object]] = []
+
+    def die(_: Watchdog, *, but: list[Lease], **said: object) -> None:
+        died.append(said | {"but": but})
+        ended.set()
+
+    monkeypatch.setattr(Watchdog, "die", die)
+    hand = InHand(step_s=0.01, load_s=0.05)
+    dog = Watchdog(
+        database=cast("Any", None),
+        in_hand=hand,
+        rounds=Rounds(),
+        every_s=0.01,
+        stuck_s=0.01,
+        stale_s=0.05,
+    )
+    with hand.unleased(loads=True):
+        thread = threading.Thread(target=dog.watch, args=(ended,))
+        thread.start()
+        thread.join(10)
+    ended.set()
+    thread.join()
+    assert died[0]["loading"]
+    assert died[0]["but"] == []
