@@ -16,7 +16,7 @@ from typing import Final
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-_OURS: Final = frozenset({"images", "models", "previews", "datasets", "worker.log"})
+_OURS: Final = frozenset({"images", "models", "loading", "previews", "datasets", "worker.log"})
 _OUR_FILES: Final = ("atelier.db", "broker.db")
 """With SQLite's journals, and what was put aside."""
 

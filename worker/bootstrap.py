@@ -7,8 +7,8 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -18,24 +18,25 @@ from celery import Celery
 
 import model_training
 from tagging import failpoints
-from tagging.database import models, schema
-from tagging.database.models import KnownModel
+from tagging.database import batches, models, schema
+from tagging.database.models import KnownModel, ModelLine
 from tagging.database.session import BACKUP_WAIT_S, WAIT_S, Database
-from tagging.errors import BundleError
+from tagging.errors import AtelierError, BundleError
 from tagging.images.decode import ImageLimits
 from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.images.store import FolderImageStore
 from tagging.in_hand import InHand
 from tagging.ingest import Ingest
-from tagging.model_card import CARD_NAME, card_fingerprint, read_card
+from tagging.model_card import CARD_NAME, read_card
 from tagging.private_files import close_to_others, make_private_folder
 from tagging.retag import Retagging
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
 from worker.app import BrokerDoorbell, create_app
-from worker.classifier import ClassifierShelf
+from worker.classifier import KEPT_MODELS, ClassifierShelf
+from worker.loads import LoadPausedError, Loads
 
 if TYPE_CHECKING:
     from tagging.fetch.fetcher import WebFetcher
@@ -67,13 +68,19 @@ class Runtime:
         path = (self.settings.model_bundle or DEFAULT_BUNDLE).absolute()
         card = read_card(path)
         with self.database.read() as session:
-            for known, _ in models.all_models(session):
-                if card_fingerprint(known.card) == card_fingerprint(card):
-                    return known.id
-        with self.database.write("models.register_default") as session:
-            found = models.register(session, card, path, now=utc_now())
-            session.commit()
+            found = models.registered(session, card)
+        if found is not None:
             return found
+        with self.database.write("models.register_default") as session:
+            made = models.register(session, card, path, now=utc_now())
+            session.commit()
+            return made
+
+    def try_again(self) -> None:
+        """Have what could not be done tried at once; whoever starts a worker has mended it."""
+        with self.database.write("batches.resume") as session:
+            batches.resume(session)
+            session.commit()
 
     def retailer(self, name: str) -> int:
         """The retailer's id; made at first use with the default model in charge."""
@@ -95,12 +102,16 @@ class WorkerRuntime:
     runtime: Runtime
     decoders: DecoderPool
     classifiers: Shelf
+    loads: Loads
     in_hand: InHand
     tagger: Tagger
     sweeper: Sweeper
 
     def preload(self, before_each: Callable[[], None] = lambda: None) -> None:
-        """Load and warm the models in charge before the first lease is taken.
+        """Load and warm models in charge before the first message is taken, as many as are kept.
+
+        Whose model cannot be loaded waits, and keeps nobody else waiting. Where none is in charge
+        yet, the one for new retailers is loaded.
 
         Args:
             before_each: called before each of them.
@@ -108,20 +119,35 @@ class WorkerRuntime:
         Raises:
             BundleError: none of them can be loaded, so this worker could do nothing.
         """
-        self.runtime.default_model()
-        with self.runtime.database.read() as session:
-            known = models.all_models(session)
-        in_charge = [model for model, retailers in known if retailers]
         errors: list[str] = []
-        wanted: Sequence[KnownModel] = in_charge or [model for model, _ in known]
-        for model in wanted[:4]:
+        loaded, paused = 0, False
+        for line in self._wanted():
+            if loaded == KEPT_MODELS:
+                break
             before_each()
             try:
-                self.classifiers.get(model)
-            except BundleError as error:
+                self.classifiers.get(line.usable())
+            except AtelierError as error:
+                log.error("model_not_loaded", model=line.title, error=str(error))
                 errors.append(str(error))
-        if errors and len(errors) == len(wanted[:4]):
+                paused |= isinstance(error, LoadPausedError)
+            except Exception as error:  # of Keras, the device, the disk: no matter for the others
+                log.exception("model_not_loaded", model=line.title)
+                errors.append(f"{line.title} cannot be loaded: {type(error).__name__}: {error}")
+            else:
+                loaded += 1
+        # What is only paused is tried again later, and by this process.
+        if errors and not loaded and not paused:
             raise BundleError("; ".join(errors))
+
+    def _wanted(self) -> list[ModelLine]:
+        with self.runtime.database.read() as session:
+            in_charge = [line for line in models.all_models(session) if line.in_charge_of]
+        if in_charge:
+            return in_charge
+        self.runtime.default_model()
+        with self.runtime.database.read() as session:
+            return models.all_models(session)
 
 
 @contextmanager
@@ -193,19 +219,26 @@ class Shelf(Classifiers, Protocol):
         """Wait for nothing."""
 
 
-def keras_shelf(settings: Settings, in_hand: InHand) -> Shelf:
-    """The models of this machine."""
+Loading = Callable[[KnownModel], AbstractContextManager[None]]
+MakeShelf = Callable[[Settings, Loading], Shelf]
+
+
+def keras_shelf(settings: Settings, loading: Loading) -> Shelf:
+    """The models of this machine; `loading` is entered while one is loaded."""
     return ClassifierShelf(
         shapes=settings.classify_shapes,
         bundles=lambda: bundle_folders(settings),
-        loading=in_hand.loading,
+        loading=loading,
     )
 
 
+def loads_of(settings: Settings) -> Loads:
+    """What is known of models that workers died of, in the data folder."""
+    return Loads(settings.home.absolute() / "loading")
+
+
 @contextmanager
-def open_worker(
-    settings: Settings, make_shelf: Callable[[Settings, InHand], Shelf] = keras_shelf
-) -> Iterator[WorkerRuntime]:
+def open_worker(settings: Settings, make_shelf: MakeShelf = keras_shelf) -> Iterator[WorkerRuntime]:
     """A worker's services. The decoders are started first, before TensorFlow is imported."""
     limits = image_limits(settings)
     with (
@@ -216,12 +249,20 @@ def open_worker(
     ):
         name = f"{socket.gethostname()}:{os.getpid()}"
         in_hand = InHand(step_s=settings.step_s, load_s=settings.load_s)
-        classifiers = make_shelf(settings, in_hand)
+        loads = loads_of(settings)
+
+        @contextmanager
+        def loading(model: KnownModel) -> Iterator[None]:
+            with loads.noted(model), in_hand.loading():
+                yield
+
+        classifiers = make_shelf(settings, loading)
         try:
             yield WorkerRuntime(
                 runtime=runtime,
                 decoders=decoders,
                 classifiers=classifiers,
+                loads=loads,
                 in_hand=in_hand,
                 tagger=Tagger(
                     database=runtime.database,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # importing it imports Keras
     from model_training.bundle import LoadedNetwork
 
 PULSE_S: Final = 0.5
+KEPT_MODELS: Final = 4
+"""Models that a process holds loaded at once."""
 
 log = structlog.get_logger("classifier")
 
@@ -117,8 +119,8 @@ class ClassifierShelf:
         *,
         shapes: Sequence[int],
         bundles: Callable[[], Sequence[Path]],
-        loading: Callable[[], AbstractContextManager[None]] = nullcontext,
-        keep: int = 4,
+        loading: Callable[[KnownModel], AbstractContextManager[None]] = lambda _: nullcontext(),
+        keep: int = KEPT_MODELS,
     ) -> None:
         """`bundles`: folders to search when a model's registered path is not on this machine.
         `loading`: entered while a model is loaded.
@@ -137,7 +139,7 @@ class ClassifierShelf:
         with self._lock:  # a second batch of the same model waits instead of loading it too
             loaded = self._loaded.pop(model.id, None)
             if loaded is None:
-                with self._loading():
+                with self._loading(model):
                     loaded = self._load(model)
             self._loaded[model.id] = loaded  # the youngest stands last
             while len(self._loaded) > self._keep:
@@ -155,7 +157,7 @@ class ClassifierShelf:
 
         began = time.perf_counter()
         path = self._find(model)
-        failpoint("model.load")
+        failpoint("model.load", model.card.title)
         content = read_content(path)
         card = content.card
         if card_fingerprint(card) != card_fingerprint(model.card):
@@ -185,7 +187,8 @@ class ClassifierShelf:
             try:
                 if card_fingerprint(read_card(path)) == wanted:
                     return path
-            except BundleError as error:  # another model's, perhaps; nobody asked for that one
+            except (BundleError, OSError) as error:
+                # Another model's, perhaps; nobody asked for that one.
                 log.warning("bundle_unreadable", path=str(path), error=str(error))
         raise BundleError(
             f"the bundle of {model.card.title} is not on this machine: {model.path} does not "

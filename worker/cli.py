@@ -74,6 +74,7 @@ def tag(
     with open_runtime(settings) as runtime:
         summary = ingest_source(runtime, source, retailer, talk, upload=upload)
         if summary.enqueued or _unfinished(runtime, summary.upload_id):
+            runtime.try_again()
             with embedded_worker(settings) as worker:
                 wait_for_upload(runtime, summary.upload_id, talk, worker=worker)
         elif not as_json and summary.products:
@@ -335,6 +336,7 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
             "products": sum(counted.values()),
             "by_status": counted,
             "batches": in_batches,
+            "hindered_by": batches.last_errors(session, upload),
             "products_per_s": batches.recent_rate(session),
             "retags": [retag_json(line) for line in again],
             "cut_off": [cut_off_json(one) for one in dead if upload in (None, one.upload)],
@@ -352,6 +354,7 @@ def _status_text(runtime: Runtime, now: dict[str, Any], upload: str | None) -> s
         f"  {console.status_line(now['by_status'])}",
         "  batches: " + ", ".join(f"{n:,} {state}" for state, n in now["batches"].items() if n),
         f"  rate: {now['products_per_s']:,.1f} products/s over the last minute",
+        *(f"  [red]cannot be done:[/red] {console.plain(one)}" for one in now["hindered_by"]),
     ]
     with runtime.database.read() as session:
         for standing in autopilots.standings(session):

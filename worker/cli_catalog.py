@@ -18,7 +18,7 @@ from tagging.database import autopilots, models, products, rules, schema, upload
 from tagging.database.products import ProductFilter
 from tagging.database.session import Database
 from tagging.domain import Autopilot, Status
-from tagging.errors import SchemaError
+from tagging.errors import AtelierError, BundleError, SchemaError
 from tagging.model_card import read_bundle
 from tagging.steering import change_rules
 from worker import console
@@ -198,10 +198,11 @@ def add_retailer(
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise typer.BadParameter("a retailer's name has 1 to 100 printable characters")
     with open_runtime(settings) as runtime:
-        default = runtime.default_model()
+        # What is wrong with the one for new retailers keeps nobody from putting another in charge.
+        default = runtime.default_model() if model is None else None
         _register_found(runtime)
         with runtime.database.write("models.put_in_charge") as session:
-            model_id = default if model is None else models.find_model(session, model).id
+            model_id = default or models.find_model(session, str(model)).id
             retailer_id = models.add_retailer(session, name, model_id=model_id, now=utc_now())
             if model is not None:
                 models.put_in_charge(session, retailer_id, model_id, now=utc_now())
@@ -289,12 +290,24 @@ def _print_retailers(runtime: Runtime, *, as_json: bool, only: str | None = None
     console.out().print(table)
 
 
+def _register_default(runtime: Runtime) -> None:
+    """As far as it can be; what is wrong with it is no reason to show none."""
+    try:
+        runtime.default_model()
+    except AtelierError as error:
+        console.err().print(f"the model for new retailers: {error}", markup=False, soft_wrap=True)
+
+
 def _register_found(runtime: Runtime) -> None:
     """Make bundles known that lie on this machine and are not in the database yet."""
     with runtime.database.read() as session:
-        known = {m.card.title for m, _ in models.all_models(session)}
+        known = {line.title for line in models.all_models(session)}
     for path in bundle_folders(runtime.settings):
-        card = read_bundle(path)
+        try:
+            card = read_bundle(path)
+        except (BundleError, OSError) as error:
+            console.err().print(f"left out: {path}: {error}", markup=False, soft_wrap=True)
+            continue
         if card.title not in known:
             with runtime.database.write("models.register") as session:
                 models.register(session, card, path.absolute(), now=utc_now())
@@ -306,33 +319,37 @@ def list_models(context: typer.Context, home: Home = None, as_json: Json = False
     """The bundles, and of whom each is in charge."""
     settings, as_json = settings_for(context, home, as_json)
     with open_runtime(settings) as runtime:
-        runtime.default_model()
+        _register_default(runtime)
         _register_found(runtime)
         with runtime.database.read() as session:
-            known = models.all_models(session)
+            lines = models.all_models(session)
     if as_json:
         console.print_json(
             [
                 {
-                    "model": m.card.title,
-                    "in_charge_of": retailers,
-                    "categories": len(m.card.categories),
-                    "path": str(m.path),
+                    "model": line.title,
+                    "in_charge_of": line.in_charge_of,
+                    "categories": line.known and len(line.known.card.categories),
+                    "path": str(line.path),
+                    "error": line.error or None,
                 }
-                for m, retailers in known
+                for line in lines
             ]
         )
         return
     table = Table("model", "in charge of", "categories", box=None, header_style="bold")
     table.add_column("path", overflow="fold")
-    for m, retailers in known:
+    for line in lines:
         table.add_row(
-            m.card.title,
-            console.plain(", ".join(retailers)),
-            str(len(m.card.categories)),
-            console.plain(str(m.path)),
+            line.title,
+            console.plain(", ".join(line.in_charge_of)),
+            str(len(line.known.card.categories)) if line.known else "cannot be read",
+            console.plain(str(line.path)),
         )
     console.out().print(table)
+    for line in lines:
+        if line.error:
+            console.err().print(line.error, markup=False, soft_wrap=True)
 
 
 @models_app.command("show")
@@ -345,7 +362,7 @@ def show_model(
     """A bundle's card, and what it may accept for whom."""
     settings, as_json = settings_for(context, home, as_json)
     with open_runtime(settings) as runtime:
-        runtime.default_model()
+        _register_default(runtime)
         _register_found(runtime)
         with runtime.database.read() as session:
             found = models.find_model(session, model)

@@ -93,6 +93,7 @@ def ask(
             talk.print("nothing was delivered yet, so there is nothing to classify again")
         # Where there is nothing to classify, no worker need be started to find that out.
         if here and not nothing_left(runtime, made):
+            runtime.try_again()
             with embedded_worker(settings) as worker:
                 wait_for_retags(runtime, made, talk, worker=worker)
         elif wait:

@@ -240,7 +240,7 @@ def _turn(
     with open_runtime(settings) as runtime:
         before, after = turn(runtime.database, retailer, on=on, by=by, now=utc_now())
         with runtime.database.read() as session:
-            (standing,) = [s for s in autopilots.standings(session) if s.retailer == retailer]
+            (standing,) = autopilots.standings(session, retailer=retailer)
     if as_json:
         console.print_json(autopilot_json(standing))
         return

@@ -44,6 +44,7 @@ def main(picture: Path | None = None) -> int:
         complete = standing(runtime, summary.upload_id).complete
         if not complete:
             show.print(f"{summary.enqueued} products to classify; starting a worker …")
+            runtime.try_again()
             with embedded_worker(settings) as worker:
                 wait_for_upload(runtime, summary.upload_id, show, worker=worker)
         _show(runtime, summary.upload_id, show)

@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches, counts, models, schema, uploads
-from tagging.database.models import KnownModel
+from tagging.database.models import ModelLine
 from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
 from tagging.errors import AtelierError
@@ -27,8 +27,9 @@ from tagging.redaction import shown_url
 from tagging.settings import Settings
 from worker import console
 from worker.app import BrokerDoorbell, create_app
-from worker.bootstrap import DEFAULT_BUNDLE, utc_now
+from worker.bootstrap import DEFAULT_BUNDLE, loads_of, utc_now
 from worker.cut_off import cut_off_text
+from worker.loads import deadly
 
 LOW_DISK_BYTES: Final = 1024**3
 
@@ -224,8 +225,12 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
         products = counts.by_status(session)
         errors = batches.last_errors(session)
         dead = uploads.cut_off(session, now=utc_now())
-        in_charge = [model for model, used in models.all_models(session) if used]
-    broken = [model.card.title for model in in_charge if not _bundle_ok(model)]
+        in_charge = [line for line in models.all_models(session) if line.in_charge_of]
+    broken = [
+        f"{line.title} (of {', '.join(line.in_charge_of)}): {said}"
+        for line in in_charge
+        if (said := _wrong_with(line))
+    ]
     yield Finding(
         what="queue",
         ok=not errors,
@@ -247,16 +252,34 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
     yield Finding(
         what="models in charge",
         ok=not broken,
-        found="all verified" if not broken else f"not usable: {', '.join(broken)}",
-        remedy="copy the bundle back to its folder; `atelier models list` names it"
+        found="all verified" if not broken else f"not usable: {'; '.join(broken)}",
+        remedy="copy the bundle back to its folder, which `atelier models list` names, or put "
+        "another model in charge with `atelier retailers add NAME --model NAME:VERSION`"
         if broken
         else "",
     )
+    used = {line.title for line in in_charge}
+    died = {t: n for t, n in deadly(loads_of(settings).folder).items() if t in used}
+    yield Finding(
+        what="loading models",
+        ok=not died,
+        found="ended no worker of this data folder"
+        if not died
+        else "workers died or hung while they loaded "
+        + ", ".join(f"{title} ({number} in a row)" for title, number in died.items()),
+        remedy=""
+        if not died
+        else "give the worker more memory and start it again, or put another "
+        "model in charge; other models' work goes on meanwhile",
+    )
 
 
-def _bundle_ok(model: KnownModel) -> bool:
-    """Whether what lies at its path is intact, and the model that was registered."""
+def _wrong_with(line: ModelLine) -> str:
+    """Empty if what lies at its path is intact, and the model that was registered."""
     try:
-        return card_fingerprint(read_bundle(model.path)) == card_fingerprint(model.card)
-    except AtelierError:
-        return False
+        card = line.usable().card
+        if card_fingerprint(read_bundle(line.path)) != card_fingerprint(card):
+            return f"another bundle lies at {line.path}"
+    except (AtelierError, OSError) as error:
+        return str(error)
+    return ""

@@ -13,8 +13,8 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import structlog
@@ -24,9 +24,13 @@ from celery.exceptions import SecurityWarning
 from sqlalchemy.exc import DBAPIError
 
 from tagging.database import batches
-from tagging.in_hand import InHand
 from tagging.settings import Settings
-from worker.bootstrap import Shelf, WorkerRuntime, keras_shelf, open_worker
+from worker.bootstrap import (
+    MakeShelf,
+    WorkerRuntime,
+    keras_shelf,
+    open_worker,
+)
 from worker.tasks import register_tasks
 from worker.watchdog import Ear, Rounds, Watchdog, give_back_and_exit
 
@@ -37,7 +41,7 @@ def run_worker(
     settings: Settings,
     *,
     with_parent: bool = False,
-    make_shelf: Callable[[Settings, InHand], Shelf] = keras_shelf,
+    make_shelf: MakeShelf = keras_shelf,
 ) -> None:
     """Run until SIGTERM or SIGINT; returns after a clean shutdown.
 
@@ -59,7 +63,8 @@ def run_worker(
         begin()
         try:
             work = to_close.enter_context(open_worker(settings, make_shelf))
-            work.preload(before_each=begin)
+            with _told_to_stop(work):
+                work.preload(before_each=begin)
         finally:
             faulthandler.cancel_dump_traceback_later()
         register_tasks(work.runtime.app, work.tagger.tag_batch)
@@ -87,6 +92,7 @@ def run_worker(
         def on_stopping(**_: Any) -> None:
             if not work.in_hand.stopping.is_set():
                 work.in_hand.stopping.set()
+                work.loads.forget()
                 log.info("stopping", in_hand=len(work.in_hand.leases()))
                 timer = threading.Timer(
                     settings.stop_s,
@@ -134,6 +140,24 @@ def run_worker(
         raise SystemExit(worker.exitcode)
 
 
+@contextmanager
+def _told_to_stop(work: WorkerRuntime) -> Iterator[None]:
+    """While models are loaded, no model is blamed for a stop that is asked for."""
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, _frame: object) -> None:
+        work.loads.forget()
+        signal.signal(number, before)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _leave_logging_alone(**_: Any) -> None:
     """Connected so that Celery does not set up its own."""
 
@@ -171,9 +195,13 @@ def _beat(work: WorkerRuntime, rounds: Rounds, ended: threading.Event) -> None:
 def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> None:
     settings = work.runtime.settings
     ear = Ear(in_hand=work.in_hand, patience_s=settings.stuck_s)
+    began = False
     while not ended.wait(settings.sweep_s):
         watchdog.rounds.mark("sweep")
         try:
+            if not began:
+                work.runtime.try_again()
+                began = True
             if work.in_hand.stopping.is_set():
                 work.sweeper.leave()  # a process that is about to go keeps no chair
                 continue

@@ -30,7 +30,7 @@ from tagging.database.tables import (
     UtcDateTime,
 )
 from tagging.domain import Autopilot
-from tagging.errors import NotFoundError
+from tagging.errors import BundleError, NotFoundError
 from tagging.evidence import Evidence, verdicts_to_certify, weigh
 from tagging.rules import RetailerRules
 
@@ -294,7 +294,11 @@ def standings(
     """Every retailer's autopilot of its model in charge, by the retailer's name.
 
     `model`: `name:version`, to ask for those that it is in charge of. `retailer`: only this one's.
-    Reads the audit verdicts of each by index.
+    Reads the audit verdicts of each by index. Whose model this version cannot read is left out of
+    all; `models.all_models` tells of it.
+
+    Raises:
+        BundleError: this one's cannot be read.
     """
     query = (
         sa.select(Retailer.name, AutopilotState)
@@ -312,7 +316,14 @@ def standings(
         query = query.where(ModelInCharge.model_id == find_model(session, model).id)
     if retailer is not None:
         query = query.where(Retailer.name == retailer)
-    return [_standing(session, name, row) for name, row in session.execute(query).all()]
+    found = []
+    for name, row in session.execute(query).all():
+        try:
+            found.append(_standing(session, name, row))
+        except BundleError:
+            if model is not None or retailer is not None:
+                raise
+    return found
 
 
 def _standing(session: Session, retailer: str, row: AutopilotState) -> Standing:

@@ -29,6 +29,27 @@ class KnownModel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelLine:
+    """A row of `models`, with the names of the retailers that the model is in charge of.
+
+    `known`: None where this version of Atelier cannot read the row; `error` says why.
+    """
+
+    id: int
+    title: str
+    path: Path
+    in_charge_of: tuple[str, ...]
+    known: KnownModel | None
+    error: str = ""
+
+    def usable(self) -> KnownModel:
+        """Raises BundleError where this version cannot read it."""
+        if self.known is None:
+            raise BundleError(self.error)
+        return self.known
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetailerLine:
     """A retailer with its model in charge, for listings."""
 
@@ -65,7 +86,7 @@ def register(session: Session, card: ModelCard, path: Path, *, now: dt.datetime)
                 session.flush()
         except IntegrityError:  # another process registered it between the look and the insert
             return register(session, card, path, now=now)
-    elif row.fingerprint != fingerprint:
+    elif not _is_of(row, fingerprint):
         raise BundleError(
             f"the bundle at {path} calls itself {card.title}, but a model of that name and version "
             f"with another content is registered (from {row.path}). Give the bundle a new version."
@@ -73,13 +94,36 @@ def register(session: Session, card: ModelCard, path: Path, *, now: dt.datetime)
     return row.id
 
 
+def registered(session: Session, card: ModelCard) -> int | None:
+    """The id of this very bundle's row; None if it has none. By unique name and version."""
+    row = session.execute(
+        sa.select(Model).where(Model.name == card.name, Model.version == card.version)
+    ).scalar_one_or_none()
+    return None if row is None or not _is_of(row, card_fingerprint(card)) else row.id
+
+
+def _is_of(row: Model, fingerprint: str) -> bool:
+    """By what was registered; or, for another version of Atelier may have done that, by what this
+    one makes of it.
+    """
+    if row.fingerprint == fingerprint:
+        return True
+    try:
+        return card_fingerprint(_known(row, row.name).card) == fingerprint
+    except BundleError:
+        return False
+
+
 def get_model(session: Session, model_id: int) -> KnownModel:
-    """By primary key. Raises NotFoundError."""
+    """By primary key. Raises NotFoundError, and BundleError where this version cannot read it."""
     return _known(session.get(Model, model_id), str(model_id))
 
 
 def find_model(session: Session, title: str) -> KnownModel:
-    """By `name:version`, or the youngest of `name`. Raises NotFoundError."""
+    """By `name:version`, or the youngest of `name`.
+
+    Raises NotFoundError, and BundleError where this version cannot read it.
+    """
     name, _, version = title.partition(":")
     query = sa.select(Model).where(Model.name == name).order_by(Model.id.desc()).limit(1)
     if version:
@@ -101,17 +145,33 @@ def _known(row: Model | None, asked: str) -> KnownModel:
     return KnownModel(id=row.id, path=Path(row.path), card=card)
 
 
-def all_models(session: Session) -> list[tuple[KnownModel, list[str]]]:
-    """Every model with the names of the retailers it is in charge of; a handful of rows."""
+def all_models(session: Session) -> list[ModelLine]:
+    """Every model, those that this version cannot read included; a handful of rows."""
     charges = session.execute(
         sa.select(ModelInCharge.model_id, Retailer.name)
         .join(Retailer, Retailer.id == ModelInCharge.retailer_id)
         .order_by(Retailer.name)
     ).all()
     return [
-        (_known(row, row.name), [name for model_id, name in charges if model_id == row.id])
+        _line(row, tuple(name for model_id, name in charges if model_id == row.id))
         for row in session.execute(sa.select(Model).order_by(Model.id)).scalars()
     ]
+
+
+def _line(row: Model, in_charge_of: tuple[str, ...]) -> ModelLine:
+    known, error = None, ""
+    try:
+        known = _known(row, row.name)
+    except BundleError as reason:
+        error = str(reason)
+    return ModelLine(
+        id=row.id,
+        title=f"{row.name}:{row.version}",
+        path=Path(row.path),
+        in_charge_of=in_charge_of,
+        known=known,
+        error=error,
+    )
 
 
 def find_retailer(session: Session, name: str) -> int | None:

@@ -52,6 +52,7 @@ LEADS_TO: Final[dict[str, str]] = {
     "rules": "govern",
     "schema": "migrate",
     "batch.give_back": "raise in hand",
+    "batches.resume": "kill all",
     "sweep.announce": "lose messages",
     "sweep.counts": "move_much",
     "sweep.leave": "end the sweeper",

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tagging.database.models import KnownModel
-from tagging.in_hand import InHand
 from tagging.model_card import CARD_NAME, ModelCard
 from tagging.settings import Settings
 from tagging.tag import Answers
@@ -50,9 +49,9 @@ class SlowShelf(ShadeShelf):
         """Nothing runs."""
 
 
-def slow_shelf(seconds: float) -> Callable[[Settings, InHand], SlowShelf]:
+def slow_shelf(seconds: float) -> Callable[[Settings, object], SlowShelf]:
     """In place of `worker.bootstrap.keras_shelf`; `seconds` for each batch."""
-    return lambda _settings, _in_hand: SlowShelf(seconds)
+    return lambda _settings, _loading: SlowShelf(seconds)
 
 
 def write_bundle(folder: Path, version: str) -> Path:

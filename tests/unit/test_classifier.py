@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -127,4 +128,26 @@ def test_a_shelf_keeps_the_few_models_that_were_used_last(monkeypatch: pytest.Mo
     shelf.get(known[3])
     shelf.get(known[2])
     assert loads == [0, 1, 2, 3, 2]
+    shelf.close()
+
+
+def test_a_model_is_loaded_once_and_it_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    @contextmanager
+    def loading(model: KnownModel) -> Iterator[None]:
+        told.append(model.id)
+        yield
+
+    monkeypatch.setattr(ClassifierShelf, "_load", lambda *_: object())
+    shelf = ClassifierShelf(shapes=(1,), bundles=list, loading=loading, keep=1)
+    first, second = (
+        KnownModel(id=number, path=Path("/none"), card=stand_in_card()) for number in (1, 2)
+    )
+    assert not shelf.has(1)
+    for model in (first, first, second, second):
+        shelf.get(model)
+        assert shelf.has(model.id)
+    assert told == [1, 2]
+    assert not shelf.has(1)  # no more are kept
     shelf.close()
