@@ -212,6 +212,21 @@ def open_runtime(
         database.close()
 
 
+def bring_up_to_date(settings: Settings) -> None:
+    """On the embedded default, make data folder and database, or run the migrations that are
+    missing; `open_runtime` would, too. Takes as long as it takes.
+    """
+    if not settings.embedded:
+        return
+    failpoints.switch_on(settings.failpoints)
+    prepare_home(settings)
+    database = Database(settings.resolved_database_url(), wait_s=settings.step_s)
+    try:
+        schema.ensure_current(database)
+    finally:
+        database.close()
+
+
 class Shelf(Classifiers, Protocol):
     """Classifiers that end with the process."""
 

@@ -28,6 +28,7 @@ from tagging.settings import Settings
 from worker.bootstrap import (
     MakeShelf,
     WorkerRuntime,
+    bring_up_to_date,
     keras_shelf,
     open_worker,
 )
@@ -55,6 +56,8 @@ def run_worker(
     """
     if with_parent:
         threading.Thread(target=_follow_parent, name="parent", daemon=True).start()
+    # Before the clock below runs: a long migration that is cut off begins anew, and never ends.
+    bring_up_to_date(settings)
     with ExitStack() as to_close:
         # What hangs here has nothing in hand yet, so no lease tells of it.
         def begin() -> None:
