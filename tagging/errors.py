@@ -23,6 +23,10 @@ class DeliveryError(AtelierError):
         self.code = code
 
 
+class PassingError(AtelierError):
+    """Something that ends by itself, as a rule: worth a try every few seconds."""
+
+
 class BundleError(AtelierError):
     """A model bundle is incomplete, altered, or made for another version."""
 
@@ -85,7 +89,7 @@ class MachineError(AtelierError):
     """
 
 
-class StoreAwayError(MachineError):
+class StoreAwayError(MachineError, PassingError):
     """The image store cannot be read or written; no product is to blame."""
 
 

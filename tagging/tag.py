@@ -38,7 +38,7 @@ from tagging.domain import (
     decide,
     softmax_log_probs,
 )
-from tagging.errors import AtelierError, StoreAwayError
+from tagging.errors import AtelierError, PassingError, StoreAwayError
 from tagging.failpoints import failpoint
 from tagging.images.decoders import Decoded, DecodeRequest
 from tagging.images.store import ImageStore
@@ -49,8 +49,8 @@ from tagging.rules import snapshot
 STEP_IMAGES: Final = 256
 """Images decoded and classified between two marks of progress, at most."""
 
-AWAY_PAUSE_S: Final = 15.0
-"""Longest pause before a try where the image store was away: it comes back by itself."""
+PASSING_S: Final = 15.0
+"""Longest pause before a try where what stands in the way ends by itself."""
 
 STRANGEST: Final = sys.float_info.max
 """The ood score of a picture of which the model could say nothing; above every threshold."""
@@ -217,7 +217,7 @@ class Tagger:
         hindrance = Hindrance(
             error=str(reason) if isinstance(reason, AtelierError) else about + _told(reason),
             at=self.now(),
-            most_s=AWAY_PAUSE_S if isinstance(reason, StoreAwayError) else batches.MOST_PAUSE_S,
+            most_s=PASSING_S if isinstance(reason, PassingError) else batches.MOST_PAUSE_S,
         )
         try:
             with self.database.write("batch.give_back") as session:

@@ -26,20 +26,21 @@ from typing import Final
 import structlog
 
 from tagging.database.models import KnownModel
-from tagging.errors import BundleError
+from tagging.errors import BundleError, PassingError
 from tagging.model_card import card_fingerprint
 from tagging.private_files import make_private_folder, open_private
 
 FREE_DEATHS: Final = 1
 """So many are followed by a new try at once."""
-FIRST_PAUSE_S: Final = 30.0
-MOST_PAUSE_S: Final = 3600.0
+FIRST_PAUSE_S: Final = 5.0
+MOST_PAUSE_S: Final = 30.0
+"""No longer, for the deaths may all have been somebody else's doing, who has stopped."""
 _SUFFIX: Final = ".loading"
 
 log = structlog.get_logger("loads")
 
 
-class LoadPausedError(BundleError):
+class LoadPausedError(BundleError, PassingError):
     """Loading the model ended workers before; it is not tried now."""
 
 

@@ -27,10 +27,10 @@ from tagging.database import counts, models, schema, uploads
 from tagging.database.models import retailer_id as find_retailer
 from tagging.database.session import Database
 from tagging.database.tables import Product, ProductCount, RetagScope
-from tagging.database.uploads import LedgerLine
+from tagging.database.uploads import PendingLine
 from tagging.desk import Wish
 from tagging.disagreements import settle
-from tagging.domain import ItemOutcome, Purpose, Role, Verdict
+from tagging.domain import Purpose, Role, Verdict
 from tagging.errors import LoginError, NotFoundError, ReviewError
 from tagging.forgetting import forget_upload
 from tagging.images.store import FolderImageStore
@@ -308,7 +308,7 @@ def _forget(database: Database) -> None:
             receiver="dead",
             now=long_ago,
         )
-        lines = [LedgerLine(seq=1, line=1, outcome=ItemOutcome.PENDING, sku="a")]
+        lines = [PendingLine(seq=1, line=1, sku="a", images=(), title=None, attributes={})]
         uploads.append_lines(session, "cut-off", lines, [], receiver="dead", now=long_ago)
         session.commit()
     assert forget_upload(database, "cut-off", now=now) == 1

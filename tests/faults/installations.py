@@ -41,7 +41,7 @@ QUICK: dict[str, Any] = {
 WITH_KERAS: dict[str, Any] = {
     "stale_s": 3.0,
     "stuck_s": 13.0,
-    "load_s": 40.0,
+    "load_s": 60.0,
     "classify_shapes": (16,),
 }
 """What differs where TensorFlow is loaded and a network is compiled."""
