@@ -165,8 +165,18 @@ class World:
         return Child(pid=pid, what=what, since=time.monotonic())
 
     def _become(self, what: str) -> None:
-        os.closerange(3, 512)
         null = os.open(os.devnull, os.O_RDONLY)
+        # Not closed: what holds one of these numbers closes it whenever it is collected, and must
+        # not find anything of the new process there.
+        for number in {int(path.name) for path in Path("/proc/self/fd").iterdir()} - {
+            0,
+            1,
+            2,
+            null,
+        }:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                os.dup2(null, number)
         os.dup2(null, 0)
         log = os.open(self.folder / "logs" / f"{what}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):

@@ -239,6 +239,7 @@ def test_a_store_that_stalls_fails_no_product_and_work_flows_when_it_is_back(
         (batch,) = batches_of(services)
         assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
         (orders / "decoder.read").unlink()
+        services.clock.seconds += 60
         services.bell.announce([batch.id])
         services.tag_all()
         assert len(pool.process_ids) == 1
