@@ -168,12 +168,8 @@ class World:
         null = os.open(os.devnull, os.O_RDONLY)
         # Not closed: what holds one of these numbers closes it whenever it is collected, and must
         # not find anything of the new process there.
-        for number in {int(path.name) for path in Path("/proc/self/fd").iterdir()} - {
-            0,
-            1,
-            2,
-            null,
-        }:
+        open_now = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+        for number in open_now - {0, 1, 2, null}:
             with contextlib.suppress(OSError):
                 os.fstat(number)
                 os.dup2(null, number)
