@@ -368,6 +368,8 @@ def test_two_who_look_at_one_picture_at_once_append_what_they_see_once(
         deliver(services, write_folder(tmp_path / sku, {f"{sku}.png": 255}))
     first, second = services.bell.messages
     services.bell.messages.clear()
+    with services.database.read() as session:  # whoever loads a model has nothing else in hand
+        services.shelf.get(models.in_charge(session, services.retailer_id))
 
     def meanwhile(_: object) -> None:
         services.decoders.before = lambda _: None
