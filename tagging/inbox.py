@@ -41,6 +41,7 @@ from tagging.failpoints import failpoint
 from tagging.held_folder import HeldFolder
 from tagging.inbox_plan import DONE, OWN, REJECTED, STATE, Plan, plan_file, read_plan
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
+from tagging.pauses import Pauses
 
 REPORT: Final = "atelier-report.json"
 UNFINISHED_ENDINGS: Final = frozenset({"part", "partial", "tmp", "crdownload", "filepart"})
@@ -64,17 +65,6 @@ _WAY: Final = re.compile(rf"{re.escape(HELD)}[0-9]+/(?:[0-9a-f-]+/)?")
 log = structlog.get_logger("inbox")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wait:
-    """Until when a plan that could not be carried out is left alone; `pause_s` was its length."""
-
-    until: float
-    pause_s: float
-
-
-_NOW: Final = Wait(until=0.0, pause_s=0.0)
-
-
 @dataclass(kw_only=True)
 class Inbox:
     """One drop folder of one retailer. `step` is called again and again."""
@@ -87,7 +77,12 @@ class Inbox:
     _seen: dict[str, tuple[tuple[int, int, int], float]] = field(default_factory=dict)
     _lock: TextIO | None = None
     _held: dict[str, HeldFolder] = field(default_factory=dict)
-    _waiting: dict[str, Wait] = field(default_factory=dict)
+    _pauses: Pauses[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pauses = Pauses(
+            monotonic=self.monotonic, first_s=FIRST_PAUSE_S, most_s=LONGEST_PAUSE_S
+        )
 
     def prepare(self) -> None:
         """Make the folders that are missing, and take the inbox for this process.
@@ -149,7 +144,11 @@ class Inbox:
     def only_waits(self) -> bool:
         """Whether all that is left is what could not be moved or read at the last try."""
         plans = self._plans()
-        return bool(plans) and not self._entries() and all(p.upload in self._waiting for p in plans)
+        return (
+            bool(plans)
+            and not self._entries()
+            and self._pauses.failing().issuperset(p.upload for p in plans)
+        )
 
     def step(self) -> Iterator[dict[str, Any]]:
         """Finish what was begun, then take what is ripe; yields a report for each upload.
@@ -159,7 +158,7 @@ class Inbox:
         """
         self._open_outlets()
         for plan in self._plans():
-            if self._waiting.get(plan.upload, _NOW).until <= self.monotonic():
+            if plan.upload not in self._pauses.waiting():
                 yield from self._try(plan)
         for plan in self._ripe_plans():
             failpoint("inbox.plan")
@@ -177,9 +176,7 @@ class Inbox:
             report = self._carry_out(plan)
         except (OSError, MachineError) as error:
             self._withdraw_try(plan)
-            before = self._waiting.get(plan.upload, _NOW)
-            pause_s = min(max(FIRST_PAUSE_S, 2 * before.pause_s), LONGEST_PAUSE_S)
-            self._waiting[plan.upload] = Wait(until=self.monotonic() + pause_s, pause_s=pause_s)
+            self._pauses.failed(plan.upload)
             log.error(
                 "waits",
                 upload=plan.upload,
@@ -193,7 +190,7 @@ class Inbox:
         except (DBAPIError, AtelierError, KeyboardInterrupt, SystemExit):
             self._withdraw_try(plan)
             raise
-        self._waiting.pop(plan.upload, None)
+        self._pauses.worked(plan.upload)
         yield report
 
     def _withdraw_try(self, plan: Plan) -> None:

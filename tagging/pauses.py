@@ -31,6 +31,10 @@ class Pauses(Generic[Key]):
         """It can be done."""
         self._until.pop(what, None)
 
+    def failing(self) -> set[Key]:
+        """What failed and did not work since."""
+        return set(self._until)
+
     def waiting(self) -> set[Key]:
         """What is to be left alone now."""
         now = self.monotonic()
