@@ -16,10 +16,17 @@ import sqlalchemy as sa
 
 from tagging.database import schema
 from tagging.database.session import Database
+from tests import memory
 from tests import servers as servers_from_wheels
 from tests.processes import Place
 from tests.servers import create_database, execute, with_name
 from tests.stand_in import Services, make_services
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is written."""
+    if not config.option.basetemp:
+        memory.write_there()
 
 
 def absent(message: str, required_by: str) -> None:
@@ -101,12 +108,11 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def light_path(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one (Linux): what is written there waits for no disk."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir():
+    """A folder in memory where there is one (Linux), also where other tests wait for a disk."""
+    if not memory.MEMORY.is_dir():
         yield tmp_path
         return
-    with tempfile.TemporaryDirectory(dir=memory, prefix="atelier-") as folder:
+    with tempfile.TemporaryDirectory(dir=memory.MEMORY, prefix="atelier-") as folder:
         yield Path(folder)
 
 

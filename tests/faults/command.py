@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tests import memory
 from tests.faults.disks import can_mount
 from tests.faults.driver import Result, run
 from tests.faults.injections import keras_plan
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=0, help="goal: so many products")
     parser.add_argument("--p99", type=float, help="goal: seconds until work flows again")
     given = parser.parse_args()
+    memory.write_there()
     if given.kind is not None:
         results = [run(given.kind, given.seed, given.injections, talk=True)]
         print(results[0].broken or "nothing broken")
@@ -148,7 +150,7 @@ def recoveries(results: list[Result]) -> npt.NDArray[np.float64]:
 def _in_a_process(kind: str, seed: int, injections: int) -> Result:
     if kind not in WITH_KERAS:
         # Whose workers take ten seconds of both processors to start would wait for the others.
-        os.nice(5)
+        os.nice(15)
     return run(kind, seed, injections)
 
 
