@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Final, Literal, Self, get_args
 
 from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tagging.autopilot import AUDIT_SHARE
 from tagging.redaction import require_broker_url, require_database_url
+
+LOOKS: Final = 4
+"""After the first look, at least so many more of the sweeper's tell that something is silent."""
 
 _MIB = 1024 * 1024
 
@@ -135,6 +138,21 @@ class Settings(BaseSettings):
                 f"({self.stale_s:g}): work without a step stops beating so long before its worker "
                 "ends"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _life_is_seen_before_it_is_missed(self) -> Self:
+        for name, every_s, looks, part in (
+            ("BEAT", self.beat_s, 2, "half"),
+            ("SWEEP", self.sweep_s, LOOKS, "quarter"),
+        ):
+            if every_s * looks > self.stale_s:
+                raise ValueError(
+                    f"ATELIER_{name}_S ({every_s:g}) must be at most {self.stale_s / looks:g}, a "
+                    f"{part} of ATELIER_STALE_S ({self.stale_s:g}), or work that goes on well "
+                    f"looks dead; lower the first, or raise the second to {every_s * looks:g} "
+                    "or more"
+                )
         return self
 
     @classmethod

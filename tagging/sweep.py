@@ -23,10 +23,9 @@ from tagging.database.session import Database, is_away
 from tagging.ingest import Ingest
 from tagging.pauses import Pauses
 from tagging.retag import Retagging
+from tagging.settings import LOOKS
 
 ROLE: Final = "sweeper"
-LOOKS: Final = 4
-"""After the first look, at least so many more tell that something is silent."""
 ANNOUNCE_TOGETHER: Final = 50
 ANNOUNCE_AT_ONCE: Final = 500
 """Most messages sent in one sweep: the broker never holds many more than are queued."""

@@ -390,9 +390,9 @@ def _errors_for_people() -> Iterator[None]:
             name = "_".join(str(part) for part in one["loc"])
             got = "" if Settings.is_secret(name) else f" (got {one['input']!r})"
             said = one["msg"].removeprefix("Value error, ")
-            console.err().print(
-                f"error: ATELIER_{name.upper()}: {said}{got}", markup=False, soft_wrap=True
-            )
+            # What is about several settings at once names them itself.
+            what = f"ATELIER_{name.upper()}: {said}{got}" if name else said
+            console.err().print(f"error: {what}", markup=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -91,7 +91,11 @@ def test_a_worker_that_is_killed_is_followed_by_another(embedded: Place, tmp_pat
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "tag.classify").write_text("kill")
     embedded.environment |= {"ATELIER_FAILPOINTS": str(tmp_path / "orders")}
-    embedded.environment |= {"ATELIER_BEAT_S": "0.5", "ATELIER_STALE_S": "3"}
+    embedded.environment |= {
+        "ATELIER_BEAT_S": "0.5",
+        "ATELIER_SWEEP_S": "0.5",
+        "ATELIER_STALE_S": "3",
+    }
     embedded.run("ingest", str(tmp_path / "photos"))
     with embedded.started("worker", "--supervise") as worker:
         embedded.wait_until(
@@ -159,6 +163,12 @@ def test_wrong_use_is_told_from_failure(embedded: Place, tmp_path: Path) -> None
     embedded.run("products", "list", "--retailer", "nobody", expect=1)
     embedded.environment["ATELIER_BATCH_IMAGES"] = "none"
     embedded.run("status", expect=2)
+
+
+def test_settings_that_do_not_go_together_are_told_by_name(embedded: Place) -> None:
+    embedded.environment |= {"ATELIER_BEAT_S": "7"}
+    said = embedded.failing("check", expect=2)
+    assert said.startswith("error: ATELIER_BEAT_S (7) must be at most 5, a half of ATELIER_STALE_S")
 
 
 def test_a_bundle_that_was_altered_is_refused_with_a_reason_and_nothing_is_lost(

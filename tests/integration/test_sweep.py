@@ -30,7 +30,7 @@ from tagging.database.tables import (
 from tagging.domain import FailureCode, ItemOutcome, Status
 from tagging.ingest import Ingest
 from tagging.retag import Asked, Retagging
-from tagging.sweep import LOOKS
+from tagging.settings import LOOKS
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.stand_in import Services
 

@@ -70,6 +70,7 @@ def worker(home: Services, *, loads_s: float = 0.0) -> Iterator[subprocess.Popen
     environment |= {
         "ATELIER_HOME": str(home.folder),
         "ATELIER_DECODERS": "1",
+        "ATELIER_BEAT_S": "0.5",
         "ATELIER_SWEEP_S": "0.2",
         "ATELIER_STALE_S": "2",
     }

@@ -41,3 +41,24 @@ def test_settings_are_frozen_and_checked() -> None:
         Settings(batch_images=0)
     with pytest.raises(ValidationError):
         Settings().batch_images = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ({"stale_s": 30.0}, "ATELIER_STUCK_S (30) must be more than ATELIER_STALE_S (30)"),
+        ({"beat_s": 5.1}, "ATELIER_BEAT_S (5.1) must be at most 5, a half of ATELIER_STALE_S (10)"),
+        ({"sweep_s": 3.0}, "raise the second to 12 or more"),
+    ],
+)
+def test_times_by_which_what_is_well_looks_dead_are_refused(
+    times: dict[str, float], told: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(**times)
+    assert told in str(refused.value)
+
+
+def test_times_may_go_to_these_bounds() -> None:
+    settings = Settings(beat_s=5.0, sweep_s=2.5, stale_s=10.0)
+    assert settings.sweep_s == 2.5
