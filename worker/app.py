@@ -90,6 +90,9 @@ def _transport_options(url: str, socket_s: float, stuck_s: float) -> dict[str, A
         # A worker that died leaves its message unacknowledged. The sweeper rings before this; the
         # time-out cleans Redis up, and a message that comes twice does no harm.
         "visibility_timeout": max(5, round(stuck_s)),
+        # Who is killed while it looks leaves Kombu's lock, for five minutes unless told otherwise.
+        # A look takes milliseconds, and two at once do no harm.
+        "unacked_mutex_expire": 10,
         "unacked_restore_throttle": 1,  # look every ten seconds, not every hundred
     }
 

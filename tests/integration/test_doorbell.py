@@ -101,3 +101,29 @@ def test_what_a_worker_that_died_had_taken_comes_back_and_leaves_no_key(redis_ur
             assert doorbell.depth() == 2
             channel.qos._delivered.clear()  # the dead give nothing back
     app.close()
+
+
+def test_who_dies_while_it_gives_back_holds_up_nobody_for_long(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves a lock: until that is gone, nobody gives anything back."""
+    app = create_app(Settings(broker_url=SecretStr(redis_url), stuck_s=14))
+    BrokerDoorbell(app).announce([1])
+    left_s: list[float] = []
+    with (
+        Connection(redis_url, transport=app.conf.broker_transport) as dead,
+        app.connection() as living,
+        redis.Redis.from_url(redis_url) as client,
+    ):
+        channel = dead.channel()
+        channel.basic_get(QUEUE)
+        (tag,) = client.zrange("unacked_index", 0, -1)
+        client.zadd("unacked_index", {tag: time.time() - 60})
+        looks = living.channel().qos
+        monkeypatch.setattr(
+            looks, "restore_by_tag", lambda *_: left_s.append(client.pttl("unacked_mutex") / 1000)
+        )
+        looks.restore_visible(interval=1)
+        channel.qos._delivered.clear()
+    app.close()
+    assert 0 < left_s[0] <= 10
