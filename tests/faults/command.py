@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from tests.faults.disks import can_mount
 from tests.faults.driver import Result, run
 from tests.faults.injections import keras_plan
 
+ROOT: Final = Path(__file__).parents[2]
 PER_WORLD: Final = 42
 KINDS: Final = ("embedded", "servers")
 WITH_KERAS: Final = ("keras", "keras-servers")
@@ -45,7 +47,7 @@ def main() -> None:
     given = parser.parse_args()
     memory.write_there()
     if given.kind is not None:
-        results = [run(given.kind, given.seed, given.injections, talk=True)]
+        results = [run(given.kind, given.seed, given.injections, code=this_code(), talk=True)]
         print(results[0].broken or "nothing broken")
     else:
         if not can_mount():
@@ -67,6 +69,13 @@ def main() -> None:
     sys.exit(1 if missed or any(result.broken for result in results) else 0)
 
 
+def this_code() -> str:
+    """The commit that is checked out, `-dirty` where something differs from it."""
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=ROOT)
+    return told.stdout.strip() or "no commit"
+
+
 Job = tuple[str, int, int]
 """Kind, seed, injections."""
 
@@ -79,15 +88,18 @@ def jobs_of(
     One goes on in the plan where another of its kind ends, so that five of a kind kill at every
     failpoint.
     """
-    # Those with the real network last longest, so they go first.
     jobs = [
-        (WITH_KERAS[number % 2], first_seed + number // 2, keras_injections)
-        for number in range(keras_worlds)
-    ]
-    return jobs + [
         (KINDS[number % 2], first_seed + number // 2, PER_WORLD)
         for number in range(-(-injections // PER_WORLD))
     ]
+    # Those with the real network take most of the machine: one first, for it lasts longest, and the
+    # others far apart.
+    apart = len(jobs) // max(1, keras_worlds)
+    for number in reversed(range(keras_worlds)):
+        jobs.insert(
+            number * apart, (WITH_KERAS[number % 2], first_seed + number // 2, keras_injections)
+        )
+    return jobs
 
 
 def many(jobs: list[Job], worlds: int, *, log: Path | None) -> list[Result]:
@@ -96,10 +108,11 @@ def many(jobs: list[Job], worlds: int, *, log: Path | None) -> list[Result]:
     if log is not None and log.exists():
         results = [Result(**json.loads(line)) for line in log.read_text().splitlines()]
     done = {(result.kind, result.seed) for result in results}
+    code = this_code()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(worlds, mp_context=context, max_tasks_per_child=1) as pool:
         running = [
-            pool.submit(_in_a_process, kind, seed, injections)
+            pool.submit(_in_a_process, kind, seed, injections, code)
             for kind, seed, injections in jobs
             if (kind, seed) not in done
         ]
@@ -108,7 +121,7 @@ def many(jobs: list[Job], worlds: int, *, log: Path | None) -> list[Result]:
             results.append(result)
             if log is not None:
                 with log.open("a") as stream:
-                    stream.write(json.dumps(asdict(result)) + "\n")
+                    stream.write(line_of(result) + "\n")
             print(
                 f"{time.strftime('%H:%M:%S')} {result.kind} {result.seed}: "
                 f"{result.counted} in {result.seconds:.0f} s"
@@ -116,6 +129,14 @@ def many(jobs: list[Job], worlds: int, *, log: Path | None) -> list[Result]:
                 flush=True,
             )
     return results
+
+
+def line_of(result: Result) -> str:
+    """For the log: one line of JSON."""
+    told = asdict(result)
+    told["recoveries_s"] = [round(seconds, 2) for seconds in result.recoveries_s]
+    told["seconds"] = round(result.seconds)
+    return json.dumps(told)
 
 
 def never_struck(results: list[Result]) -> list[str]:
@@ -147,11 +168,11 @@ def recoveries(results: list[Result]) -> npt.NDArray[np.float64]:
     return np.array([s for result in results for s in result.recoveries_s] or [0.0])
 
 
-def _in_a_process(kind: str, seed: int, injections: int) -> Result:
+def _in_a_process(kind: str, seed: int, injections: int, code: str) -> Result:
     if kind not in WITH_KERAS:
         # Whose workers take ten seconds of both processors to start would wait for the others.
         os.nice(15)
-    return run(kind, seed, injections)
+    return run(kind, seed, injections, code=code)
 
 
 def table(results: list[Result]) -> str:
@@ -164,6 +185,7 @@ def table(results: list[Result]) -> str:
         unreached.update(result.unreached)
     flows = recoveries(results)
     rows = [
+        ("code", ", ".join(sorted({result.code for result in results}))),
         ("worlds", len(results)),
         ("injections", sum(injected.values())),
         *[(f"of them {sort}", count) for sort, count in sorted(injected.items())],

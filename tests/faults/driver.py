@@ -35,7 +35,7 @@ SLOW_S: Final = 8.0
 
 @dataclass(kw_only=True)
 class Result:
-    """What a run came to.
+    """What a run came to. `code`: of which commit.
 
     `planned`, `struck`, `unreached`: injections; `injected`: how many of each sort; `recoveries_s`:
     from each fault's end to the next batch that is done; `slow`: the injections of those that took
@@ -45,6 +45,7 @@ class Result:
     kind: str
     seed: int
     asked: int = 0
+    code: str = ""
     planned: list[str] = field(default_factory=list)
     injected: dict[str, int] = field(default_factory=dict)
     counted: int = 0
@@ -67,11 +68,11 @@ class Result:
         )
 
 
-def run(kind: str, seed: int, injections: int, *, talk: bool = False) -> Result:
+def run(kind: str, seed: int, injections: int, *, code: str = "", talk: bool = False) -> Result:
     """Inject, and check every promise once all work has come to rest."""
     rng = random.Random(f"{kind}:{seed}")
     began = time.monotonic()
-    result = Result(kind=kind, seed=seed, asked=injections)
+    result = Result(kind=kind, seed=seed, asked=injections, code=code)
     folder = Path(tempfile.mkdtemp(prefix="atelier-world-"))
     try:
         with (
