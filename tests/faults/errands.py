@@ -241,7 +241,7 @@ def preserve(runtime: Runtime, details: Details) -> Any:
     """
     folder = Path(details["folder"])
     shutil.rmtree(folder, ignore_errors=True)
-    small = _small(folder / "small")
+    small = _small(folder / "small", Path(details["empty"]))
     source = runtime if details["whole"] and runtime.database.is_sqlite else small
     back_up(
         source.database,
@@ -267,15 +267,15 @@ def preserve(runtime: Runtime, details: Details) -> Any:
     return {}
 
 
-def _small(home: Path) -> Ingest:
-    """An installation of two queued products, without a worker."""
+def _small(home: Path, empty: Path) -> Ingest:
+    """An installation of two queued products, without a worker, on a copy of an empty database."""
     home.mkdir(parents=True)
     photos = home.parent / "photos"
     photos.mkdir()
     for shade in (0, 255):
         Image.new("RGB", (12, 12), (shade,) * 3).save(photos / f"{shade}.png")
+    shutil.copyfile(empty, home / "atelier.db")
     database = Database(f"sqlite:///{home / 'atelier.db'}")
-    schema.upgrade(database)
     with database.write("preserve") as session:
         card = stand_in_card()
         model = models.register(session, card, home / "models" / "shades-1", now=now())

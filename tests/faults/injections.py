@@ -7,6 +7,7 @@ plan, and a plan can be repeated.
 from __future__ import annotations
 
 import ast
+import functools
 import random
 import resource
 import signal
@@ -99,13 +100,14 @@ def places_in_code() -> dict[str, list[str]]:
     return found
 
 
-def names_in_code() -> set[str]:
+@functools.cache
+def names_in_code() -> frozenset[str]:
     """Every failpoint that the code has: `failpoint("...")`, and two for every named write."""
     found: set[str] = set()
     for name in places_in_code():
         stem = name.removesuffix(".*")
         found |= {name} if name == stem else {f"{stem}.commit", f"{stem}.committed"}
-    return found
+    return frozenset(found)
 
 
 def swept() -> list[str]:

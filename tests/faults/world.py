@@ -37,6 +37,7 @@ from tests.faults.installations import Embedded, Servers
 from tests.faults.promises import Expected
 from tests.faults.stand_in_worker import slow_shelf, write_bundle
 from worker import bootstrap
+from worker.app import BrokerDoorbell, create_app
 from worker.bootstrap import DEFAULT_BUNDLE, keras_shelf, open_runtime
 from worker.embedded import environment_of
 from worker.logs import configure_logging
@@ -139,6 +140,10 @@ class World:
             session.commit()
         journal.install(self.observer)
         self.store = self.settings.resolved_images_dir()
+        self.empty = self.folder / "empty.db"
+        empty = Database(f"sqlite:///{self.empty}")
+        schema.upgrade(empty)
+        empty.close()
 
     # Processes
 
@@ -556,7 +561,8 @@ class World:
 
     def preserve(self) -> Errand:
         folder = self.folder / "kept" / str(next(self._numbers))
-        return self.begin("preserve", folder=str(folder), whole=self.rng.random() < WHOLE_SHARE)
+        whole = self.rng.random() < WHOLE_SHARE
+        return self.begin("preserve", folder=str(folder), whole=whole, empty=str(self.empty))
 
     def _uuid(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
@@ -599,10 +605,7 @@ def inhabited(
     classify_s: float = 0.25,
 ) -> Iterator[World]:
     """A world with its workers at work and its office open."""
-    # Every process is forked from this one, which does here, once, what takes them longest.
-    importlib.import_module("scipy.special")
-    sa.orm.configure_mappers()
-    schema.head()
+    _warm_up(installation)
     (folder / "photos").mkdir(parents=True)
     world = World(
         installation=installation, folder=folder, rng=rng, keras=keras, classify_s=classify_s
@@ -618,6 +621,37 @@ def inhabited(
         yield world
     finally:
         world.close()
+
+
+LOADED_LATE: Final = (
+    "celery.app.amqp",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
+    "celery.app.routes",
+    "celery.backends.base",
+    "celery.concurrency.thread",
+    "celery.events.receiver",
+    "celery.fixups.django",
+    "celery.worker.autoscale",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "celery.worker.consumer.delayed_delivery",
+    "celery.worker.strategy",
+    "scipy.special",
+    "worker.cli",
+)
+
+
+def _warm_up(installation: Embedded | Servers) -> None:
+    """Do, once, what takes processes longest: every one of a world is forked from this one."""
+    for name in LOADED_LATE:
+        importlib.import_module(name)
+    sa.orm.configure_mappers()
+    schema.head()
+    app = create_app(installation.settings)
+    BrokerDoorbell(app).depth()
+    app.close()
 
 
 def _said_of(status: int | None) -> str:
