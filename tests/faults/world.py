@@ -57,6 +57,8 @@ TAKE_S: Final = 2.5
 UNDO_S: Final = 6.0
 """How often people take what waits, and take back what they said; about, while nothing hinders."""
 OFFICE: Final = 64
+MANY: Final = 50
+DRAINED_S: Final = 30.0
 
 
 @dataclass(kw_only=True)
@@ -348,6 +350,10 @@ class World:
         found = self._now_and_then("SELECT count(*) FROM products WHERE status = 'queued'")
         return None if found is None else int(found)
 
+    def waiting_batches(self) -> int | None:
+        found = self._now_and_then("SELECT count(*) FROM batches WHERE state = 'queued'")
+        return None if found is None else int(found)
+
     def left(self) -> int | None:
         """Products and batches that are queued, and retags that were not worked off yet."""
         found = self._now_and_then(
@@ -546,10 +552,15 @@ class World:
             settled=self._uuid(),
         )
 
-    def retag(self, retailer: str = "shop") -> Errand:
+    def retag(self, retailer: str | None = None) -> Errand:
+        """Mostly of few products: while many batches wait no request goes on, and no failpoint of
+        it is reached.
+        """
         number = next(self._numbers)
         scope = ("all", "missing", "failed")[number % 3]
-        return self.begin("retag", retailer=retailer, scope=scope)
+        few = scope == "all" and number % 4 != 0
+        self.wait(lambda: (self.waiting_batches() or 0) < MANY, DRAINED_S, busy=False)
+        return self.begin("retag", retailer=retailer or ("office" if few else "shop"), scope=scope)
 
     def move_much(self) -> Errand:
         return self.begin("move_much", retailer="shop")
