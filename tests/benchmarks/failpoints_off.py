@@ -13,19 +13,15 @@ import argparse
 import tempfile
 import time
 import timeit
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from tagging import failpoints
-from tagging.catalog.opening import open_delivery
-from tagging.database import schema
-from tagging.database.session import Database
 from tagging.images.decoders import DecoderPool
-from tests.benchmarks.broken_images import write
-from tests.stand_in import LIMITS, make_services
+from tests.benchmarks.broken_images import tagged, write
+from tests.stand_in import LIMITS
 
 GOAL: Final = 1e-3
 """Of the time that a product takes."""
@@ -80,14 +76,7 @@ def _seconds(folder: Path, photos: Path, pool: DecoderPool) -> float:
 
 def _work(folder: Path, photos: Path, pool: DecoderPool) -> None:
     folder.mkdir()
-    database = Database(f"sqlite:///{folder / 'atelier.db'}")
-    schema.upgrade(database)
-    services = make_services(database, folder, batch_images=256)
-    with open_delivery(photos) as delivery:
-        services.ingest.accept_upload(delivery, retailer_id=services.retailer_id)
-    services.tagger = replace(services.tagger, decoders=pool)
-    services.tag_all()
-    database.close()
+    tagged(folder, photos, pool)
 
 
 def _cost(statement: str, name: str) -> float:
