@@ -58,7 +58,9 @@ UNDO_S: Final = 6.0
 """How often people take what waits, and take back what they said; about, while nothing hinders."""
 OFFICE: Final = 64
 MANY: Final = 50
+"""From so many waiting batches on, nobody asks for more to be classified anew."""
 DRAINED_S: Final = 30.0
+"""How long it is waited for that fewer wait."""
 
 
 @dataclass(kw_only=True)
@@ -652,6 +654,7 @@ LOADED_LATE: Final = (
     "scipy.special",
     "worker.cli",
 )
+"""What Celery and the command line import only once they are at work."""
 
 
 def _warm_up(installation: Embedded | Servers) -> None:
