@@ -241,6 +241,7 @@ def make_services(database: Database, folder: Path, *, batch_images: int = 4) ->
             worker="test",
             preprocessing_version=PREPROCESSING_VERSION,
             now=clock.now,
+            audit_share=0.0,  # drawn by a key that is new each time: only where a test asks for it
         ),
         retagging=retagging,
         sweeper=Sweeper(

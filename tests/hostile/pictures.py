@@ -16,6 +16,9 @@ from PIL import Image, ImageCms, features
 _LOSSLESS: Final = ("PNG", "TIFF", "BMP")
 """Those that keep grey as grey."""
 
+_MADE_AT: Final = range(24, 36)
+"""Where an ICC profile says when it was made: six numbers of two bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -69,8 +72,9 @@ def orientation(value: int) -> Image.Exif:
 
 
 def srgb_profile() -> bytes:
-    """An ICC profile of sRGB."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    """An ICC profile of sRGB, without the time at which it was made: always the same bytes."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made[: _MADE_AT.start] + bytes(len(_MADE_AT)) + made[_MADE_AT.stop :]
 
 
 @functools.cache
