@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from tagging.answers import person
-from tagging.database import batches, models, retags
+from tagging.database import backlog, batches, models, retags
 from tagging.database.retags import PAGE, SeenProduct
 from tagging.database.session import Database, is_away
 from tagging.database.tables import Retag, RetagScope, RetagState
@@ -157,7 +157,7 @@ class Retagging:
         done = False
         while self.monotonic() < until:
             with self.database.read() as session:
-                queued = batches.waiting(session)
+                queued = backlog.waiting(session)
                 full = {retailer for retailer, one in queued.items() if one.batches >= AHEAD}
                 left = set[int]() if leave is None else leave.waiting()
                 first = retags.open_ids(session, most=1, but=left, but_retailers=full)

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from tagging.database import batches, counts, leaders, uploads
+from tagging.database import backlog, batches, counts, leaders, uploads
 from tagging.database.batches import BatchPulse
 from tagging.database.session import Database, is_away
 from tagging.ingest import Ingest
@@ -273,7 +273,7 @@ class Sweeper:
 
     def _announce(self, on_progress: Callable[[], None]) -> None:
         with self.database.read() as session:
-            queued = batches.due_count(session, now=self.now())
+            queued = backlog.due_count(session, now=self.now())
         if not queued:
             self._unannounced.forget()
             return

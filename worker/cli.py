@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import autopilots, batches, counts, retags, uploads
+from tagging.database import autopilots, backlog, counts, retags, uploads
 from tagging.database.retags import RetagLine
 from tagging.domain import Status
 from tagging.errors import AtelierError, DeliveryError, MachineError
@@ -321,7 +321,7 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
         counted = (
             counts.by_status(session) if upload is None else uploads.status_counts(session, upload)
         )
-        in_batches = batches.counts(session, upload)
+        in_batches = backlog.counts(session, upload)
         again = _open_retags(session) if upload is None else []
         dead = uploads.cut_off(session, now=utc_now())
         return {
@@ -336,8 +336,8 @@ def _status(runtime: Runtime, upload: str | None) -> dict[str, Any]:
             "products": sum(counted.values()),
             "by_status": counted,
             "batches": in_batches,
-            "hindered_by": batches.last_errors(session, upload),
-            "products_per_s": batches.recent_rate(session),
+            "hindered_by": backlog.last_errors(session, upload),
+            "products_per_s": backlog.recent_rate(session),
             "retags": [retag_json(line) for line in again],
             "cut_off": [cut_off_json(one) for one in dead if upload in (None, one.upload)],
             "autopilots": [autopilot_json(standing) for standing in autopilots.standings(session)],

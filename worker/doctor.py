@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from tagging.database import batches, counts, models, schema, uploads
+from tagging.database import backlog, counts, models, schema, uploads
 from tagging.database.models import ModelLine
 from tagging.database.session import Database, wal_is_safe
 from tagging.domain import Status
@@ -221,9 +221,9 @@ def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
         remedy="start the broker, or correct ATELIER_BROKER_URL" if depth is None else "",
     )
     with database.read() as session:
-        in_batches = batches.counts(session)
+        in_batches = backlog.counts(session)
         products = counts.by_status(session)
-        errors = batches.last_errors(session)
+        errors = backlog.last_errors(session)
         dead = uploads.cut_off(session, now=utc_now())
         in_charge = [line for line in models.all_models(session) if line.in_charge_of]
     broken = [

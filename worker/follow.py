@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tagging.database import batches, retags, uploads
+from tagging.database import backlog, retags, uploads
 from tagging.database.tables import UploadState
 from tagging.domain import Status
 from tagging.errors import AtelierError
@@ -65,12 +65,12 @@ class Standing:
 def standing(runtime: Runtime, upload_id: str) -> Standing:
     with runtime.database.read() as session:
         upload = uploads.get(session, upload_id)
-        errors = batches.last_errors(session, upload_id)
+        errors = backlog.last_errors(session, upload_id)
         return Standing(
             filed=upload.state is UploadState.FILED,
             counts=uploads.status_counts(session, upload_id),
-            errors=[] if errors and batches.goes_on(session, upload_id=upload_id) else errors,
-            crashes=batches.crashes_counted(session),
+            errors=[] if errors and backlog.goes_on(session, upload_id=upload_id) else errors,
+            crashes=backlog.crashes_counted(session),
         )
 
 
@@ -165,9 +165,9 @@ def wait_for_retags(
             runtime.retagging.step(most_s=STEP_S)
             with runtime.database.read() as session:
                 lines = retags.lines(session, retag_ids, most=len(retag_ids))
-                errors = batches.retag_errors(session, retag_ids)
-                crashes = batches.crashes_counted(session)
-                if errors and batches.goes_on(session, retag_ids=retag_ids):
+                errors = backlog.retag_errors(session, retag_ids)
+                crashes = backlog.crashes_counted(session)
+                if errors and backlog.goes_on(session, retag_ids=retag_ids):
                     errors = []
             done = sum(line.classified for line in lines)
             progress.update(bar, total=sum(line.queued for line in lines), completed=done, rate="")

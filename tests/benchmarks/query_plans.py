@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from tagging import desk as service
 from tagging.database import (
     autopilots,
+    backlog,
     batches,
     counts,
     desk,
@@ -248,19 +249,19 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "list --max-confidence, nothing": listed(max_confidence=0.01),
         "list --min-confidence, nothing": listed(min_confidence=1.0),
         "status: products by status": reading(counts.by_status),
-        "status: batches by state": reading(batches.counts),
-        "status: an upload's batches": reading(lambda session: batches.counts(session, UPLOAD)),
-        "status: the rate": reading(batches.recent_rate),
+        "status: batches by state": reading(backlog.counts),
+        "status: an upload's batches": reading(lambda session: backlog.counts(session, UPLOAD)),
+        "status: the rate": reading(backlog.recent_rate),
         "status: what is coming in": reading(
             lambda session: uploads.coming_in(session, None, now=now)
         ),
         "status: latest uploads": reading(uploads.latest),
-        "status: why batches wait": reading(batches.last_errors),
+        "status: why batches wait": reading(backlog.last_errors),
         "tag: whether any of an upload goes on": reading(
-            lambda session: batches.goes_on(session, upload_id=UPLOAD)
+            lambda session: backlog.goes_on(session, upload_id=UPLOAD)
         ),
         "retag: whether any of it goes on": reading(
-            lambda session: batches.goes_on(session, retag_ids=[1])
+            lambda session: backlog.goes_on(session, retag_ids=[1])
         ),
         "status: retags": reading(retags.lines),
         "tagged_catalog: a product": reading(
@@ -281,8 +282,8 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
             )
         ),
         "sweeper: leases": reading(batches.pulses),
-        "sweeper: queued": reading(lambda session: batches.due_count(session, now=now)),
-        "sweeper: queued, by retailer": reading(batches.waiting),
+        "sweeper: queued": reading(lambda session: backlog.due_count(session, now=now)),
+        "sweeper: queued, by retailer": reading(backlog.waiting),
         "sweeper: what to announce": writing(
             lambda session: batches.to_announce(
                 session, older_than=now, now=now, limit=ANNOUNCE_AT_ONCE

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tagging.database import batches, models
+from tagging.database import backlog, batches, models
 from tagging.database.models import KnownModel
 from tagging.database.tables import Batch, BatchState
 from tagging.domain import Status
@@ -83,7 +83,7 @@ def hinder_long(services: Services) -> None:
 
 def batches_told(services: Services) -> list[str]:
     with services.database.read() as session:
-        return batches.last_errors(session)
+        return backlog.last_errors(session)
 
 
 def many(services: Services, tmp_path: Path, count: int = 20) -> Services:
@@ -194,7 +194,7 @@ def test_what_cannot_be_loaded_is_named_where_people_look(
     with pytest.raises(type(error)):
         broken.tag_all()
     with services.database.read() as session:
-        assert batches.last_errors(session, upload) == [said]
+        assert backlog.last_errors(session, upload) == [said]
     (batch,) = all_batches(services)
     assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
 

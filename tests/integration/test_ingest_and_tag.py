@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import batches, models, products, uploads
+from tagging.database import backlog, models, products, uploads
 from tagging.database.products import ProductFilter, ProductLine
 from tagging.database.tables import (
     Batch,
@@ -69,7 +69,7 @@ def test_a_folder_becomes_tagged_rows(services: Services, tmp_path: Path) -> Non
     assert all(line.confidence is not None and line.confidence > 0.9 for line in found.values())
     assert all(line.suggestion == line.category for line in found.values())
     with services.database.read() as session:
-        assert batches.counts(session) == {"queued": 0, "leased": 0, "done": 3, "split": 0}
+        assert backlog.counts(session) == {"queued": 0, "leased": 0, "done": 3, "split": 0}
         assert session.scalar(sa.select(sa.func.count()).select_from(Prediction)) == 11
 
 
@@ -235,7 +235,7 @@ def test_an_upload_cut_off_while_received_starts_again_under_its_id(
     assert deliver(services, source, "u1").created == 8  # filed: left alone
     with services.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Product)) == 8
-        assert sum(batches.counts(session).values()) == 2
+        assert sum(backlog.counts(session).values()) == 2
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 7])
@@ -531,7 +531,7 @@ def test_an_error_of_ours_is_no_crash_of_a_product(
         (batch,) = session.scalars(sa.select(Batch))
         assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
         for asked in (upload, again):
-            assert batches.last_errors(session, asked) == [f"{type(error).__name__}: {error}"]
+            assert backlog.last_errors(session, asked) == [f"{type(error).__name__}: {error}"]
 
 
 def test_a_lost_image_is_mended_by_delivering_it_again(services: Services, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tagging import failpoints, retag
 from tagging.answers import Recorded
-from tagging.database import batches, models, products, retags
+from tagging.database import backlog, models, products, retags
 from tagging.database.retags import RetagLine
 from tagging.database.tables import (
     Batch,
@@ -474,9 +474,9 @@ def test_what_is_wrong_with_a_retag_is_told_of_it_alone(services: Services, tmp_
     with pytest.raises(StoreAwayError):
         services.tag_all()
     with services.database.read() as session:
-        assert batches.retag_errors(session, [made]) == ["the image store is away"]
-        assert batches.last_errors(session) == ["the image store is away"]
-        assert batches.last_errors(session, upload) == []
+        assert backlog.retag_errors(session, [made]) == ["the image store is away"]
+        assert backlog.last_errors(session) == ["the image store is away"]
+        assert backlog.last_errors(session, upload) == []
 
 
 def test_parts_of_a_split_batch_are_the_retags(shades: Services) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tagging import failpoints
 from tagging.catalog.opening import open_delivery
-from tagging.database import batches, retags
+from tagging.database import backlog, retags
 from tagging.database.products import ProductFilter, ProductLine, listing
 from tagging.database.session import Database
 from tagging.database.tables import Batch, BatchItem, BatchState, RetagScope
@@ -110,8 +110,8 @@ def test_what_cannot_be_read_waits_and_the_others_do_not(
     assert (rest.upload_id, rest.attempts, rest.crashes) == ("u", 0, 0)
     assert "Input/output error" in str(rest.last_error)
     with services.database.read() as session:
-        assert batches.last_errors(session, "u") == [rest.last_error]
-        assert not batches.goes_on(session, upload_id="u")
+        assert backlog.last_errors(session, "u") == [rest.last_error]
+        assert not backlog.goes_on(session, upload_id="u")
 
 
 def test_it_is_tried_again_in_its_time_and_never_fails(services: Services, disk: HalfRead) -> None:
@@ -163,12 +163,12 @@ def test_while_others_of_an_upload_go_on_it_is_not_stuck(
     services.bell.messages = [first]
     services.tag_all()
     with services.database.read() as session:
-        assert len(batches.last_errors(session, "v")) == 1
-        assert batches.goes_on(session, upload_id="v")
+        assert len(backlog.last_errors(session, "v")) == 1
+        assert backlog.goes_on(session, upload_id="v")
     services.bell.messages = [second]
     services.tag_all()
     with services.database.read() as session:
-        assert not batches.goes_on(session, upload_id="v")
+        assert not backlog.goes_on(session, upload_id="v")
 
 
 def test_what_a_retag_cannot_read_stays_the_retags(services: Services, disk: HalfRead) -> None:
@@ -184,8 +184,8 @@ def test_what_a_retag_cannot_read_stays_the_retags(services: Services, disk: Hal
     with services.database.read() as session:
         (line,) = retags.lines(session, [made])
         assert (line.classified, line.complete) == (2, False)
-        assert batches.retag_errors(session, [made]) == [rest.last_error]
-        assert not batches.goes_on(session, retag_ids=[made])
+        assert backlog.retag_errors(session, [made]) == [rest.last_error]
+        assert not backlog.goes_on(session, retag_ids=[made])
     disk.unread = set()
     services.clock.seconds += 15
     services.bell.announce([rest.id])

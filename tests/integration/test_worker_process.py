@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tagging.database import batches, models
+from tagging.database import backlog, models
 from tagging.database.session import Database
 from tagging.database.tables import Batch, BatchState
 from tagging.domain import Status
@@ -144,7 +144,7 @@ def test_a_model_that_kills_whoever_loads_it_is_named_and_stops_nobody_else(
 
     def told() -> list[str]:
         with home.database.read() as session:
-            return batches.last_errors(session)
+            return backlog.last_errors(session)
 
     with worker(home):  # which is wiser
         until(lambda: listed(home)["a"].status is Status.TAGGED, home)
