@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
@@ -35,6 +36,7 @@ def postgresql(data: Path | None = None) -> Iterator[str]:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
         server.cleanup()
+        atexit.unregister(server._cleanup)  # it would make the folder anew, for its lock
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -53,6 +55,7 @@ def redis() -> Iterator[str]:
     finally:
         server.shutdown(nosave=True)
         server.connection_pool.disconnect()
+        shutil.rmtree(server.redis_dir, ignore_errors=True)  # with its log and settings
         shutil.rmtree(folder, ignore_errors=True)
 
 

