@@ -22,11 +22,31 @@ from tests.processes import Place
 from tests.servers import create_database, execute, with_name
 from tests.stand_in import Services, make_services
 
+LONGEST = (
+    "tests/integration/test_train_commands.py",
+    "tests/unit/test_training_shipped_bundle.py",
+    "tests/faults/",
+    "tests/e2e/",
+    "tests/browser/",
+)
+"""Files that are begun first: else one process has a long one left when the others are done."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything is written."""
     if not config.option.basetemp:
         memory.write_there()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each file stays together, and its tests in their order."""
+
+    def place(item: pytest.Item) -> int:
+        return next(
+            (at for at, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST)
+        )
+
+    items.sort(key=place)
 
 
 def absent(message: str, required_by: str) -> None:
