@@ -272,10 +272,13 @@ class Servers:
 
 
 @contextmanager
-def installed(kind: str, home: Path, **settings: Any) -> Iterator[Embedded | Servers]:
-    """An installation that is gone at the end, with what it had on disks of its own.
+def installed(
+    kind: str, home: Path, *, small_disks: bool = True, **settings: Any
+) -> Iterator[Embedded | Servers]:
+    """An installation that is gone at the end.
 
     `kind`: `embedded` or `servers`, or `keras` or `keras-servers`, for the real network.
+    `small_disks`: images and databases each have a disk of their own, which can be full.
     """
     home.mkdir(parents=True)
     with ExitStack() as to_close:
@@ -285,16 +288,20 @@ def installed(kind: str, home: Path, **settings: Any) -> Iterator[Embedded | Ser
             places["database"] = folder / "database"
         else:
             places = {"database": home, **places}  # with the broker
-        mounted = {name: to_close.enter_context(disk(path)) for name, path in places.items()}
-        disks = {name: found for name, found in mounted.items() if found is not None}
+        disks: dict[str, Disk] = {}
+        for name, path in places.items():
+            path.mkdir(parents=True, exist_ok=True)
+            mounted = to_close.enter_context(disk(path)) if small_disks else None
+            if mounted is not None:
+                disks[name] = mounted
         if kind.endswith("servers"):
-            servers_found = Servers(home, folder, disks, **settings)
-            to_close.callback(servers_found.close)
-            yield servers_found
+            on_servers = Servers(home, folder, disks, **settings)
+            to_close.callback(on_servers.close)
+            yield on_servers
         else:
-            found = Embedded(home, disks, **settings)
-            schema.upgrade(Database(found.observer_url))
-            yield found
+            embedded = Embedded(home, disks, **settings)
+            schema.upgrade(Database(embedded.observer_url))
+            yield embedded
 
 
 @contextmanager

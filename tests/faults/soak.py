@@ -79,7 +79,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="atelier-soak-"))
     try:
         with (
-            installed(given.kind, folder / "home", **settings) as installation,
+            installed(given.kind, folder / "home", small_disks=False, **settings) as installation,
             inhabited(
                 installation, folder / "world", random.Random(given.seed), keras=keras
             ) as world,
@@ -126,6 +126,8 @@ def soak(world: World, seconds: float, rate: float) -> list[Sample]:
             retags += 1
         if passed >= EVERY_S * len(samples):
             samples.append(read(world, passed))
+            if len(samples) % 30 == 1:
+                print(samples[-1], flush=True)
     return samples
 
 
