@@ -63,13 +63,18 @@ BIG: Final = frozenset(
 )
 """Tables that grow with what is delivered: none may be read from end to end."""
 UPLOAD: Final = "million"
+FRIDAY: Final = "friday"
+"""An upload of some of the newest products, which were delivered again as they are."""
 SMALL: Final = "corner shop"
 
 Act = Callable[[], object]
 
 
-def fill_ledger(database: Database, *, small: int = 500) -> None:
-    """What `million.fill` leaves out: ledger and batch items, and a small retailer beside."""
+def fill_ledger(database: Database, *, small: int = 500, friday: int = 100) -> None:
+    """What `million.fill` leaves out: ledger and batch items, and a small retailer beside.
+
+    `small`: its products; `friday`: lines of the upload of this name.
+    """
     statements = (
         "INSERT INTO upload_items (upload_id, seq, line, sku, images, title, attributes, outcome, "
         "product_id) SELECT upload_id, id, id, sku, jsonb_build_array(sha256), title, attributes, "
@@ -85,6 +90,12 @@ def fill_ledger(database: Database, *, small: int = 500) -> None:
         f"SELECT (SELECT id FROM retailers WHERE name = '{SMALL}'), name, parent FROM categories",
         "INSERT INTO uploads SELECT 'small', (SELECT max(id) FROM retailers), source, kind, state, "
         "warnings, receiver, created_at, beat_at, filed_at FROM uploads WHERE id = 'million'",
+        "INSERT INTO uploads SELECT 'friday', retailer_id, source, kind, state, "
+        "warnings, receiver, created_at, beat_at, filed_at FROM uploads WHERE id = 'million'",
+        "INSERT INTO upload_items (upload_id, seq, line, sku, images, title, attributes, outcome, "
+        "product_id) SELECT 'friday', seq, line, sku, images, title, attributes, 'unchanged', "
+        "product_id FROM upload_items WHERE upload_id = 'million' "
+        f"ORDER BY seq DESC LIMIT {friday}",
         "INSERT INTO products (retailer_id, sku, title, attributes, image_set, upload_id, status, "
         "category, decided_by, suggestion, confidence, margin, top_confidence, review_reason, "
         "audit, tagged_at, created_at, updated_at) "
@@ -251,6 +262,12 @@ def queries(database: Database, about: Some) -> dict[str, Act]:
         "status: products by status": reading(counts.by_status),
         "status: batches by state": reading(backlog.counts),
         "status: an upload's batches": reading(lambda session: backlog.counts(session, UPLOAD)),
+        "status: the products of an upload of 100,000": reading(
+            lambda session: uploads.status_counts(session, FRIDAY)
+        ),
+        "status: the ledger of an upload of 100,000": reading(
+            lambda session: uploads.outcome_counts(session, FRIDAY)
+        ),
         "status: the rate": reading(backlog.recent_rate),
         "status: what is coming in": reading(
             lambda session: uploads.coming_in(session, None, now=now)

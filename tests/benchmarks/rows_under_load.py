@@ -60,6 +60,7 @@ GOAL_RATIO: Final = 1.2
 GOAL_RETAG_S: Final = 60.0
 ROUNDS: Final = 2
 BATCH_IMAGES: Final = 256
+FRIDAY_LINES: Final = 100_000
 SETTINGS: Final = {
     # Rows named by sha256 go anywhere in an index. With a cache of 128 MiB, as it comes, a delivery
     # into two million products took 1.3 times as long; and the first row to go to a page after a
@@ -127,7 +128,7 @@ def filled(server: str, products: int, console: Console) -> str:
         fresh = Database(servers.create_database(server, f"{name}_new"))
         schema.upgrade(fresh)
         fill(fresh, Photos(drawn=[b"a photo"]), products)
-        fill_ledger(fresh)
+        fill_ledger(fresh, friday=FRIDAY_LINES)
         fresh.close()
         servers.execute(server, f"ALTER DATABASE {name}_new RENAME TO {name}")
     return url

@@ -3,7 +3,8 @@
     python -m tests.faults.soak --minutes 30 --plot docs/img/soak.png
     python -m tests.faults.soak --minutes 30 --kind keras --plot docs/img/soak-keras.png
 
-Uploads at 80 % of what the workers can do, reviews, undone reviews and retags go on. Every
+First it is measured how much is taken in and classified when there is always more to do. Then
+uploads at 80 % of that, reviews, undone reviews and retags go on. Every
 ten seconds the memory of the workers and of their decoders, file handles and threads are read from
 /proc, and the broker's keys, files that are no stored image, and the batches that wait from where
 they lie. After a fifth of the time, which counts as warm-up, memory may grow by 5 %, and everything
@@ -33,7 +34,13 @@ from tests.faults.installations import WITH_KERAS, Servers, installed
 from tests.faults.world import World, inhabited
 
 EVERY_S: Final = 10.0
-PRODUCTS: Final = 24
+PRODUCTS: Final = 96
+AT_ONCE: Final = 3
+"""Products of a delivery, and how many deliveries at most come in at a time."""
+FULL: Final = 2000
+"""Products that wait, from which on no more are needed to keep all busy."""
+WARM_S: Final = 10.0
+MEASURED_S: Final = 30.0
 MIB: Final = 1 << 20
 KINDS: Final = ("embedded", "servers", "keras", "keras-servers")
 SHARD: Final = re.compile("[0-9a-f]{2}")
@@ -90,19 +97,37 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     found = grown(samples)
-    print(json.dumps({"capacity_per_s": round(rate, 1), **found, "broken": broken}, indent=1))
+    load = (samples[-1].done - samples[0].done) / (samples[-1].at_s - samples[0].at_s) / rate
+    told = {"capacity_per_s": round(rate, 1), "load": round(load, 2), **found, "broken": broken}
+    print(json.dumps(told, indent=1))
     if given.plot is not None:
         plot(samples, given.plot)
     raise SystemExit(1 if broken or not all(found["flat"].values()) else 0)
 
 
 def capacity(world: World) -> float:
-    """Products per second that the workers can do, people resting."""
-    world.deliver(600)
-    world.wait(lambda: not world.errands, 120, busy=False)
-    began, before = time.monotonic(), world.ask(DONE)
-    world.wait(lambda: world.queued() == 0, 300, busy=False)
-    return float((world.ask(DONE) - before) / (time.monotonic() - began))
+    """Products per second that all of it takes in and classifies, where always more waits than it
+    can do; people resting.
+    """
+    found: list[tuple[float, int]] = []
+    for seconds in (WARM_S, MEASURED_S):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if (world.queued() or 0) < FULL:
+                feed(world)
+            world.tick()
+        found.append((time.monotonic(), int(world.ask(DONE) or 0)))
+    (began, before), (ended, after) = found
+    world.wait(lambda: not world.errands and world.queued() == 0, 300, busy=False)
+    return (after - before) / (ended - began)
+
+
+def feed(world: World) -> int:
+    """Begin one more delivery, unless so many are under way; how many products it has."""
+    if sum(errand.kind == "deliver" for errand in world.errands) >= AT_ONCE:
+        return 0
+    world.deliver(PRODUCTS)
+    return PRODUCTS + 3  # whose photos changed
 
 
 DONE: Final = "SELECT count(*) FROM predictions"
@@ -116,9 +141,8 @@ def soak(world: World, seconds: float, rate: float) -> list[Sample]:
     while (passed := time.monotonic() - began) < seconds:
         world.tick()
         kinds = {errand.kind for errand in world.errands}
-        if "deliver" not in kinds and delivered < rate * passed:
-            world.deliver(PRODUCTS)
-            delivered += PRODUCTS + 3
+        if delivered < rate * passed:
+            delivered += feed(world)
         world.review_some()
         if "retag" not in kinds and passed > 60.0 * (retags + 1):
             # Of everything, a hundred batches would wait at any time, and no load be steady.
