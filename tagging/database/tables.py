@@ -344,6 +344,10 @@ class Product(Base):
             "ix_products_retailer_id_id", "retailer_id", "id", info={"only": "postgresql"}
         ).ddl_if(dialect="postgresql"),
         sa.Index("ix_products_status_id", "status", "id"),
+        # An upload's products are counted by status without their rows, which SQLite has by id.
+        sa.Index("ix_products_id_status", "id", "status", info={"only": "postgresql"}).ddl_if(
+            dialect="postgresql"
+        ),
         # What waits with the surest first, and, as there are five statuses only, the few that are
         # very unsure in any. SQLite, which does not know how few, would sort all others by it, too.
         sa.Index(
@@ -491,6 +495,10 @@ class UploadItem(Base):
         # Filing reads an upload's pending lines grouped by sku, in pages.
         sa.Index("ix_upload_items_upload_id_sku_seq", "upload_id", "sku", "seq"),
         sa.Index("ix_upload_items_upload_id_outcome_seq", "upload_id", "outcome", "seq"),
+        # Which products an upload has, in their order, so that they are joined without sorting.
+        sa.Index(
+            "ix_upload_items_upload_id_product_id_outcome", "upload_id", "product_id", "outcome"
+        ),
         {"comment": "The ledger of an upload: one row per delivered line."},
     )
 

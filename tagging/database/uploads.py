@@ -525,11 +525,26 @@ def _lines_with(database: Database, upload_id: str, outcome: ItemOutcome) -> Ite
 
 
 def status_counts(session: Session, upload_id: str) -> dict[Status, int]:
-    """An upload's products by status, by its ledger. (Of all there are: `counts.by_status`.)"""
+    """An upload's products by status, by its ledger. (Of all there are: `counts.by_status`.)
+
+    From two indexes alone, on PostgreSQL. Products that came together stand together: both are
+    read from the first of them to the last.
+    """
+    ends = session.execute(
+        sa.select(sa.func.min(UploadItem.product_id), sa.func.max(UploadItem.product_id)).where(
+            UploadItem.upload_id == upload_id
+        )
+    ).one()
+    # As numbers in the text: of parameters the planner would not know how much lies between them.
+    first, last = (sa.bindparam(None, end or 0, sa.Integer, literal_execute=True) for end in ends)
     query = (
         sa.select(Product.status, sa.func.count())
         .join(UploadItem, UploadItem.product_id == Product.id)
-        .where(UploadItem.upload_id == upload_id, UploadItem.outcome.in_(FILED_OUTCOMES))
+        .where(
+            UploadItem.upload_id == upload_id,
+            UploadItem.outcome.in_(FILED_OUTCOMES),
+            Product.id.between(first, last),
+        )
         .group_by(Product.status)
     )
     found = dict(session.execute(query).all())

@@ -56,6 +56,31 @@ def write_manifest(folder: Path, text: str) -> Path:
     return folder / "products.csv"
 
 
+def test_an_upload_counts_its_own_products_by_status(services: Services, tmp_path: Path) -> None:
+    """Though those of others stand between its first and its last, and before and behind them."""
+    for upload, skus in (("first", "amz"), ("other", "bc"), ("last", "mnc"), ("alone", "x")):
+        folder = write_folder(tmp_path / upload, {f"{sku}.png": 255 for sku in skus})
+        deliver(services, folder, upload)
+        if upload == "other":
+            services.tag_all()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    deliver(services, write_manifest(broken, "sku,image\nq,none.png\n"), "nothing")
+    with services.database.read() as session:
+        found = {
+            name: {status: count for status, count in counted.items() if count}
+            for name in ("first", "other", "last", "alone", "nothing")
+            for counted in [uploads.status_counts(session, name)]
+        }
+    assert found == {
+        "first": {Status.TAGGED: 3},
+        "other": {Status.TAGGED: 2},
+        "last": {Status.TAGGED: 2, Status.QUEUED: 1},  # m and c were known, n is new
+        "alone": {Status.QUEUED: 1},
+        "nothing": {},
+    }
+
+
 def test_a_folder_becomes_tagged_rows(services: Services, tmp_path: Path) -> None:
     shades = {f"p{i:02}.png": (0, 128, 255)[i % 3] for i in range(11)}
     source = write_folder(tmp_path / "in", shades)
