@@ -25,6 +25,7 @@ from tests.stand_in import Services, make_services
 LONGEST = (
     "tests/integration/test_train_commands.py",
     "tests/unit/test_training_shipped_bundle.py",
+    "tests/unit/test_training_run.py",
     "tests/faults/",
     "tests/e2e/",
     "tests/browser/",

@@ -17,6 +17,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import uuid
@@ -119,7 +120,7 @@ class World:
     _next: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("deliveries", "heard", "logs", "failpoints"):
+        for name in ("deliveries", "heard", "logs", "failpoints", "temporary"):
             (self.folder / name).mkdir(parents=True)
         if self.keras:
             self.bundle = self.folder / "bundles" / DEFAULT_BUNDLE.name
@@ -191,6 +192,8 @@ class World:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        # What Kombu could not give back to a broker that is away, it writes into a temporary file.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.folder / "temporary")
         os.environ.update(environment_of(self.settings))
         bootstrap.utc_now = clock.utc_now  # type: ignore[assignment]
         configure_logging("console")
