@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tagging.database.session import Database
 from tagging.database.tables import (
+    BigId,
     Image,
     ImageSetImage,
     Product,
@@ -536,7 +537,7 @@ def status_counts(session: Session, upload_id: str) -> dict[Status, int]:
         )
     ).one()
     # As numbers in the text: of parameters the planner would not know how much lies between them.
-    first, last = (sa.bindparam(None, end or 0, sa.Integer, literal_execute=True) for end in ends)
+    first, last = (sa.bindparam(None, end or 0, BigId, literal_execute=True) for end in ends)
     query = (
         sa.select(Product.status, sa.func.count())
         .join(UploadItem, UploadItem.product_id == Product.id)
