@@ -7,22 +7,14 @@ in reserve per batch in flight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-import structlog
 from celery import Celery
 from kombu import Connection, Queue
-from kombu.exceptions import OperationalError
 
-from tagging.failpoints import failpoint
 from tagging.settings import Settings
 from worker import embedded_broker, redis_broker
-
-QUEUE: Final = "atelier.batches"
-TASK: Final = "atelier.tag_batch"
-
-log = structlog.get_logger("broker")
+from worker.doorbell import QUEUE
 
 
 class SoonConnection(Connection):  # type: ignore[misc]  # Kombu has no types
@@ -95,51 +87,3 @@ def _transport_options(url: str, socket_s: float, stuck_s: float) -> dict[str, A
         "unacked_mutex_expire": 10,
         "unacked_restore_throttle": 1,  # look every ten seconds, not every hundred
     }
-
-
-class BrokerDoorbell:
-    """Announces batches and asks how many messages wait. Thread-safe: connections are pooled."""
-
-    def __init__(self, app: Celery) -> None:
-        self._app = app
-
-    def announce(self, batch_ids: Sequence[int]) -> None:
-        """One message per batch. A broker that is away is logged: the sweeper rings again."""
-        sent = 0
-        try:
-            with self._app.producer_or_acquire() as producer:
-                for batch_id in batch_ids:
-                    failpoint("announce.publish")
-                    self._app.send_task(TASK, args=[batch_id], producer=producer, queue=QUEUE)
-                    sent += 1
-                failpoint("announce.published")
-        except self._errors() as error:
-            log.warning(
-                "broker_away",
-                sent=sent,
-                of=len(batch_ids),
-                error=str(error),
-                note="nothing is lost; a running worker announces the rest",
-            )
-
-    def depth(self) -> int | None:
-        """Messages that wait; None if the broker cannot be asked."""
-        try:
-            with self._app.connection_or_acquire() as connection:
-                queue = self._app.amqp.queues[QUEUE](connection.default_channel)
-                # Not passively: to Kombu, an empty queue on Redis is none at all. And a broker that
-                # was wiped has forgotten the binding, which nobody else would tell it again.
-                queue.declare()
-                return int(queue.queue_declare().message_count)
-        except self._errors() as error:
-            log.warning("broker_away", error=str(error))
-            return None
-
-    def _errors(self) -> tuple[type[Exception], ...]:
-        with self._app.connection_for_write() as connection:
-            return (
-                OperationalError,
-                OSError,
-                *connection.connection_errors,
-                *connection.channel_errors,
-            )

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
-from celery import Celery
 
 import model_training
 from tagging import failpoints
@@ -34,8 +33,8 @@ from tagging.retag import Retagging
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
-from worker.app import BrokerDoorbell, create_app
 from worker.classifier import KEPT_MODELS, ClassifierShelf
+from worker.doorbell import BrokerDoorbell
 from worker.loads import LoadPausedError, Loads
 
 if TYPE_CHECKING:
@@ -53,12 +52,11 @@ def utc_now() -> dt.datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What every command needs. Imports no TensorFlow."""
+    """What every command needs. Imports no TensorFlow, and Celery only once it is rung."""
 
     settings: Settings
     database: Database
     store: FolderImageStore
-    app: Celery
     doorbell: BrokerDoorbell
     ingest: Ingest
     retagging: Retagging
@@ -181,14 +179,12 @@ def open_runtime(
             schema.ensure_current(database)
         else:
             schema.require_current(database)
-        app = create_app(settings)
-        doorbell = BrokerDoorbell(app)
+        doorbell = BrokerDoorbell(settings)
         store = image_store(settings)
         yield Runtime(
             settings=settings,
             database=database,
             store=store,
-            app=app,
             doorbell=doorbell,
             ingest=Ingest(
                 database=database,

@@ -12,9 +12,9 @@ from tagging.database.session import Database
 from tagging.integrity import KINDS, DeepCheck, DeepFinding, mend_counts, mend_queued_nowhere
 from tagging.settings import Settings
 from worker import console
-from worker.app import BrokerDoorbell, create_app
 from worker.bootstrap import image_store, utc_now
 from worker.doctor import Finding
+from worker.doorbell import BrokerDoorbell
 
 _SAYS: Final = {
     1: "every product is on its way or at an end",
@@ -70,7 +70,7 @@ def examine_deeply(
             corrected = mend_counts(database)
             mended = mend_queued_nowhere(
                 database,
-                BrokerDoorbell(create_app(settings)),
+                BrokerDoorbell(settings),
                 batch_images=settings.batch_images,
                 now=utc_now(),
             )

@@ -26,9 +26,9 @@ from tagging.private_files import opened_to_others
 from tagging.redaction import shown_url
 from tagging.settings import Settings
 from worker import console
-from worker.app import BrokerDoorbell, create_app
 from worker.bootstrap import DEFAULT_BUNDLE, loads_of, utc_now
 from worker.cut_off import cut_off_text
+from worker.doorbell import BrokerDoorbell
 from worker.loads import deadly
 
 LOW_DISK_BYTES: Final = 1024**3
@@ -212,7 +212,7 @@ def _database(database: Database) -> Finding:
 
 
 def _queue(settings: Settings, database: Database) -> Iterator[Finding]:
-    doorbell = BrokerDoorbell(create_app(settings))
+    doorbell = BrokerDoorbell(settings)
     depth = doorbell.depth()
     yield Finding(
         what="broker",

@@ -70,7 +70,7 @@ def run_worker(
                 work.preload(before_each=begin)
         finally:
             faulthandler.cancel_dump_traceback_later()
-        register_tasks(work.runtime.app, work.tagger.tag_batch)
+        register_tasks(work.runtime.doorbell.app, work.tagger.tag_batch)
         ended = threading.Event()
         watchdog = Watchdog(
             database=work.runtime.database,
@@ -111,7 +111,7 @@ def run_worker(
         # It warns root of pickled messages; this application takes JSON only.
         warnings.simplefilter("ignore", SecurityWarning)
         worker: Any = Worker(
-            app=work.runtime.app,
+            app=work.runtime.doorbell.app,
             pool="threads",
             concurrency=settings.concurrency,
             hostname=f"atelier@{work.tagger.worker}",

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tagging.errors import AtelierError
 from tagging.failpoints import failpoint
 from tagging.tag import BatchReport
-from worker.app import TASK
+from worker.doorbell import TASK
 
 log = structlog.get_logger("worker")
 

@@ -1,51 +1,66 @@
-"""Bringing a database to the schema that this version needs (Alembic), and checking that it is."""
+"""Bringing a database to the schema that this version needs (Alembic), and checking that it is.
+
+Every command checks, and hardly any migrates: Alembic is imported by those only.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 import migrations
 from tagging.database.session import Database
 from tagging.errors import SchemaError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+SCRIPTS: Final = Path(migrations.__file__).parent
+AT: Final = sa.table("alembic_version", sa.column("version_num", sa.String))
+"""Alembic's own table, of one row."""
+
 
 def upgrade(database: Database, revision: str = "head") -> None:
     """Run the migrations up to `revision`, all in one transaction."""
+    from alembic import command
+
     _run(database, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(database: Database, revision: str) -> None:
     """Run the migrations down to `revision` ("base" empties the database)."""
+    from alembic import command
+
     _run(database, lambda config: command.downgrade(config, revision))
 
 
 def current(database: Database) -> str | None:
     """The revision that the database is at; None for an empty one."""
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not sa.inspect(connection).has_table(AT.name):
+            return None
+        return connection.scalar(sa.select(AT.c.version_num))
 
 
-@functools.cache
 def head() -> str:
-    """The revision that this version of Atelier needs; its scripts are read once."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    if revision is None:
-        raise SchemaError("this installation has no migrations; install Atelier again")
-    return revision
+    """The revision that this version of Atelier needs."""
+    return revisions()[-1]
 
 
 def knows(revision: str) -> bool:
     """Whether this version of Atelier has the revision: it can be brought to `head` from there."""
-    scripts = ScriptDirectory.from_config(_config())
-    return any(script.revision == revision for script in scripts.walk_revisions())
+    return revision in revisions()
+
+
+def revisions() -> list[str]:
+    """Every revision of this version, oldest first: its file is named by it and by what it does."""
+    found = sorted(path.name.split("_")[0] for path in SCRIPTS.glob("versions/[0-9]*_*.py"))
+    if not found:
+        raise SchemaError("this installation has no migrations; install Atelier again")
+    return found
 
 
 def require_current(database: Database) -> None:
@@ -65,8 +80,10 @@ def ensure_current(database: Database) -> None:
 
 
 def _config(connection: sa.Connection | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("script_location", str(SCRIPTS))
     config.set_main_option("path_separator", "os")
     if connection is not None:
         config.attributes["connection"] = connection

@@ -38,8 +38,8 @@ from tests.faults.installations import Embedded, Servers
 from tests.faults.promises import Expected
 from tests.faults.stand_in_worker import slow_shelf, write_bundle
 from worker import bootstrap
-from worker.app import BrokerDoorbell, create_app
 from worker.bootstrap import DEFAULT_BUNDLE, keras_shelf, open_runtime
+from worker.doorbell import BrokerDoorbell
 from worker.embedded import environment_of
 from worker.logs import configure_logging
 from worker.run import run_worker
@@ -666,9 +666,9 @@ def _warm_up(installation: Embedded | Servers) -> None:
         importlib.import_module(name)
     sa.orm.configure_mappers()
     schema.head()
-    app = create_app(installation.settings)
-    BrokerDoorbell(app).depth()
-    app.close()
+    doorbell = BrokerDoorbell(installation.settings)
+    doorbell.depth()
+    doorbell.app.close()
 
 
 def _said_of(status: int | None) -> str:

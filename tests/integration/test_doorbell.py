@@ -12,7 +12,7 @@ from kombu import Connection
 from pydantic import SecretStr
 
 from tagging.settings import Settings
-from worker.app import QUEUE, BrokerDoorbell, create_app
+from worker.doorbell import QUEUE, BrokerDoorbell
 from worker.redis_broker import AHEAD_S, Channel
 
 # Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
@@ -27,9 +27,9 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def doorbell(settings: Settings) -> Iterator[BrokerDoorbell]:
-    app = create_app(settings)
-    yield BrokerDoorbell(app)
-    app.close()
+    found = BrokerDoorbell(settings)
+    yield found
+    found.app.close()
 
 
 def wipe(settings: Settings) -> None:
@@ -63,10 +63,10 @@ def test_a_broker_that_was_wiped_is_told_everything_anew(
 def test_what_was_taken_before_the_clock_was_set_back_is_let_go(redis_url: str) -> None:
     """Kombu remembers by the clock when a message was taken; this one says: in an hour."""
     settings = Settings(broker_url=SecretStr(redis_url), stuck_s=14)
-    app = create_app(settings)
-    BrokerDoorbell(app).announce([1])
+    doorbell = BrokerDoorbell(settings)
+    doorbell.announce([1])
     with (
-        Connection(redis_url, transport=app.conf.broker_transport) as connection,
+        Connection(redis_url, transport=doorbell.app.conf.broker_transport) as connection,
         redis.Redis.from_url(redis_url) as client,
     ):
         channel = connection.channel()
@@ -76,20 +76,19 @@ def test_what_was_taken_before_the_clock_was_set_back_is_let_go(redis_url: str) 
         client.zadd("unacked_index", {tag: time.time() + 3600})
         channel.qos.restore_visible(interval=1)
         assert client.zscore("unacked_index", tag) <= time.time() + AHEAD_S
-    app.close()
+    doorbell.app.close()
 
 
 def test_what_a_worker_that_died_had_taken_comes_back_and_leaves_no_key(redis_url: str) -> None:
     """Unacknowledged, it stays in two keys of Kombu's, until its time is up."""
     settings = Settings(broker_url=SecretStr(redis_url), stuck_s=14)
-    app = create_app(settings)
-    doorbell = BrokerDoorbell(app)
+    doorbell = BrokerDoorbell(settings)
     doorbell.announce([1, 2])
     with redis.Redis.from_url(redis_url) as client:
         before = set(client.keys())
         with (
-            Connection(redis_url, transport=app.conf.broker_transport) as dead,
-            app.connection() as living,
+            Connection(redis_url, transport=doorbell.app.conf.broker_transport) as dead,
+            doorbell.app.connection() as living,
         ):
             channel = dead.channel()
             channel.basic_get(QUEUE)
@@ -100,19 +99,19 @@ def test_what_a_worker_that_died_had_taken_comes_back_and_leaves_no_key(redis_ur
             assert set(client.keys()) == before
             assert doorbell.depth() == 2
             channel.qos._delivered.clear()  # the dead give nothing back
-    app.close()
+    doorbell.app.close()
 
 
 def test_who_dies_while_it_gives_back_holds_up_nobody_for_long(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It leaves a lock: until that is gone, nobody gives anything back."""
-    app = create_app(Settings(broker_url=SecretStr(redis_url), stuck_s=14))
-    BrokerDoorbell(app).announce([1])
+    doorbell = BrokerDoorbell(Settings(broker_url=SecretStr(redis_url), stuck_s=14))
+    doorbell.announce([1])
     left_s: list[float] = []
     with (
-        Connection(redis_url, transport=app.conf.broker_transport) as dead,
-        app.connection() as living,
+        Connection(redis_url, transport=doorbell.app.conf.broker_transport) as dead,
+        doorbell.app.connection() as living,
         redis.Redis.from_url(redis_url) as client,
     ):
         channel = dead.channel()
@@ -125,5 +124,5 @@ def test_who_dies_while_it_gives_back_holds_up_nobody_for_long(
         )
         looks.restore_visible(interval=1)
         channel.qos._delivered.clear()
-    app.close()
+    doorbell.app.close()
     assert 0 < left_s[0] <= 10

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tagging.settings import Settings
-from worker.app import QUEUE, TASK, BrokerDoorbell, create_app
+from worker.doorbell import QUEUE, TASK, BrokerDoorbell
 from worker.embedded_broker import mend
 
 # Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWar
 
 @pytest.fixture
 def doorbell(tmp_path: Path) -> Iterator[BrokerDoorbell]:
-    app = create_app(Settings(home=tmp_path, database_url=None, broker_url=None))
-    yield BrokerDoorbell(app)
-    app.close()
+    found = BrokerDoorbell(Settings(home=tmp_path, database_url=None, broker_url=None))
+    yield found
+    found.app.close()
 
 
 def taken(doorbell: BrokerDoorbell) -> list[int]:
     """Take and acknowledge every message, as a worker does."""
     found = []
-    with doorbell._app.connection() as connection:
+    with doorbell.app.connection() as connection:
         queue = connection.SimpleQueue(QUEUE)
         while queue.qsize():
             message = queue.get(timeout=5)

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from tagging import accounts, desk
 from tagging.database import models, schema, uploads
@@ -35,6 +36,15 @@ def test_the_migrations_make_what_the_tables_say(database: Database) -> None:
         }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_files_are_named_by_their_revisions(sqlite: Database) -> None:
+    """The names tell of every revision and their order, so that no command need read the files."""
+    scripts = list(ScriptDirectory(str(ROOT / "migrations")).walk_revisions())
+    assert schema.revisions() == [script.revision for script in reversed(scripts)]
+    with sqlite.engine.connect() as connection:
+        told = MigrationContext.configure(connection).get_current_revision()
+    assert schema.current(sqlite) == schema.head() == told
 
 
 def test_down_and_up_again_with_data(services: Services, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,15 +45,21 @@ def test_nobody_imports_upwards(package: str) -> None:
     assert wrong == []
 
 
-def test_the_command_line_starts_without_tensorflow() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, worker.cli; print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert done.stdout.strip() == "[]"
+def test_a_command_that_only_looks_loads_nothing_that_takes_long(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "atelier.db")
+    heavy = {"tensorflow", "keras", "celery", "kombu", "redis", "alembic", "scipy", "httpx"}
+    code = f"""if True:
+        import sys, worker.cli
+        sys.argv = ["atelier", "status", "--home", {str(tmp_path)!r}]
+        try:
+            worker.cli.main()
+        finally:
+            print("loaded", sorted({heavy} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "loaded []", done.stderr
 
 
 def uses_of_test_sets(path: Path) -> Iterator[str]:
