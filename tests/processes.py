@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tagging.database.session import Database
+from tests.prepared import run_command
 
 
 @dataclass(kw_only=True)
@@ -59,13 +60,8 @@ class Place:
     def _run(
         self, arguments: tuple[str, ...], *, expect: int | None, stdin: bytes, timeout_s: float
     ) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            [sys.executable, "-m", "worker", *arguments],
-            env=self._all_environment(),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+        done = run_command(
+            arguments, environment=self._all_environment(), stdin=stdin, timeout_s=timeout_s
         )
         if expect is not None and done.returncode != expect:
             log = self.home / "worker.log"
