@@ -7,6 +7,7 @@ The data folder holds a retailer's unreleased catalogue and the accounts of peop
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -25,14 +26,21 @@ def make_private_folder(folder: Path) -> None:
     """Make `folder` for us alone; its parents, where missing, too. One that stands is left alone.
 
     Two processes may call it at once.
+
+    Raises:
+        OSError: it cannot be made.
     """
     if folder.is_dir():
         return
     make_private_folder(folder.parent)
     try:
         folder.mkdir(mode=FOLDER_MODE)
-    except FileExistsError:  # another process was faster
-        return
+    except FileExistsError:
+        if not folder.is_dir():
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)
+            ) from None
+        return  # another process was faster
     folder.chmod(FOLDER_MODE)  # a umask may have taken our own bits as well
 
 

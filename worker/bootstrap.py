@@ -20,7 +20,7 @@ from tagging import failpoints
 from tagging.database import batches, models, schema
 from tagging.database.models import KnownModel, ModelLine
 from tagging.database.session import BACKUP_WAIT_S, WAIT_S, Database
-from tagging.errors import AtelierError, BundleError
+from tagging.errors import AtelierError, BundleError, MachineError
 from tagging.images.decode import ImageLimits
 from tagging.images.decoders import DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
@@ -320,10 +320,20 @@ def web_fetcher(settings: Settings) -> WebFetcher | None:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make the data folder where it is missing, and close it to other accounts of this machine."""
+    """Make the data folder where it is missing, and close it to other accounts of this machine.
+
+    Raises:
+        MachineError: it cannot be made or used.
+    """
     home = settings.home.resolve()
-    make_private_folder(home)
-    left = close_to_others(home, but=settings.images_dir and settings.images_dir.resolve())
+    try:
+        make_private_folder(home)
+        left = close_to_others(home, but=settings.images_dir and settings.images_dir.resolve())
+    except OSError as error:
+        raise MachineError(
+            f"the data folder {home} cannot be used ({error.strerror}); let --home or ATELIER_HOME "
+            "name one that this account can write"
+        ) from error
     if left:
         log.warning(
             "data_folder_open",

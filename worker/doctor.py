@@ -97,12 +97,12 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _data_folder(settings: Settings) -> Finding:
     home = settings.home.absolute()
-    where = home if home.exists() else home.parent
-    if not os.access(where, os.W_OK):
+    where = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not (where.is_dir() and os.access(where, os.W_OK)):
         return Finding(
             what="data folder",
             ok=False,
-            found=f"{where} cannot be written",
+            found=f"{where} cannot be written" if where.is_dir() else f"{where} is no folder",
             remedy="choose another with --home DIR or ATELIER_HOME, or change its owner",
         )
     free = shutil.disk_usage(where).free

@@ -165,6 +165,19 @@ def test_wrong_use_is_told_from_failure(embedded: Place, tmp_path: Path) -> None
     embedded.run("status", expect=2)
 
 
+def test_a_data_folder_that_cannot_be_is_told_and_how_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home, cause in (("file", "Not a directory"), ("file/under", "Not a directory")):
+        place = Place(home=tmp_path / home)
+        said = " ".join(place.failing("status").split())
+        assert f"cannot be used ({cause}); let --home or ATELIER_HOME name one that" in said
+        found = {one["what"]: one for one in json.loads(place.run("check", "--json", expect=1))}
+        assert found["data folder"]["found"] == f"{tmp_path / 'file'} is no folder"
+    deep = Place(home=tmp_path / "not" / "yet")
+    found = {one["what"]: one for one in json.loads(deep.run("check", "--json"))}
+    assert found["data folder"]["ok"]
+
+
 def test_settings_that_do_not_go_together_are_told_by_name(embedded: Place) -> None:
     embedded.environment |= {"ATELIER_BEAT_S": "7"}
     said = embedded.failing("check", expect=2)

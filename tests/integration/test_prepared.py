@@ -54,6 +54,7 @@ def test_it_is_as_if_started(
     without_ids = [[_without_id(stream) for stream in one[1:]] for one in told]
     assert without_ids[0] == without_ids[1]
     assert any(told[0][1:])
+    assert b"Traceback" not in told[0][2]
 
 
 def test_one_that_takes_too_long_is_killed(tmp_path: Path) -> None:
