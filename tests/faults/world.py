@@ -8,6 +8,7 @@ workers again as a supervisor does, and lets people try again as people do.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import json
@@ -669,6 +670,8 @@ def _warm_up(installation: Embedded | Servers) -> None:
     doorbell = BrokerDoorbell(installation.settings)
     doorbell.depth()
     doorbell.app.close()
+    gc.collect()
+    gc.freeze()  # none of them need look through this again
 
 
 def _said_of(status: int | None) -> str:
