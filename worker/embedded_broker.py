@@ -19,6 +19,7 @@ import structlog
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import sqlalchemy as kombu_sqlalchemy
 from kombu.transport.virtual.base import Empty
+from kombu.transport.virtual.base import QoS as VirtualQoS
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from sqlalchemy.exc import DatabaseError
@@ -68,8 +69,27 @@ def mend(path: Path) -> bool:
     return True
 
 
+class QoS(VirtualQoS):
+    """Kombu's, which keeps no copy of what it cannot give back: it would write a file into the
+    folder for temporary ones, each time, for nobody to read.
+    """
+
+    def restore_unacked(self) -> list[Any]:
+        left = super().restore_unacked()
+        if left:
+            log.info(
+                "messages_not_returned",
+                count=len(left),
+                error=str(left[0][0]),
+                note="nothing is lost: their batches are announced again",
+            )
+        return []
+
+
 class Channel(kombu_sqlalchemy.Channel):
     """A channel whose every transaction opens the file anew, so that it follows a replaced one."""
+
+    QoS = QoS
 
     def _open(self) -> tuple[sa.Engine, Any]:
         # Per channel, not cached for the process as in Kombu: a reconnect after the file was

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tagging.settings import Settings
 from worker.doorbell import QUEUE, TASK, BrokerDoorbell
-from worker.embedded_broker import mend
+from worker.embedded_broker import Channel, mend
 
 # Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -73,6 +74,27 @@ def test_a_sound_or_missing_file_is_left_alone(doorbell: BrokerDoorbell, tmp_pat
     doorbell.announce([1])
     assert not mend(tmp_path / "broker.db")
     assert doorbell.depth() == 1
+
+
+def test_what_cannot_be_given_back_leaves_no_file(
+    doorbell: BrokerDoorbell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that stops while the broker's disk is full has messages that it did not finish."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    doorbell.announce([7])
+    with doorbell.app.connection() as connection:
+        channel = connection.channel()
+        assert isinstance(channel, Channel)
+        assert channel.basic_get(QUEUE).payload[0] == [7]
+        monkeypatch.setattr(channel, "_put", full)
+        channel.close()
+        assert list(temporary.iterdir()) == []
+
+
+def full(*_: object, **__: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 def test_the_depth_follows_a_file_that_was_replaced(
