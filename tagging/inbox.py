@@ -39,6 +39,7 @@ from tagging.domain import FailureCode
 from tagging.errors import AtelierError, DeliveryError, MachineError
 from tagging.failpoints import failpoint
 from tagging.held_folder import HeldFolder
+from tagging.inbox_looks import Looks
 from tagging.inbox_plan import DONE, OWN, REJECTED, STATE, Plan, plan_file, read_plan
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
 from tagging.pauses import Pauses
@@ -268,10 +269,19 @@ class Inbox:
         """The manifest with the images that it names; None while it waits for some of them."""
         tops: dict[str, None] = {}
         missing = False
+        signature = self._seen[name][0]
+        looks = Looks(state=self._held[STATE])
+        ended = looks.ended(name, signature)
+        if ended >= MAX_TRIES:
+            looks.forget(name)
+            return replace(self._plan("manifest", (name,), main=name), tries=ended)
         try:
-            with open_delivery(
-                self.root / name, follow_link=False, fetcher=self.ingest.fetcher
-            ) as delivery:
+            with (
+                looks.at(name, signature),
+                open_delivery(
+                    self.root / name, follow_link=False, fetcher=self.ingest.fetcher
+                ) as delivery,
+            ):
                 for row in delivery.rows():
                     if isinstance(row, RejectedRow):
                         missing = True
@@ -280,6 +290,7 @@ class Inbox:
                             if isinstance(image, FileImage):
                                 tops[Path(image.relative).parts[0]] = None
         except DeliveryError:
+            looks.forget(name)
             return self._plan("manifest", (name,), main=name)
         # What was taken in before is no part of a delivery: such lines find no image.
         tops = {top: None for top in tops if top not in OWN}

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from tagging import inbox as inbox_module
 from tagging.catalog.delivery import Delivery
+from tagging.catalog.opening import open_delivery
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 from tagging.inbox import MAX_TRIES, REPORT, Inbox
@@ -484,6 +485,76 @@ def test_what_ends_the_process_again_and_again_is_rejected(
     assert f"begun {MAX_TRIES} times" in reports[0]["error"]
     assert (inbox.root / "rejected" / "bad" / "bad.png").exists()
     assert skus(services) == ["good"]
+
+
+@pytest.mark.parametrize("error", [KilledError(), ValueError("a bug")])
+def test_so_is_a_manifest_whose_names_alone_end_the_process(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """It is read before there is a plan that could count, and before those that come after it."""
+    monkeypatch.setattr("tagging.inbox.open_delivery", opening(error, "bad.csv"))
+    for name in ("bad", "later"):
+        (inbox.root / f"{name}.csv").write_text(f"sku,image\n{name},{name}.png\n")
+        (inbox.root / f"{name}.png").write_bytes(picture(1))
+    for _ in range(MAX_TRIES):
+        with pytest.raises(type(error)):
+            settle(inbox, services)
+        inbox = restarted(inbox)
+    reports = [*settle(inbox, services), *settle(inbox, services)]
+    assert [report["outcome"] for report in reports] == ["rejected", "done", "done"]
+    assert f"begun {MAX_TRIES} times" in reports[0]["error"]
+    assert (inbox.root / "rejected" / "bad.csv").exists()
+    assert skus(services) == ["bad", "later"]  # its picture is none of it any more
+    assert not (inbox.root / ".atelier" / "looks.json").exists()
+    inbox.close()
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(143), KeyboardInterrupt(), OSError(5, "Input/output error")]
+)
+def test_who_ends_a_look_from_outside_is_no_fault_of_the_manifest(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    (inbox.root / "list.csv").write_text("sku,image\na,a.png\n")
+    (inbox.root / "a.png").write_bytes(picture(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("tagging.inbox.open_delivery", opening(error, "list.csv"))
+        for _ in range(2 * MAX_TRIES):
+            with pytest.raises(type(error)):
+                settle(inbox, services)
+            inbox = restarted(inbox)
+    (report,) = settle(inbox, services)
+    inbox.close()
+    assert report["outcome"] == "done"
+    assert skus(services) == ["a"]
+
+
+def test_a_manifest_that_was_corrected_begins_anew(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox.root / "a.png").write_bytes(picture(1))
+    with monkeypatch.context() as patch:
+        patch.setattr("tagging.inbox.open_delivery", opening(KilledError(), "list.csv"))
+        for tries in range(2 * MAX_TRIES):
+            (inbox.root / "list.csv").write_text("sku,image\n" + "a,a.png\n" * (1 + tries // 4))
+            with pytest.raises(KilledError):
+                settle(inbox, services)
+            inbox = restarted(inbox)
+    (inbox.root / ".atelier" / "looks.json").write_text('{"list.csv": 3')
+    (report,) = settle(inbox, services)
+    inbox.close()
+    assert report["outcome"] == "done"
+
+
+def opening(error: BaseException, name: str) -> Any:
+    """`open_delivery`, which fails for a file of this name at the top of an inbox."""
+
+    def opened(source: Any, **about: Any) -> Any:
+        if Path(source).name == name and Path(source).parent.name == "inbox":
+            raise error
+        return open_delivery(source, **about)
+
+    return opened
 
 
 @pytest.mark.parametrize(
