@@ -218,6 +218,7 @@ class Inbox:
 
     def _ripe_plans(self) -> Iterator[Plan]:
         now = self.monotonic()
+        looks = Looks(state=self._held[STATE])
         entries = self._entries()
         ripe = [name for name in entries if self._settled_for(name, now) >= self.settle_s]
         # Also of what is no entry by its name (`.x`, `y.tmp`): a manifest may wait for it.
@@ -233,10 +234,11 @@ class Inbox:
             if ending(name) in MANIFEST_ENDINGS and self._root.kind(name) == stat.S_IFREG
         }
         waiting = bool(manifests)
+        looks.keep(manifests)
         for name in manifests:
             if not self._root.holds(name):
                 continue  # an earlier manifest of this round took it along
-            plan = self._manifest_plan(name, now) if name in ripe else None
+            plan = self._manifest_plan(name, now, looks) if name in ripe else None
             if plan is not None:
                 yield plan
         images = []
@@ -265,15 +267,13 @@ class Inbox:
             return 0.0
         return now - seen[1]
 
-    def _manifest_plan(self, name: str, now: float) -> Plan | None:
+    def _manifest_plan(self, name: str, now: float, looks: Looks) -> Plan | None:
         """The manifest with the images that it names; None while it waits for some of them."""
         tops: dict[str, None] = {}
         missing = False
         signature = self._seen[name][0]
-        looks = Looks(state=self._held[STATE])
         ended = looks.ended(name, signature)
         if ended >= MAX_TRIES:
-            looks.forget(name)
             return replace(self._plan("manifest", (name,), main=name), tries=ended)
         try:
             with (

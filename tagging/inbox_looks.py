@@ -7,7 +7,7 @@ images that belong to it. That is noted before, and struck out after.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -29,7 +29,10 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """The notes in `state`, a folder that is ours alone. Not for two processes at once."""
+    """The notes in `state`, a folder that is ours alone. Not for two processes at once.
+
+    Everything but `forget` raises OSError where the notes cannot be read or written.
+    """
 
     state: HeldFolder
 
@@ -53,6 +56,12 @@ class Looks:
     def forget(self, name: str) -> None:
         """Strike out all of `name`, which has a plan from now on."""
         self._write_tries(name, 0, (0, 0, 0))
+
+    def keep(self, names: Collection[str]) -> None:
+        """Strike out all others, which are gone."""
+        notes = self._read()
+        if notes.keys() - set(names):
+            self._write({name: note for name, note in notes.items() if name in names})
 
     def _write_tries(self, name: str, tries: int, signature: Signature) -> None:
         # Where it cannot be written, the count stays one too high.

@@ -1,9 +1,12 @@
 """Commands that start at once: forked from a process that has imported what they import.
 
-A command of `atelier` spends a second on imports and, in most tests, less than a tenth on its work.
-Each of them is a process of its own all the same, with its own arguments, environment, streams and
-end; what it starts itself (workers, decoders) is started as ever. Tests that start `python -m
-worker` or run the demo see to it that the imports work, too.
+A command of `atelier` spends most of its time on imports and, in most tests, a tenth on its work.
+Each of them is a process of its own all the same, with its own arguments, folder, umask, streams
+and end, and with the settings of its environment; where anything else of the environment differs
+from what the prepared process was started with, the command is started as a shell would. What it
+starts itself (workers, decoders) is started as ever. Limits of resources are the prepared
+process's. That imports work, the commands see that tests start plainly: `worker`, `web`, `train`,
+`report`, the demo, and one of each module in `tests/integration/test_prepared.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import gc
 import importlib
 import json
 import os
-import select
+import re
 import signal
 import socket
 import subprocess
@@ -23,8 +26,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import sqlalchemy as sa
 
@@ -57,8 +61,17 @@ def run_command(
 
     Raises:
         subprocess.TimeoutExpired: it took longer, and was killed.
+        RuntimeError: the prepared process is gone. The next call starts another.
     """
-    if sys.platform != "linux":  # where a process with libraries loaded had better not fork
+    request = json.dumps(
+        {
+            "arguments": arguments,
+            "folder": str(Path.cwd()),
+            "umask": _umask(),
+            "environment": environment,
+        }
+    ).encode()
+    if len(request) > MOST_BYTES or not _fits(environment):
         return subprocess.run(
             [sys.executable, "-m", "worker", *arguments],
             env=environment,
@@ -75,27 +88,38 @@ def run_command(
     ):
         pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ear, mouth = (to_close.enter_context(end) for end in pair)
-        request = {"arguments": arguments, "folder": str(Path.cwd()), "environment": environment}
-        socket.send_fds(
-            _server(),
-            [json.dumps(request).encode()],
-            [given, out.fileno(), err.fileno(), mouth.fileno()],
-        )
-        mouth.close()
-        pid = int(ear.recv(64))
+        ear.settimeout(timeout_s)
+        streams = [given, out.fileno(), err.fileno(), mouth.fileno()]
+        with _server_that_lives() as server:
+            socket.send_fds(server.requests, [request], streams)
+            mouth.close()
+            pid = int(ear.recv(64))
         try:
-            if not select.select([ear], [], [], timeout_s)[0]:
-                raise subprocess.TimeoutExpired(["atelier", *arguments], timeout_s)
             status = int(ear.recv(64))
-        except BaseException:
-            os.kill(pid, signal.SIGKILL)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            ear.settimeout(30)
             ear.recv(64)  # it has ended
+            if isinstance(error, TimeoutError):
+                raise subprocess.TimeoutExpired(
+                    ["atelier", *arguments], timeout_s, _all(out), _all(err)
+                ) from None
             raise
-        out.seek(0)
-        err.seek(0)
         return subprocess.CompletedProcess(
-            ["atelier", *arguments], os.waitstatus_to_exitcode(status), out.read(), err.read()
+            ["atelier", *arguments], os.waitstatus_to_exitcode(status), _all(out), _all(err)
         )
+
+
+def _all(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _umask() -> int:
+    """This process's, which can be asked for only by setting it, or by reading this."""
+    found = re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1], 8) if found else 0o022
 
 
 @contextlib.contextmanager
@@ -116,28 +140,63 @@ def _fed(content: bytes) -> Iterator[int]:
         feeding.join()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """The prepared process: where to send requests, and what it was started with."""
+
+    process: subprocess.Popen[bytes]
+    requests: socket.socket
+    environment: dict[str, str]
+
+
+def _but_settings(environment: dict[str, str]) -> dict[str, str]:
+    """Without what may be different for each command."""
+    return {k: v for k, v in environment.items() if not k.startswith(("ATELIER_", "PYTEST_"))}
+
+
+def _fits(environment: dict[str, str]) -> bool:
+    """Whether the prepared process can stand for one that is started with this."""
+    if sys.platform != "linux":  # where a process with libraries loaded had better not fork
+        return False
+    return _but_settings(environment) == _server().environment
+
+
 @functools.cache
-def _server() -> socket.socket:
-    """Where this process sends its requests. The server ends when this process does."""
+def _server() -> Server:
+    """This process's own. It ends when this process does."""
+    environment = {**_but_settings(dict(os.environ)), "PYTHONWARNINGS": "default"}
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.prepared", str(its.fileno())],
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith("ATELIER_")},
-                "PYTHONWARNINGS": "default",
-            },
+            env={**environment, "OPENBLAS_NUM_THREADS": "1"},  # who has threads had better not fork
             stdin=subprocess.DEVNULL,
             cwd=ROOT,
             pass_fds=[its.fileno()],
+            start_new_session=True,  # Ctrl-C is for us, and we tell it
         )
 
     def end() -> None:
         ours.close()
-        server.wait(timeout=30)
+        process.wait(timeout=30)
 
     atexit.register(end)
-    return ours
+    return Server(process=process, requests=ours, environment=environment)
+
+
+@contextlib.contextmanager
+def _server_that_lives() -> Iterator[Server]:
+    """To begin a command with, in a `with` block. Raises RuntimeError if it is gone by its end."""
+    server = _server()
+    try:
+        yield server
+    except (BrokenPipeError, ConnectionResetError, TimeoutError, ValueError) as error:
+        server.process.kill()
+        ended = server.process.wait()
+        _server.cache_clear()
+        raise RuntimeError(
+            f"the prepared process answers no more; it ended with {ended}"
+        ) from error
 
 
 def _serve(requests: socket.socket) -> list[str] | None:
@@ -168,6 +227,7 @@ def _serve(requests: socket.socket) -> list[str] | None:
         os.close(fd)
     request = json.loads(message)
     os.chdir(request["folder"])
+    os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
     arguments: list[str] = request["arguments"]

@@ -161,12 +161,13 @@ def open_runtime(
 
     Raises:
         SchemaError: a server's database is not at the migration that this version needs.
+        MachineError: the data folder cannot be made or used.
     """
     if settings.failpoints is not None:
         log.warning("failpoints_on", folder=str(settings.failpoints), note="for tests only")
     failpoints.switch_on(settings.failpoints)
     in_home = settings.embedded or settings.broker_url is None or settings.images_dir is None
-    if in_home or settings.home.is_dir():
+    if in_home or os.path.isdir(settings.home):  # noqa: PTH112 # one out of reach is none
         prepare_home(settings)
     database = Database(
         settings.resolved_database_url(),
@@ -210,7 +211,7 @@ def open_runtime(
 
 def bring_up_to_date(settings: Settings) -> None:
     """On the embedded default, make data folder and database, or run the migrations that are
-    missing; `open_runtime` would, too. Takes as long as it takes.
+    missing; `open_runtime` would, too. Takes as long as it takes. Raises MachineError as it does.
     """
     if not settings.embedded:
         return
@@ -306,13 +307,16 @@ def web_fetcher(settings: Settings) -> WebFetcher | None:
     """Gets images from the web; None where that is not allowed.
 
     Larger images wait on the disk of the data folder: a container's /tmp is memory.
+
+    Raises:
+        MachineError: the data folder cannot be made.
     """
     if not settings.allow_urls:
         return None
     # Here, so that who fetches nothing does not load the HTTP library.
     from tagging.fetch.fetcher import FetchLimits, WebFetcher
 
-    make_private_folder(settings.home.absolute())
+    make_data_folder(settings)
     return WebFetcher(
         limits=FetchLimits(max_bytes=settings.image_max_bytes, total_s=settings.url_seconds),
         spool_dir=settings.home.absolute(),
@@ -326,20 +330,36 @@ def prepare_home(settings: Settings) -> None:
         MachineError: it cannot be made or used.
     """
     home = settings.home.resolve()
-    try:
+    with _of_data_folder(home):
         make_private_folder(home)
         left = close_to_others(home, but=settings.images_dir and settings.images_dir.resolve())
-    except OSError as error:
-        raise MachineError(
-            f"the data folder {home} cannot be used ({error.strerror}); let --home or ATELIER_HOME "
-            "name one that this account can write"
-        ) from error
     if left:
         log.warning(
             "data_folder_open",
             files=[str(path) for path in left[:5]],
             note="they belong to another account; `atelier check` says what to do",
         )
+
+
+def make_data_folder(settings: Settings, under: str = "") -> None:
+    """Make the data folder, or one `under` it, where it is missing.
+
+    Raises:
+        MachineError: it cannot be made.
+    """
+    with _of_data_folder(settings.home.absolute()):
+        make_private_folder(settings.home.absolute() / under)
+
+
+@contextmanager
+def _of_data_folder(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"the data folder {home} cannot be used: {error.strerror or error}. Mend that, or let "
+            "--home or ATELIER_HOME name another, one that this account can write"
+        ) from error
 
 
 def image_store(settings: Settings) -> FolderImageStore:

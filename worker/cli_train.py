@@ -16,10 +16,9 @@ from model_training.commands import Origin, run_adapt, run_combine, run_evaluate
 from model_training.configuration import TrainingConfig
 from model_training.datasets.reviewed import Reviews
 from model_training.datasets.sources import FASHION_MNIST, REVIEWS, PhotoOptions
-from tagging.private_files import make_private_folder
 from tagging.settings import Settings
 from worker import console
-from worker.bootstrap import DEFAULT_BUNDLE, image_limits, open_runtime
+from worker.bootstrap import DEFAULT_BUNDLE, image_limits, make_data_folder, open_runtime
 from worker.options import Home, Json, settings_for
 
 
@@ -291,7 +290,7 @@ def origin_of(
     shop_dir: Path | None,
 ) -> Iterator[Origin]:
     """Where the images come from; the database is open meanwhile if they are reviews."""
-    make_private_folder(settings.home.absolute() / "datasets")
+    make_data_folder(settings, "datasets")
     origin = Origin(
         data=data,
         data_dir=settings.data_dir,

@@ -68,14 +68,11 @@ def print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
 
 def examine(settings: Settings) -> list[Finding]:
     """Every finding, in the order in which they should be mended. Changes nothing."""
-    findings = [
-        _data_folder(settings),
-        _privacy(settings),
-        _decoders(),
-        _tensorflow(),
-        _model(settings),
-        _sqlite(settings),
-    ]
+    findings = [_data_folder(settings), _decoders(), _tensorflow(), _model(settings)]
+    if _out_of_reach(settings.home):
+        return findings  # nothing in it can be looked at
+    findings[1:1] = [_privacy(settings)]
+    findings.append(_sqlite(settings))
     if settings.embedded and not (settings.home / "atelier.db").exists():
         findings.append(
             Finding(
@@ -95,14 +92,27 @@ def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
+def _out_of_reach(folder: Path) -> bool:
+    """Whether this account may not even see what is in it."""
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return False
+
+
 def _data_folder(settings: Settings) -> Finding:
     home = settings.home.absolute()
-    where = next(folder for folder in (home, *home.parents) if folder.exists())
-    if not (where.is_dir() and os.access(where, os.W_OK)):
+    # By os.path: for Path.exists, before Python 3.12, what is out of reach is an error.
+    where = next(one for one in (home, *home.parents) if os.path.lexists(one))
+    is_folder = os.path.isdir(where)  # noqa: PTH112
+    if not (is_folder and os.access(where, os.W_OK | os.X_OK)):
         return Finding(
             what="data folder",
             ok=False,
-            found=f"{where} cannot be written" if where.is_dir() else f"{where} is no folder",
+            found=f"{where} cannot be written" if is_folder else f"{where} is no folder",
             remedy="choose another with --home DIR or ATELIER_HOME, or change its owner",
         )
     free = shutil.disk_usage(where).free

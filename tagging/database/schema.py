@@ -38,15 +38,25 @@ def downgrade(database: Database, revision: str) -> None:
 
 
 def current(database: Database) -> str | None:
-    """The revision that the database is at; None for an empty one."""
+    """The revision that the database is at; None for an empty one.
+
+    Raises:
+        SchemaError: it says that it is at several.
+    """
     with database.engine.connect() as connection:
         if not sa.inspect(connection).has_table(AT.name):
             return None
-        return connection.scalar(sa.select(AT.c.version_num))
+        found = connection.scalars(sa.select(AT.c.version_num)).all()
+    if len(found) > 1:
+        raise SchemaError(
+            f"the database says that it is at several migrations ({', '.join(sorted(found))}); "
+            "restore a backup"
+        )
+    return found[0] if found else None
 
 
 def head() -> str:
-    """The revision that this version of Atelier needs."""
+    """The revision that this version of Atelier needs. Raises SchemaError as `revisions` does."""
     return revisions()[-1]
 
 
@@ -56,7 +66,11 @@ def knows(revision: str) -> bool:
 
 
 def revisions() -> list[str]:
-    """Every revision of this version, oldest first: its file is named by it and by what it does."""
+    """Every revision of this version, oldest first: its file is named by it and by what it does.
+
+    Raises:
+        SchemaError: this installation has no migrations.
+    """
     found = sorted(path.name.split("_")[0] for path in SCRIPTS.glob("versions/[0-9]*_*.py"))
     if not found:
         raise SchemaError("this installation has no migrations; install Atelier again")

@@ -170,7 +170,7 @@ def test_a_data_folder_that_cannot_be_is_told_and_how_to_mend_it(tmp_path: Path)
     for home, cause in (("file", "Not a directory"), ("file/under", "Not a directory")):
         place = Place(home=tmp_path / home)
         said = " ".join(place.failing("status").split())
-        assert f"cannot be used ({cause}); let --home or ATELIER_HOME name one that" in said
+        assert f"cannot be used: {cause}. Mend that, or let --home or ATELIER_HOME name" in said
         found = {one["what"]: one for one in json.loads(place.run("check", "--json", expect=1))}
         assert found["data folder"]["found"] == f"{tmp_path / 'file'} is no folder"
     deep = Place(home=tmp_path / "not" / "yet")

@@ -193,7 +193,7 @@ class World:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        # What Kombu could not give back to a broker that is away, it writes into a temporary file.
+        # Whatever somebody forgets there goes with this world.
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.folder / "temporary")
         os.environ.update(environment_of(self.settings))
         bootstrap.utc_now = clock.utc_now  # type: ignore[assignment]
@@ -641,6 +641,7 @@ def inhabited(
 
 
 LOADED_LATE: Final = (
+    "alembic.command",
     "celery.app.amqp",
     "celery.app.control",
     "celery.app.events",
@@ -666,7 +667,6 @@ def _warm_up(installation: Embedded | Servers) -> None:
     for name in LOADED_LATE:
         importlib.import_module(name)
     sa.orm.configure_mappers()
-    schema.head()
     doorbell = BrokerDoorbell(installation.settings)
     doorbell.depth()
     doorbell.app.close()

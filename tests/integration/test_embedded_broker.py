@@ -88,13 +88,16 @@ def test_what_cannot_be_given_back_leaves_no_file(
         channel = connection.channel()
         assert isinstance(channel, Channel)
         assert channel.basic_get(QUEUE).payload[0] == [7]
+        tried = []
+
+        def full(*arguments: object, **_: object) -> None:
+            tried.append(arguments)
+            raise sqlite3.OperationalError("database or disk is full")
+
         monkeypatch.setattr(channel, "_put", full)
         channel.close()
+        assert len(tried) == 1
         assert list(temporary.iterdir()) == []
-
-
-def full(*_: object, **__: object) -> None:
-    raise sqlite3.OperationalError("database or disk is full")
 
 
 def test_the_depth_follows_a_file_that_was_replaced(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
 import stat
@@ -89,6 +90,38 @@ def test_what_an_older_version_left_open_is_closed_at_the_start_and_told_before(
         assert open_files(home) == []
     (told,) = [one for one in examine(settings_of(home)) if one.what == "privacy"]
     assert told.ok
+
+
+def _obey_modes() -> None:
+    """Have the program that is started next obey the modes of files, be it root's (prctl(2))."""
+    if sys.platform == "linux" and os.geteuid() == 0:
+        drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+        for capability in (dac_override, dac_read_search):
+            if ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) != 0:
+                raise OSError("the capability cannot be dropped")
+
+
+@pytest.mark.parametrize("home", ["locked", "locked/home"])
+def test_a_data_folder_out_of_reach_is_told(tmp_path: Path, home: str) -> None:
+    """To whom it is closed; for `check`, too, which others are sent to."""
+    (tmp_path / "locked").mkdir(mode=0)
+    said = {}
+    for command in ("check", "status"):
+        said[command] = subprocess.run(
+            [sys.executable, "-m", "worker", command],
+            capture_output=True,
+            text=True,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("ATELIER_")},
+                "ATELIER_HOME": str(tmp_path / home),
+            },
+            preexec_fn=_obey_modes,
+        )
+        assert said[command].returncode == 1
+        assert "Traceback" not in said[command].stderr
+    assert "cannot be used: Permission denied" in " ".join(said["status"].stderr.split())
+    (found,) = [line for line in said["check"].stdout.splitlines() if "data folder" in line]
+    assert "cannot be written" in found
 
 
 @pytest.mark.parametrize("version", [0, 6])

@@ -47,6 +47,14 @@ def test_files_are_named_by_their_revisions(sqlite: Database) -> None:
     assert schema.current(sqlite) == schema.head() == told
 
 
+def test_a_database_at_two_migrations_is_refused(sqlite: Database) -> None:
+    with sqlite.write("test") as session:
+        session.connection().exec_driver_sql("INSERT INTO alembic_version VALUES ('0017')")
+        session.commit()
+    with pytest.raises(SchemaError, match="several migrations"):
+        schema.require_current(sqlite)
+
+
 def test_down_and_up_again_with_data(services: Services, tmp_path: Path) -> None:
     deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
     services.tag_all()
