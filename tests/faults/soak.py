@@ -9,12 +9,18 @@ the workers and of their decoders, file handles and threads are read from /proc,
 keys, files that are no stored image, and the batches that wait from where they lie. After a fifth
 of the time, which counts as warm-up, memory may grow by 5 %, and everything else must stay flat;
 and the load must have been there. `keras` has the real network, where most of the memory is.
+
+Each reading tells the machine's pace, too: how often a processor second has a piece of work of
+always the same size. Where others take a part of the machine, 80 % of its capacity is no longer
+that; a soak of which the pace fell says so, and says nothing of the batches that wait. `cost` is
+what a product took in the end, in such pieces, against what it took after the warm-up.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import random
@@ -25,7 +31,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -40,6 +46,8 @@ LEAST_LOAD: Final = 0.75
 PRODUCTS: Final = 96
 AT_ONCE: Final = 3
 """Products of a delivery, and how many deliveries at most come in at a time."""
+LEAST_PACE: Final = 0.9
+"""Of the pace after the warm-up: what it must still be in the end."""
 FULL: Final = 2000
 """Products that wait, from which on no more are needed to keep all busy."""
 WARM_S: Final = 10.0
@@ -63,7 +71,9 @@ BOUNDS: Final[dict[str, Callable[[float], float]]] = {
 class Sample:
     """One reading. Of each worker: memory (RSS, MiB), that of its decoders, file handles, threads.
 
-    `files`: all in the data folder but stored images; half-written ones are of these.
+    `files`: all in the data folder but stored images; half-written ones are of these. `pace`: of
+    the machine, in pieces of work a second of processor time. `busy_s`: processor seconds of all
+    processes together so far.
     """
 
     at_s: float
@@ -75,6 +85,8 @@ class Sample:
     files: int
     queued_batches: int
     done: int
+    pace: float
+    busy_s: float
 
 
 def main() -> None:
@@ -84,6 +96,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    if given.minutes < 1:
+        parser.error("--minutes: less than one says nothing")
     keras = given.kind.startswith("keras")
     settings = {**(WITH_KERAS if keras else {}), "batch_images": 32, "classify_shapes": (32,)}
     folder = Path(tempfile.mkdtemp(prefix="atelier-soak-"))
@@ -105,6 +119,11 @@ def main() -> None:
     print(json.dumps(told, indent=1))
     if given.plot is not None:
         plot(samples, given.plot)
+    if found["pace"] < LEAST_PACE:
+        raise SystemExit(
+            f"the machine went at {found['pace']:.2f} of its pace in the end: others used it, and "
+            "this says little"
+        )
     if load < LEAST_LOAD:
         raise SystemExit(f"the load was {load:.2f} of capacity, not {LOAD}: this says little")
     raise SystemExit(1 if broken or not all(found["flat"].values()) else 0)
@@ -154,6 +173,8 @@ def soak(world: World, seconds: float, rate: float) -> list[Sample]:
             world.retag("office")
             retags += 1
         if passed >= EVERY_S * len(samples):
+            # What is expected grows with every product; no fork need look through it for garbage.
+            gc.freeze()
             samples.append(read(world, passed))
             if len(samples) % 30 == 1:
                 print(samples[-1], flush=True)
@@ -173,7 +194,25 @@ def read(world: World, at_s: float) -> Sample:
         files=_files(installation.settings.home, world.store),
         queued_batches=int(world.ask("SELECT count(*) FROM batches WHERE state = 'queued'") or 0),
         done=int(world.ask(DONE) or 0),
+        pace=pace(),
+        busy_s=busy(),
     )
+
+
+def busy() -> float:
+    """Processor seconds of this machine so far, idle ones and other guests' apart (proc(5))."""
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def pace() -> float:
+    """Pieces of work that a processor second has now: the median of several short looks."""
+    looks = []
+    for _ in range(5):
+        began = time.thread_time()
+        sum(range(200_000))
+        looks.append(1 / (time.thread_time() - began))
+    return float(np.median(looks))
 
 
 def _memory(pid: int) -> float:
@@ -214,17 +253,32 @@ def rest(world: World) -> str:
     return "\n".join(filter(None, [str(found) if found else "", ended]))
 
 
-def grown(samples: list[Sample]) -> dict[str, object]:
+def grown(samples: list[Sample]) -> dict[str, Any]:
     """By how much each reading grew: the last fifth against the one after the warm-up."""
     length = len(samples)
-    early, late = samples[length // 5 : 2 * length // 5], samples[-(length // 5) :]
+    warm, part = length // 5, max(2, length // 5)
+    early, late = samples[warm : warm + part], samples[-part:]
 
     def mean(part: list[Sample], name: str) -> float:
         return float(np.mean([np.mean(asdict(one)[name]) for one in part]))
 
     found = {name: (round(mean(early, name), 1), round(mean(late, name), 1)) for name in BOUNDS}
     flat = {name: BOUNDS[name](before) >= after for name, (before, after) in found.items()}
-    return {"samples": length, "done": samples[-1].done, "early_late": found, "flat": flat}
+    return {
+        "samples": length,
+        "done": samples[-1].done,
+        "pace": round(mean(late, "pace") / mean(early, "pace"), 2),
+        "cost": round(_cost(late) / _cost(early), 2),
+        "early_late": found,
+        "flat": flat,
+    }
+
+
+def _cost(part: list[Sample]) -> float:
+    """Of one product, in pieces of work: seconds at the machine's pace then."""
+    first, last = part[0], part[-1]
+    rate = float(np.mean([one.pace for one in part]))
+    return (last.busy_s - first.busy_s) * rate / (last.done - first.done)
 
 
 def plot(samples: list[Sample], path: Path) -> None:
@@ -242,7 +296,7 @@ def plot(samples: list[Sample], path: Path) -> None:
         ("broker_keys", "keys on the broker"),
         ("files", "files in the data folder but images"),
         ("queued_batches", "batches that wait"),
-        ("done", "products classified"),
+        ("pace", "pace of the machine"),
     )
     figure, axes = pyplot.subplots(4, 2, figsize=(10, 9), sharex=True)
     minutes = [one.at_s / 60 for one in samples]

@@ -116,6 +116,8 @@ class World:
     _sound: set[str] = field(default_factory=set)
     _cards: list[dict[str, Any]] = field(default_factory=list)
     _said: list[tuple[int, str]] = field(default_factory=list)
+    _known: dict[int, list[str]] = field(default_factory=dict)
+    _coming: dict[str, set[str]] = field(default_factory=dict)
     _offices: int = 0
     _asked: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)
@@ -256,6 +258,8 @@ class World:
                 path.unlink()
                 errand.done = True
                 self.errands.remove(errand)
+                if errand.kind == "deliver":
+                    del self._coming[errand.details["upload"]]
                 self.errands_done += 1
                 self._hear(errand)
             else:
@@ -423,8 +427,15 @@ class World:
         """New products, some with another photo than before, some as they were, some bad lines."""
         number = next(self._numbers)
         retailer = self.retailers["shop"]
-        known = [sku for owner, sku in self.expected if owner == retailer]
-        again = self.rng.sample(known, min(len(known), 4))
+        known = self._known.setdefault(retailer, [])
+        # Of two deliveries of one product at once either may be the last.
+        coming = {
+            sku
+            for errand in self.errands
+            if errand.kind == "deliver"
+            for sku in self._coming[errand.details["upload"]]
+        }
+        again = [sku for sku in self.rng.sample(known, min(len(known), 4)) if sku not in coming]
         skus = [f"p{number}-{index}" for index in range(count)] + again[:3]
         rows = self._write(number, retailer, skus)
         same = again[3:]
@@ -454,7 +465,9 @@ class World:
         folder = self.folder / "deliveries" / str(number)
         lines = [f"{sku},{image},{self.rng.randrange(9)}\n" for sku, image in rows]
         (folder / "products.csv").write_text("sku,image,rank\n" + "".join(lines))
-        return self.begin("deliver", folder=str(folder), retailer=retailer, upload=f"u{number:06}")
+        upload = f"u{number:06}"
+        self._coming[upload] = {sku for sku, _ in rows}
+        return self.begin("deliver", folder=str(folder), retailer=retailer, upload=upload)
 
     def _write(self, number: int, retailer: int, skus: list[str]) -> list[tuple[str, str]]:
         """Photos of these products, each one's own; notes what must come of them."""
@@ -468,6 +481,8 @@ class World:
                 name = f"{place}-{which}.png"
                 shas.append(self._picture(folder / name, shade))
                 rows.append((sku, name))
+            if (retailer, sku) not in self.expected:
+                self._known.setdefault(retailer, []).append(sku)
             self.expected[retailer, sku] = Expected(
                 images=tuple(shas), suggestion=None if self.keras else SHADES[shade]
             )
