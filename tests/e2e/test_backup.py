@@ -41,8 +41,9 @@ def test_a_backup_is_taken_while_a_worker_works_and_works_on_elsewhere(
     place.environment["ATELIER_BATCH_IMAGES"] = "4"
     orders = tmp_path / "failpoints"
     orders.mkdir()
-    # Each batch takes two seconds, so that some are in hand at any moment.
-    (orders / "tag.decode").write_text("delay 2 always")
+    # Each batch takes so long that those that were begun as the first ones were done are still in
+    # hand when the backup is taken.
+    (orders / "tag.decode").write_text("delay 8 always")
     place.environment["ATELIER_FAILPOINTS"] = str(orders)
     place.run("ingest", str(tmp_path / "photos"))
     with place.started("worker"):
