@@ -1,12 +1,12 @@
 """Commands that start at once: forked from a process that has imported what they import.
 
 A command of `atelier` spends most of its time on imports and, in most tests, a tenth on its work.
-Each of them is a process of its own all the same, with its own arguments, folder, umask, streams
-and end, and with the settings of its environment; where anything else of the environment differs
-from what the prepared process was started with, the command is started as a shell would. What it
-starts itself (workers, decoders) is started as ever. Limits of resources are the prepared
-process's. That imports work, the commands see that tests start plainly: `worker`, `web`, `train`,
-`report`, the demo, and one of each module in `tests/integration/test_prepared.py`.
+Each of them is a process of its own all the same, with its own arguments, folder, umask, streams,
+environment and end; where what is read of an environment only as a process starts differs from what
+the prepared process was started with, the command is started as a shell would. What it starts
+itself (workers, decoders) is started as ever. Limits of resources are the prepared process's. That
+imports work, the commands see that tests start plainly: `worker`, `web`, `train`, `report`, the
+demo, and one of each module in `tests/integration/test_prepared.py`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ LOADED_LATE: Final = (
     "worker.app",
 )
 """What commands import only once they need it, besides their own modules."""
+FIXED: Final = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_")
 MOST_BYTES: Final = 128 * 1024
 """Of one request: arguments, folder and environment."""
 
@@ -149,22 +150,23 @@ class Server:
     environment: dict[str, str]
 
 
-def _but_settings(environment: dict[str, str]) -> dict[str, str]:
-    """Without what may be different for each command."""
-    return {k: v for k, v in environment.items() if not k.startswith(("ATELIER_", "PYTEST_"))}
+def _fixed(environment: dict[str, str]) -> dict[str, str]:
+    """What Python and the libraries that are loaded read once, as they start."""
+    return {k: v for k, v in environment.items() if k.startswith(FIXED)}
 
 
 def _fits(environment: dict[str, str]) -> bool:
     """Whether the prepared process can stand for one that is started with this."""
     if sys.platform != "linux":  # where a process with libraries loaded had better not fork
         return False
-    return _but_settings(environment) == _server().environment
+    return _fixed(environment) == _fixed(_server().environment)
 
 
 @functools.cache
 def _server() -> Server:
     """This process's own. It ends when this process does."""
-    environment = {**_but_settings(dict(os.environ)), "PYTHONWARNINGS": "default"}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("ATELIER_")}
+    environment = {**inherited, "PYTHONWARNINGS": "default"}
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         process = subprocess.Popen(

@@ -85,6 +85,19 @@ def test_one_whose_environment_differs_is_started(tmp_path: Path) -> None:
     assert said == {"": False, "1": True}
 
 
+def test_what_a_library_set_meanwhile_makes_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow, once a test has imported it; commands would all be slow from then on."""
+    base = {**os.environ, "PYTHONWARNINGS": "default"}
+    assert run_command(("--help",), environment=base, stdin=b"", timeout_s=60).returncode == 0
+    monkeypatch.setenv("TF2_BEHAVIOR", "1")
+    environment = {**os.environ, "ATELIER_HOME": str(tmp_path), "PYTHONWARNINGS": "default"}
+    assert prepared._fits(environment)
+    done = run_command(("tag",), environment=environment, stdin=b"", timeout_s=60)
+    assert b"Usage: atelier tag" in done.stderr
+
+
 def test_it_has_the_umask_of_who_starts_it(tmp_path: Path) -> None:
     environment = {**os.environ, "ATELIER_HOME": str(tmp_path), "PYTHONWARNINGS": "default"}
     for umask in (0o077, 0o002):
