@@ -495,7 +495,10 @@ def test_a_disk_that_is_away_fails_the_call_and_not_the_pool(
         with pytest.raises(StoreAwayError, match=r"does not answer .*no bytes within"):
             hanging.decode(photos[:8], SPEC)
         (orders / "decoder.read").unlink()
-        assert all(answer.readable for answer in hanging.decode(photos, SPEC))
+        for _ in range(50):  # one may have done it all while the other's child was yet to come
+            assert all(answer.readable for answer in hanging.decode(photos, SPEC))
+            if len(hanging.process_ids) == 2:
+                break
         assert len(hanging.process_ids) == 2
 
 
