@@ -49,7 +49,7 @@ def copy_database(
             try:
                 _copy(reading, target, step_pages, _Watch(patience_s, restarts=False))
             except _Overtaken:
-                if _keeps_wal(reading):
+                if _keeps_wal(source, patience_s):
                     _copy(reading, target, -1, _Watch(patience_s, restarts=True))
                     return
                 with _writers_kept_out(source, patience_s) as on_step:
@@ -67,12 +67,7 @@ def _writers_kept_out(source: Path, patience_s: float) -> Iterator[Callable[[], 
     """Hold the lock of who writes, without writing; yields what shows that the copy gets on."""
     mark = copy_mark(source)
     with closing(_connect(source, timeout_s=patience_s)) as holding:
-        try:
-            holding.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-                raise BackupError(_locked_for(patience_s)) from error
-            raise
+        _patiently(holding, "BEGIN IMMEDIATE", patience_s)
         try:
             # A mark of one that was killed is taken over.
             os.close(open_private(mark, os.O_WRONLY))
@@ -83,9 +78,20 @@ def _writers_kept_out(source: Path, patience_s: float) -> Iterator[Callable[[], 
             mark.unlink(missing_ok=True)
 
 
-def _keeps_wal(connection: sqlite3.Connection) -> bool:
-    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+def _keeps_wal(source: Path, patience_s: float) -> bool:
+    # To ask needs a moment in which nobody commits.
+    with closing(_connect(source, timeout_s=patience_s)) as asking:
+        (mode,) = _patiently(asking, "PRAGMA journal_mode", patience_s).fetchone()
     return bool(mode == "wal")
+
+
+def _patiently(connection: sqlite3.Connection, sql: str, patience_s: float) -> sqlite3.Cursor:
+    try:
+        return connection.execute(sql)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise BackupError(_locked_for(patience_s)) from error
+        raise
 
 
 def _locked_for(patience_s: float) -> str:

@@ -267,6 +267,46 @@ def test_a_writer_between_all_steps_does_not_keep_the_copy_from_ending(
         assert (steps, refused) == ([3], [0])
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_copy_that_was_overtaken_waits_for_who_is_about_to_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Whether the database keeps a WAL cannot be asked while somebody commits."""
+    source = tmp_path / "busy.db"
+    with closing(
+        sqlite3.connect(source, isolation_level=None, timeout=0, check_same_thread=False)
+    ) as writer:
+        writer.execute("CREATE TABLE a (n INTEGER, filler BLOB)")
+        writer.execute("INSERT INTO a VALUES (0, zeroblob(400000))")
+        committing = threading.Timer(0.3, writer.execute, ["COMMIT"])
+        overtaken = [False]
+
+        class Overtaken(copying._Watch):
+            def __call__(self, *seen: int) -> None:
+                try:
+                    if not overtaken[0]:
+                        writer.execute("UPDATE a SET n = n + 1")
+                    super().__call__(*seen)
+                except copying._Overtaken:
+                    overtaken[0] = True
+                    writer.execute("BEGIN EXCLUSIVE")
+                    if ends:
+                        committing.start()
+                    raise
+
+        monkeypatch.setattr(copying, "_Watch", Overtaken)
+        target = tmp_path / "copy.db"
+        if not ends:
+            with pytest.raises(BackupError, match="was locked for 1 s by another process"):
+                copying.copy_database(source, target, step_pages=5, patience_s=1)
+            return
+        copying.copy_database(source, target, step_pages=5)
+        committing.join()
+        assert overtaken[0]
+    with closing(sqlite3.connect(target)) as copied:
+        assert copied.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
 @pytest.fixture
 def copied_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A database whose copy was overtaken, and takes a second from then on; `copy_slowly`."""
