@@ -107,6 +107,8 @@ class FailureCode(enum.StrEnum):
     """A file that is not called like a picture, or hides behind a dot; it is skipped."""
     NESTED = "nested"
     """A zip or a manifest within a delivery, which is not read; it is skipped."""
+    SUPERSEDED = "superseded"
+    """A delivery that began later had other photos of the product, which stay; it is skipped."""
     BAD_DELIVERY = "bad_delivery"
     """A delivery as a whole that cannot be read: damaged, empty, of another format, no columns."""
     NO_PRODUCT = "no_product"
@@ -199,7 +201,8 @@ class ItemOutcome(enum.StrEnum):
     """A bad line: `code` says why, `error` what was received and what to do. No product was made
     of it."""
     SKIPPED = "skipped"
-    """A file that is no picture; listed with its `code`, not an error."""
+    """A file that is no picture, or photos that a younger delivery replaced before these were here;
+    listed with its `code`, not an error."""
 
 
 @dataclass(frozen=True, kw_only=True)

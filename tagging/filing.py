@@ -6,6 +6,7 @@ stand together, gives each its outcome, and makes full batches of what must be c
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,6 +60,7 @@ class Page:
         self.after_sku = after_sku
         self.last_sku: str | None = None
         self.batch_ids: list[int] = []
+        self._younger: Mapping[str, uploads.Younger] = {}
         self._settled: list[dict[str, Any]] = []
         self._queued: list[tuple[int, str, int]] = []
         self._priority: str | None = None
@@ -71,6 +73,11 @@ class Page:
         self._priority = rules.in_force(session, self.retailer_id).priority
         known = uploads.existing_products(session, self.retailer_id, list(groups))
         wanted = {sku: _merge(lines) for sku, lines in groups.items()}
+        self._younger = uploads.younger(
+            session,
+            self.upload_id,
+            [sku for sku, product in known.items() if not wanted[sku].says_the_same(product)],
+        )
         uploads.add_image_sets(
             session, {merged.image_set: merged.images for merged in wanted.values()}
         )
@@ -79,7 +86,9 @@ class Page:
         full_until, images = 0, 0
         for sku, merged in wanted.items():
             product = known.get(sku)
-            if product is None or product.image_set != merged.image_set:
+            if product is None or (
+                product.image_set != merged.image_set and sku not in self._younger
+            ):
                 if images and images + len(merged.images) > self.batch_images:
                     full_until, images = len(chosen), 0
                 images += len(merged.images)
@@ -152,7 +161,13 @@ class Page:
                 self._settle(lines, merged, ids[sku], ItemOutcome.CREATED)
         # In the order of their keys, as the workers write: two writers then cannot deadlock.
         for product, merged, lines in sorted(old, key=lambda entry: entry[0].id):
-            self._settle(lines, merged, product.id, self._change(product, merged))
+            since = self._younger.get(product.sku)
+            if since is not None and product.image_set != merged.image_set:
+                self._describe(product, merged.without_what(since))
+                self._supersede(lines, merged, since)
+            else:
+                said = merged if since is None else merged.without_what(since)
+                self._settle(lines, merged, product.id, self._change(product, said))
 
     def _new_row(self, sku: str, merged: _Merged) -> dict[str, Any]:
         return {
@@ -170,14 +185,7 @@ class Page:
         }
 
     def _change(self, product: Product, merged: _Merged) -> ItemOutcome:
-        described = (merged.title is None or merged.title == product.title) and (
-            not merged.attributes or merged.attributes == product.attributes
-        )
-        if not described:
-            product.title = merged.title or product.title
-            product.attributes = merged.attributes or product.attributes
-            product.updated_at = self.now
-        product.priority = priority_of(product.attributes, self._priority)
+        described = self._describe(product, merged)
         if product.delisted_at is not None:
             product.delisted_at, product.updated_at = None, self.now
             described = False
@@ -212,31 +220,66 @@ class Page:
         self._queued.append((product.id, merged.image_set, len(merged.images)))
         return ItemOutcome.CHANGED
 
+    def _describe(self, product: Product, merged: _Merged) -> bool:
+        """Give it its title and attributes; whether it had them already."""
+        described = merged.describes(product)
+        if not described:
+            product.title = merged.title or product.title
+            product.attributes = merged.attributes or product.attributes
+            product.updated_at = self.now
+        product.priority = priority_of(product.attributes, self._priority)
+        return described
+
+    def _supersede(
+        self, lines: Sequence[UploadItem], merged: _Merged, since: uploads.Younger
+    ) -> None:
+        self._refuse_left_out(lines, merged)
+        for line in lines:
+            if line.seq not in merged.left_out:
+                self._settled.append(
+                    _key(line)
+                    | uploads.refused(
+                        ItemOutcome.SKIPPED,
+                        FailureCode.SUPERSEDED,
+                        str(line.sku),
+                        f"delivery {since.upload}, which began later, had other photos of "
+                        f"{line.sku!r}, and they stay; if these are the right ones, deliver them "
+                        "again",
+                    )
+                )
+
     def _settle(
         self, lines: Sequence[UploadItem], merged: _Merged, product_id: int, outcome: ItemOutcome
     ) -> None:
-        first = True
+        self._refuse_left_out(lines, merged)
         for line in lines:
-            change: dict[str, Any] = {"upload_id": line.upload_id, "seq": line.seq}
+            if line.seq not in merged.left_out:
+                self._settled.append(
+                    _key(line)
+                    | {
+                        "outcome": outcome,
+                        "product_id": product_id,
+                        "code": None,
+                        "value": None,
+                        "error": None,
+                    }
+                )
+                outcome = ItemOutcome.MERGED
+
+    def _refuse_left_out(self, lines: Sequence[UploadItem], merged: _Merged) -> None:
+        for line in lines:
             if line.seq in merged.left_out:
                 code, bound = merged.left_out[line.seq]
-                change |= uploads.refused(
-                    ItemOutcome.REJECTED,
-                    code,
-                    str(line.sku),
-                    f"product {line.sku!r} has more than {bound}; this line's were left out. Check "
-                    "whether its sku is meant.",
+                self._settled.append(
+                    _key(line)
+                    | uploads.refused(
+                        ItemOutcome.REJECTED,
+                        code,
+                        str(line.sku),
+                        f"product {line.sku!r} has more than {bound}; this line's were left out. "
+                        "Check whether its sku is meant.",
+                    )
                 )
-            else:
-                change |= {
-                    "outcome": outcome if first else ItemOutcome.MERGED,
-                    "product_id": product_id,
-                    "code": None,
-                    "value": None,
-                    "error": None,
-                }
-                first = False
-            self._settled.append(change)
 
     def _make_batches(self, session: Session) -> None:
         self.batch_ids = batches.create_full(
@@ -259,6 +302,27 @@ class _Merged:
     attributes: dict[str, Any]
     left_out: Mapping[int, tuple[FailureCode, str]]
     """By their seq the lines that were too much: of what, and what there was more than."""
+
+    def describes(self, product: Product) -> bool:
+        """Whether the product has these texts, where there are any."""
+        return (self.title is None or self.title == product.title) and (
+            not self.attributes or self.attributes == product.attributes
+        )
+
+    def says_the_same(self, product: Product) -> bool:
+        return self.image_set == product.image_set and self.describes(product)
+
+    def without_what(self, younger: uploads.Younger) -> _Merged:
+        """What is left to be said once a younger delivery has spoken."""
+        return dataclasses.replace(
+            self,
+            title=None if younger.title else self.title,
+            attributes={} if younger.attributes else self.attributes,
+        )
+
+
+def _key(line: UploadItem) -> dict[str, Any]:
+    return {"upload_id": line.upload_id, "seq": line.seq}
 
 
 def _merge(lines: Sequence[UploadItem]) -> _Merged:

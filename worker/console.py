@@ -176,7 +176,7 @@ def print_summary(summary: UploadSummary, counts: Mapping[Status, int], console:
             (summary.updated, "with changed texts only"),
             (summary.unchanged, "unchanged"),
             (summary.rejected, "lines rejected"),
-            (summary.skipped, "other files skipped"),
+            (summary.skipped, "skipped"),
         )
         if number
     ]

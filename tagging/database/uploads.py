@@ -79,6 +79,16 @@ class RejectedLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Younger:
+    """What deliveries that began later, and are filed already, said of a product besides its
+    photos. `upload`: one of these deliveries."""
+
+    upload: str
+    title: bool
+    attributes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class CutOff:
     """An upload whose receiver died. `lines`: of its ledger, that were read. `since`: its last sign
     of life."""
@@ -376,6 +386,44 @@ def first_received(session: Session, retailer_id: int) -> str:
     ).scalar_one()
 
 
+def younger(session: Session, upload_id: str, skus: Sequence[str]) -> dict[str, Younger]:
+    """Those of the products that were filed from deliveries that began after this one.
+
+    They were all here while this one was still being received. From then on, uploads being filed in
+    the order in which they came, there is no further one. By the index on (upload, sku, seq).
+    """
+    if not skus:
+        return {}
+    mine = sa.select(Upload.retailer_id, Upload.created_at).where(Upload.id == upload_id).subquery()
+    later = (
+        sa.select(Upload.id)
+        .join(mine, mine.c.retailer_id == Upload.retailer_id)
+        .where(Upload.state != UploadState.RECEIVING, Upload.created_at > mine.c.created_at)
+    )
+    rows = session.execute(
+        sa.select(
+            UploadItem.sku,
+            sa.func.max(UploadItem.upload_id).label("upload"),
+            _any(sa.func.coalesce(UploadItem.title, "") != "").label("title"),
+            _any(UploadItem.attributes != {}).label("attributes"),
+        )
+        .where(
+            UploadItem.upload_id.in_(later),
+            UploadItem.sku.in_(skus),
+            UploadItem.outcome.in_((*FILED_OUTCOMES, ItemOutcome.MERGED)),
+        )
+        .group_by(UploadItem.sku)
+    )
+    return {
+        row.sku: Younger(upload=row.upload, title=bool(row.title), attributes=bool(row.attributes))
+        for row in rows
+    }
+
+
+def _any(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.max(sa.case((condition, 1), else_=0))
+
+
 def pending_lines(
     session: Session, upload_id: str, *, after_sku: str | None, most: int, most_chars: int
 ) -> tuple[list[UploadItem], bool]:
@@ -491,7 +539,7 @@ def rejected_lines(database: Database, upload_id: str) -> Iterator[RejectedLine]
 
 
 def skipped_lines(database: Database, upload_id: str) -> Iterator[RejectedLine]:
-    """The skipped files in order."""
+    """The skipped files and lines in order."""
     return _lines_with(database, upload_id, ItemOutcome.SKIPPED)
 
 

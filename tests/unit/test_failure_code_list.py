@@ -45,6 +45,10 @@ SHOWN_BY = {
     ),
     FailureCode.NOT_AN_IMAGE: f"{CODES}test_so_has_each_file_of_a_folder",
     FailureCode.NESTED: f"{CODES}test_so_has_each_file_of_a_folder",
+    FailureCode.SUPERSEDED: (
+        "tests/integration/test_overtaken_deliveries.py::"
+        "test_photos_that_a_younger_delivery_replaced_stay_replaced"
+    ),
     FailureCode.BAD_DELIVERY: (
         "tests/integration/test_hostile_inbox.py::test_a_long_name_is_moved_aside_with_its_report"
     ),
