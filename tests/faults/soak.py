@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import sqlalchemy as sa
 
 from tests.faults import promises
 from tests.faults.installations import WITH_KERAS, Servers, installed
@@ -110,15 +111,18 @@ def main() -> None:
         ):
             rate = capacity(world)
             samples = soak(world, given.minutes * 60, LOAD * rate)
+            found = grown(samples)
+            passed = samples[-1].at_s - samples[0].at_s
+            load = (samples[-1].done - samples[0].done) / passed / rate
+            told = {"capacity_per_s": round(rate, 1), "load": round(load, 2), **found}
+            # At once: what is looked at next are all products, and may fail for reasons of its own.
+            print(json.dumps(told, indent=1), flush=True)
+            if given.plot is not None:
+                plot(samples, given.plot)
             broken = rest(world)
+            print(f"broken: {broken or 'nothing'}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    found = grown(samples)
-    load = (samples[-1].done - samples[0].done) / (samples[-1].at_s - samples[0].at_s) / rate
-    told = {"capacity_per_s": round(rate, 1), "load": round(load, 2), **found, "broken": broken}
-    print(json.dumps(told, indent=1))
-    if given.plot is not None:
-        plot(samples, given.plot)
     if found["pace"] < LEAST_PACE:
         raise SystemExit(
             f"the machine went at {found['pace']:.2f} of its pace in the end: others used it, and "
@@ -248,6 +252,9 @@ def rest(world: World) -> str:
     ):
         return f"{world.left()} products, batches or retags wait at the end"
     with world.observer.read() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            # Between two queries all stored images are read, which takes as long as it takes.
+            session.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         found = promises.check(session, world.store, world.expected, world.reviewed)
     ended = f"workers ended: {world.ends}" if world.ends else ""
     return "\n".join(filter(None, [str(found) if found else "", ended]))
