@@ -390,16 +390,19 @@ def younger(session: Session, upload_id: str, skus: Sequence[str]) -> dict[str, 
     """Those of the products that were filed from deliveries that began after this one.
 
     They were all here while this one was still being received. From then on, uploads being filed in
-    the order in which they came, there is no further one. By the index on (upload, sku, seq).
+    the order in which they came, there is no further one. By the index on (upload, sku, seq), once
+    there is such a delivery, which is rare.
     """
     if not skus:
         return {}
     mine = sa.select(Upload.retailer_id, Upload.created_at).where(Upload.id == upload_id).subquery()
-    later = (
+    later = session.scalars(
         sa.select(Upload.id)
         .join(mine, mine.c.retailer_id == Upload.retailer_id)
         .where(Upload.state != UploadState.RECEIVING, Upload.created_at > mine.c.created_at)
-    )
+    ).all()
+    if not later:
+        return {}
     rows = session.execute(
         sa.select(
             UploadItem.sku,
