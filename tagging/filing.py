@@ -52,12 +52,14 @@ class Page:
         batch_images: int,
         now: dt.datetime,
         after_sku: str | None = None,
+        overtaken: bool = False,
     ) -> None:
         self.upload_id = upload_id
         self.retailer_id = retailer_id
         self.batch_images = batch_images
         self.now = now
         self.after_sku = after_sku
+        self.overtaken = overtaken
         self.last_sku: str | None = None
         self.batch_ids: list[int] = []
         self._younger: Mapping[str, uploads.Younger] = {}
@@ -73,11 +75,7 @@ class Page:
         self._priority = rules.in_force(session, self.retailer_id).priority
         known = uploads.existing_products(session, self.retailer_id, list(groups))
         wanted = {sku: _merge(lines) for sku, lines in groups.items()}
-        self._younger = uploads.younger(
-            session,
-            self.upload_id,
-            [sku for sku, product in known.items() if not wanted[sku].says_the_same(product)],
-        )
+        self._younger = self._younger_of(session, known, wanted)
         uploads.add_image_sets(
             session, {merged.image_set: merged.images for merged in wanted.values()}
         )
@@ -100,6 +98,17 @@ class Page:
         self._make_batches(session)
         uploads.settle_lines(session, self._settled)
         return last and len(chosen) == len(wanted)
+
+    def _younger_of(
+        self, session: Session, known: Mapping[str, Product], wanted: Mapping[str, _Merged]
+    ) -> Mapping[str, uploads.Younger]:
+        """Of the products of which this page says anything new."""
+        if not self.overtaken:
+            return {}
+        news = [sku for sku in wanted if sku in known and not wanted[sku].says_the_same(known[sku])]
+        if not news:
+            return {}
+        return uploads.younger(session, self.upload_id, set(news), first=news[0], last=news[-1])
 
     def _groups(self, session: Session) -> tuple[dict[str, list[UploadItem]], bool]:
         lines, last = uploads.pending_lines(
@@ -163,8 +172,8 @@ class Page:
         for product, merged, lines in sorted(old, key=lambda entry: entry[0].id):
             since = self._younger.get(product.sku)
             if since is not None and product.image_set != merged.image_set:
-                self._describe(product, merged.without_what(since))
-                self._supersede(lines, merged, since)
+                described = self._describe(product, merged.without_what(since))
+                self._supersede(lines, merged, since, texts_taken=not described)
             else:
                 said = merged if since is None else merged.without_what(since)
                 self._settle(lines, merged, product.id, self._change(product, said))
@@ -231,8 +240,14 @@ class Page:
         return described
 
     def _supersede(
-        self, lines: Sequence[UploadItem], merged: _Merged, since: uploads.Younger
+        self,
+        lines: Sequence[UploadItem],
+        merged: _Merged,
+        since: uploads.Younger,
+        *,
+        texts_taken: bool,
     ) -> None:
+        taken = "; of this one its texts were taken" if texts_taken else ""
         self._refuse_left_out(lines, merged)
         for line in lines:
             if line.seq not in merged.left_out:
@@ -243,8 +258,8 @@ class Page:
                         FailureCode.SUPERSEDED,
                         str(line.sku),
                         f"delivery {since.upload}, which began later, had other photos of "
-                        f"{line.sku!r}, and they stay; if these are the right ones, deliver them "
-                        "again",
+                        f"{line.sku!r}, and they stay{taken}. If these are the right ones, deliver "
+                        "them again",
                     )
                 )
 

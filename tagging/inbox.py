@@ -385,7 +385,7 @@ class Inbox:
                 self._reject(plan, report)
             else:
                 report = self._report(summary)
-                if summary.products == 0:
+                if not (summary.products or summary.superseded):
                     report |= {
                         "outcome": REJECTED,
                         "code": FailureCode.NO_PRODUCT,
@@ -454,7 +454,7 @@ class Inbox:
             "changed": summary.changed,
             "updated": summary.updated,
             "rejected_lines": summary.rejected,
-            "skipped_lines": summary.skipped,
+            "skipped_lines": summary.skipped + summary.superseded,
             **listed,
             "warnings": list(summary.warnings),
         }

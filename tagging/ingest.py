@@ -64,7 +64,8 @@ class Announcer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class UploadSummary:
-    """What an upload came to; `products` counts each of its products once."""
+    """What an upload came to; `products` counts each of its products once. `skipped`: files that
+    are no pictures; `superseded`: lines whose photos a younger delivery had replaced already."""
 
     upload_id: str
     state: UploadState
@@ -75,6 +76,7 @@ class UploadSummary:
     unchanged: int
     rejected: int
     skipped: int
+    superseded: int
     warnings: tuple[str, ...]
 
     @property
@@ -295,6 +297,7 @@ class Ingest:
         """
         filed = False
         reached: dict[str, str] = {}
+        overtaken: dict[str, bool] = {}
         while not filed:
             with self.database.write("upload.file") as session:
                 upload = uploads.lock(session, upload_id)
@@ -303,12 +306,15 @@ class Ingest:
                 first = uploads.first_received(session, upload.retailer_id)
                 if first != upload_id:
                     upload = uploads.lock(session, first)
+                if upload.id not in overtaken:
+                    overtaken[upload.id] = uploads.is_overtaken(session, upload.id)
                 page = Page(
                     upload_id=upload.id,
                     retailer_id=upload.retailer_id,
                     batch_images=self.batch_images,
                     now=self.now(),
                     after_sku=reached.get(upload.id),
+                    overtaken=overtaken[upload.id],
                 )
                 upload.beat_at = self.now()
                 if page.file(session):
@@ -328,6 +334,8 @@ class Ingest:
         with self.database.read() as session:
             upload = uploads.get(session, upload_id)
             counts = uploads.outcome_counts(session, upload_id)
+            skipped = counts[ItemOutcome.SKIPPED]
+            superseded = uploads.superseded_count(session, upload_id) if skipped else 0
         return UploadSummary(
             upload_id=upload_id,
             state=upload.state,
@@ -337,7 +345,8 @@ class Ingest:
             updated=counts[ItemOutcome.UPDATED],
             unchanged=counts[ItemOutcome.UNCHANGED],
             rejected=counts[ItemOutcome.REJECTED],
-            skipped=counts[ItemOutcome.SKIPPED],
+            skipped=skipped - superseded,
+            superseded=superseded,
             warnings=tuple(upload.warnings),
         )
 

@@ -294,6 +294,7 @@ def _print_upload(runtime: Runtime, summary: UploadSummary, *, as_json: bool) ->
                 "created": summary.created,
                 "changed": summary.changed,
                 "updated": summary.updated,
+                "superseded": summary.superseded,
                 "enqueued": summary.enqueued,
                 "by_status": stand,
                 "warnings": list(summary.warnings),

@@ -176,7 +176,8 @@ def print_summary(summary: UploadSummary, counts: Mapping[Status, int], console:
             (summary.updated, "with changed texts only"),
             (summary.unchanged, "unchanged"),
             (summary.rejected, "lines rejected"),
-            (summary.skipped, "skipped"),
+            (summary.superseded, "lines superseded by a younger delivery"),
+            (summary.skipped, "other files skipped"),
         )
         if number
     ]

@@ -38,7 +38,8 @@ def copy_database(
         source: an SQLite file that may be in use.
         target: a file; what it holds is gone.
         step_pages: pages to a step.
-        patience_s: how long another process may keep the file locked before this gives up.
+        patience_s: how long another process may keep the file locked, each time, before this gives
+            up.
 
     Raises:
         BackupError: the source stays locked, or one of the two cannot be read or written.

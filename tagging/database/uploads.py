@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -386,45 +386,69 @@ def first_received(session: Session, retailer_id: int) -> str:
     ).scalar_one()
 
 
-def younger(session: Session, upload_id: str, skus: Sequence[str]) -> dict[str, Younger]:
+def is_overtaken(session: Session, upload_id: str) -> bool:
+    """Whether a delivery that began later was received earlier.
+
+    Once this one is received that does not change: uploads are filed in the order in which they
+    came. A look at the retailer's uploads.
+    """
+    return bool(session.scalar(sa.select(sa.exists(_later(upload_id)))))
+
+
+def younger(
+    session: Session, upload_id: str, skus: Collection[str], *, first: str, last: str
+) -> dict[str, Younger]:
     """Those of the products that were filed from deliveries that began after this one.
 
-    They were all here while this one was still being received. From then on, uploads being filed in
-    the order in which they came, there is no further one. By the index on (upload, sku, seq), once
-    there is such a delivery, which is rare.
+    `first` and `last`: skus, in the database's order, between which they all are. Read are the
+    lines of those deliveries between the two, by the index on (upload, sku, seq), as a stream: page
+    by page, that is each of their lines once, however many deliveries they are.
     """
-    if not skus:
-        return {}
-    mine = sa.select(Upload.retailer_id, Upload.created_at).where(Upload.id == upload_id).subquery()
-    later = session.scalars(
-        sa.select(Upload.id)
-        .join(mine, mine.c.retailer_id == Upload.retailer_id)
-        .where(Upload.state != UploadState.RECEIVING, Upload.created_at > mine.c.created_at)
-    ).all()
-    if not later:
-        return {}
     rows = session.execute(
         sa.select(
             UploadItem.sku,
-            sa.func.max(UploadItem.upload_id).label("upload"),
-            _any(sa.func.coalesce(UploadItem.title, "") != "").label("title"),
-            _any(UploadItem.attributes != {}).label("attributes"),
+            UploadItem.upload_id,
+            UploadItem.outcome,
+            UploadItem.code,
+            (sa.func.coalesce(UploadItem.title, "") != "").label("title"),
+            (UploadItem.attributes != {}).label("attributes"),
         )
-        .where(
-            UploadItem.upload_id.in_(later),
-            UploadItem.sku.in_(skus),
-            UploadItem.outcome.in_((*FILED_OUTCOMES, ItemOutcome.MERGED)),
-        )
-        .group_by(UploadItem.sku)
+        .where(UploadItem.upload_id.in_(_later(upload_id)), UploadItem.sku.between(first, last))
+        .execution_options(yield_per=1000)
     )
+    photos: dict[str, str] = {}
+    titles, attributes = set(), set()
+    for row in rows:
+        filed = row.outcome in FILED_OUTCOMES or row.outcome is ItemOutcome.MERGED
+        # Of one that was overtaken itself the texts may have been taken.
+        if row.sku not in skus or not (filed or row.code is FailureCode.SUPERSEDED):
+            continue
+        if filed:
+            photos[row.sku] = row.upload_id
+        if row.title:
+            titles.add(row.sku)
+        if row.attributes:
+            attributes.add(row.sku)
     return {
-        row.sku: Younger(upload=row.upload, title=bool(row.title), attributes=bool(row.attributes))
-        for row in rows
+        sku: Younger(upload=upload, title=sku in titles, attributes=sku in attributes)
+        for sku, upload in photos.items()
     }
 
 
-def _any(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.max(sa.case((condition, 1), else_=0))
+def _later(upload_id: str) -> sa.Select[str]:
+    """Ids of the retailer's uploads that began after this one and are received."""
+    mine = sa.select(Upload).where(Upload.id == upload_id).subquery()
+    return (
+        sa.select(Upload.id)
+        .join(mine, mine.c.retailer_id == Upload.retailer_id)
+        .where(
+            Upload.state != UploadState.RECEIVING,
+            sa.or_(
+                Upload.created_at > mine.c.created_at,
+                sa.and_(Upload.created_at == mine.c.created_at, Upload.id > mine.c.id),
+            ),
+        )
+    )
 
 
 def pending_lines(
@@ -534,6 +558,17 @@ def outcome_counts(session: Session, upload_id: str) -> dict[ItemOutcome, int]:
     )
     found = dict(rows.all())
     return {outcome: found.get(outcome, 0) for outcome in ItemOutcome}
+
+
+def superseded_count(session: Session, upload_id: str) -> int:
+    """How many of the skipped lines are superseded, by the index on (upload, outcome)."""
+    return session.execute(
+        sa.select(sa.func.count()).where(
+            UploadItem.upload_id == upload_id,
+            UploadItem.outcome == ItemOutcome.SKIPPED,
+            UploadItem.code == FailureCode.SUPERSEDED,
+        )
+    ).scalar_one()
 
 
 def rejected_lines(database: Database, upload_id: str) -> Iterator[RejectedLine]:

@@ -66,6 +66,7 @@ UPLOAD: Final = "million"
 FRIDAY: Final = "friday"
 """An upload of some of the newest products, which were delivered again as they are."""
 SMALL: Final = "corner shop"
+OVERTAKEN: Final = "sunday"
 
 Act = Callable[[], object]
 
@@ -92,6 +93,9 @@ def fill_ledger(database: Database, *, small: int = 500, friday: int = 100) -> N
         "warnings, receiver, created_at, beat_at, filed_at FROM uploads WHERE id = 'million'",
         "INSERT INTO uploads SELECT 'friday', retailer_id, source, kind, state, "
         "warnings, receiver, created_at, beat_at, filed_at FROM uploads WHERE id = 'million'",
+        f"INSERT INTO uploads SELECT '{OVERTAKEN}', retailer_id, source, kind, state, warnings, "
+        "receiver, created_at - interval '1 day', beat_at, filed_at FROM uploads "
+        "WHERE id = 'million'",
         "INSERT INTO upload_items (upload_id, seq, line, sku, images, title, attributes, outcome, "
         "product_id) SELECT 'friday', seq, line, sku, images, title, attributes, 'unchanged', "
         "product_id FROM upload_items WHERE upload_id = 'million' "
@@ -371,6 +375,11 @@ def working(database: Database, about: Some) -> dict[str, Act]:
         "a batch, leased and written": worked,
         "rules try: newest products": reading(
             lambda session: trial.newest_products(session, retailer, most=500)
+        ),
+        "filing: what younger deliveries had": reading(
+            lambda session: uploads.younger(
+                session, OVERTAKEN, about.skus, first=min(about.skus), last=max(about.skus)
+            )
         ),
         "queue: a page": reading(
             lambda session: reviews.queue_page(session, retailer, audit=False, after=middle)

@@ -428,7 +428,8 @@ class World:
         number = next(self._numbers)
         retailer = self.retailers["shop"]
         known = self._known.setdefault(retailer, [])
-        # Of two deliveries of one product at once either may be the last.
+        # Of two deliveries of one product at once the one that began last stands, which need not be
+        # the one that was asked for last.
         coming = {
             sku
             for errand in self.errands
