@@ -117,7 +117,9 @@ class World:
     _cards: list[dict[str, Any]] = field(default_factory=list)
     _said: list[tuple[int, str]] = field(default_factory=list)
     _known: dict[int, list[str]] = field(default_factory=dict)
-    _coming: dict[str, set[str]] = field(default_factory=dict)
+    _coming: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+    _brought: dict[tuple[int, str], dict[str, Expected]] = field(default_factory=dict)
+    _ended_deliveries: list[str] = field(default_factory=list)
     _offices: int = 0
     _asked: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)
@@ -259,7 +261,7 @@ class World:
                 errand.done = True
                 self.errands.remove(errand)
                 if errand.kind == "deliver":
-                    del self._coming[errand.details["upload"]]
+                    self._ended_deliveries.append(errand.details["upload"])
                 self.errands_done += 1
                 self._hear(errand)
             else:
@@ -270,7 +272,30 @@ class World:
                         f"{errand.kind} is never done: {errand.details}\n{self.tail(errand.kind)}"
                     )
                 errand.child = self._try(errand.kind, errand.details, again=True)
+        self._settle_deliveries()
         time.sleep(0.02)
+
+    def _settle_deliveries(self) -> None:
+        """Of deliveries of one product at once the one that began last stands. That need not be the
+        one that was asked for last: the database knows, once they are over.
+        """
+        while self._ended_deliveries:
+            ended = self._ended_deliveries[-1]
+            others = [keys for upload, keys in self._coming.items() if upload != ended]
+            over = self._coming[ended].difference(*others)
+            for key in over & self._brought.keys():
+                brought = self._brought[key]
+                if len(brought) > 1:
+                    newest = self.ask(
+                        f"SELECT id FROM uploads WHERE id IN {tuple(brought)} "
+                        "ORDER BY created_at DESC, id DESC LIMIT 1"
+                    )
+                    if newest is None:
+                        return  # the database is away; the next tick asks again
+                    self.expected[key] = brought[newest]
+                del self._brought[key]
+            del self._coming[ended]
+            self._ended_deliveries.pop()
 
     def _ended(self, child: Child) -> bool:
         if child.status is None:
@@ -428,15 +453,11 @@ class World:
         number = next(self._numbers)
         retailer = self.retailers["shop"]
         known = self._known.setdefault(retailer, [])
-        # Of two deliveries of one product at once the one that began last stands, which need not be
-        # the one that was asked for last.
-        coming = {
-            sku
-            for errand in self.errands
-            if errand.kind == "deliver"
-            for sku in self._coming[errand.details["upload"]]
-        }
-        again = [sku for sku in self.rng.sample(known, min(len(known), 4)) if sku not in coming]
+        again = self.rng.sample(known, min(len(known), 4))
+        if coming := sorted(
+            {key[1] for keys in self._coming.values() for key in keys} & set(known)
+        ):
+            again = [*dict.fromkeys([*again[:2], self.rng.choice(coming), *again[2:]])][:4]
         skus = [f"p{number}-{index}" for index in range(count)] + again[:3]
         rows = self._write(number, retailer, skus)
         same = again[3:]
@@ -467,7 +488,9 @@ class World:
         lines = [f"{sku},{image},{self.rng.randrange(9)}\n" for sku, image in rows]
         (folder / "products.csv").write_text("sku,image,rank\n" + "".join(lines))
         upload = f"u{number:06}"
-        self._coming[upload] = {sku for sku, _ in rows}
+        self._coming[upload] = {(self.retailers[retailer], sku) for sku, _ in rows}
+        for key in self._coming[upload] & self.expected.keys():
+            self._brought.setdefault(key, {})[upload] = self.expected[key]
         return self.begin("deliver", folder=str(folder), retailer=retailer, upload=upload)
 
     def _write(self, number: int, retailer: int, skus: list[str]) -> list[tuple[str, str]]:
