@@ -53,6 +53,8 @@ LEAST_PACE: Final = 0.9
 """Of the pace after the warm-up: what it must still be in the end."""
 FULL: Final = 2000
 """Products that wait, from which on no more are needed to keep all busy."""
+PATIENCE_S: Final = 60.0
+"""Nobody breaks off a delivery for being slow: what is half written then stays for a day."""
 WARM_S: Final = 10.0
 MEASURED_S: Final = 30.0
 MIB: Final = 1 << 20
@@ -111,6 +113,7 @@ def main() -> None:
                 installation, folder / "world", random.Random(given.seed), keras=keras
             ) as world,
         ):
+            world.patience_s = PATIENCE_S
             rate = capacity(world)
             samples = soak(world, given.minutes * 60, LOAD * rate)
             found = grown(samples)

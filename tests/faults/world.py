@@ -93,13 +93,16 @@ class Errand:
 
 @dataclass(kw_only=True)
 class World:
-    """`folder`: for what is delivered, the logs and what was heard."""
+    """`folder`: for what is delivered, the logs and what was heard. `patience_s`: how long at least
+    people wait before they break something off and try again.
+    """
 
     installation: Embedded | Servers
     folder: Path
     rng: random.Random
     keras: bool = False
     classify_s: float = 0.25
+    patience_s: float = 0.0
     workers_wanted: int = 2
     expected: dict[tuple[int, str], Expected] = field(default_factory=dict)
     reviewed: dict[tuple[str, str], str | None] = field(default_factory=dict)
@@ -249,6 +252,7 @@ class World:
         for errand in list(self.errands):
             child = errand.child
             patience_s = LONG_PATIENCE_S if errand.details.get("whole") else PATIENCE_S
+            patience_s = max(patience_s, self.patience_s)
             if time.monotonic() - child.since > patience_s + (2 * errand.tries):
                 child.kill()
             if not self._ended(child):
