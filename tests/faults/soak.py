@@ -280,16 +280,15 @@ def grown(samples: list[Sample]) -> dict[str, Any]:
     found = {name: (round(mean(early, name), 1), round(mean(late, name), 1)) for name in BOUNDS}
     flat = {name: BOUNDS[name](before) >= after for name, (before, after) in found.items()}
     # Nor may they have begun to wait in the last two minutes.
-    last = samples[-max(2, min(part, round(120 / EVERY_S))) :]
-    flat["queued_batches"] &= BOUNDS["queued_batches"](found["queued_batches"][0]) >= mean(
-        last, "queued_batches"
-    )
+    last = mean(samples[-max(2, min(part, round(120 / EVERY_S))) :], "queued_batches")
+    flat["queued_batches"] &= BOUNDS["queued_batches"](found["queued_batches"][0]) >= last
     return {
         "samples": length,
         "done": samples[-1].done,
         "pace": round(mean(late, "pace") / mean(early, "pace"), 2),
         "cost": round(_cost(late) / _cost(early), 2),
         "early_late": found,
+        "queued_in_the_end": round(last, 1),
         "flat": flat,
     }
 
