@@ -283,18 +283,17 @@ def ledger(session: Session) -> Iterator[str]:
         "WHERE u.state = 'filed' AND i.outcome = 'pending' GROUP BY u.id",
     ):
         yield f"upload {row['id']} is filed, and {row['n']} of its lines are pending"
+    # Joined, not asked for one by one: no index leads from a product to its lines.
+    created = (
+        "SELECT product_id, count(*) AS n FROM upload_items WHERE outcome = 'created' "
+        "GROUP BY product_id"
+    )
     for row in _rows(
         session,
-        "SELECT p.sku FROM products p WHERE NOT EXISTS (SELECT 1 FROM upload_items i "
-        "WHERE i.product_id = p.id AND i.outcome = 'created')",
+        f"SELECT p.sku, coalesce(c.n, 0) AS n FROM products p LEFT JOIN ({created}) AS c "
+        "ON c.product_id = p.id WHERE coalesce(c.n, 0) <> 1",
     ):
-        yield f"product {row['sku']} is in no ledger"
-    for row in _rows(
-        session,
-        "SELECT i.product_id, count(*) AS n FROM upload_items i WHERE i.outcome = 'created' "
-        "GROUP BY i.product_id HAVING count(*) > 1",
-    ):
-        yield f"product {row['product_id']} was created {row['n']} times"
+        yield f"product {row['sku']} was created {row['n']} times, says the ledger"
 
 
 class History:
