@@ -21,6 +21,7 @@ from tagging.images.model_input import PREPROCESSING_VERSION, to_model_input
 from tagging.images.rejection import ImageLimits, ImageRejected
 from tagging.images.store import FolderImageStore
 from tagging.in_hand import InHand
+from tagging.inbox import Inbox
 from tagging.ingest import Ingest
 from tagging.model_card import (
     AcceptanceSpec,
@@ -199,6 +200,16 @@ class Services:
             report = self.tagger.tag_batch(self.bell.messages.pop(0))
             if report is not None:
                 self.reports.append(report)
+
+    def drop_folder(self, root: Path, *, settle_s: float = 2.0) -> Inbox:
+        """Its drop folder at `root`, not yet prepared."""
+        return Inbox(
+            root=root,
+            ingest=self.ingest,
+            retailer_id=self.retailer_id,
+            settle_s=settle_s,
+            monotonic=self.clock.monotonic,
+        )
 
 
 def make_services(database: Database, folder: Path, *, batch_images: int = 4) -> Services:

@@ -29,13 +29,7 @@ def services(sqlite: Database, tmp_path: Path) -> Services:
 
 @pytest.fixture
 def inbox(services: Services, tmp_path: Path) -> Iterator[Inbox]:
-    drop = Inbox(
-        root=tmp_path / "inbox",
-        ingest=services.ingest,
-        retailer_id=services.retailer_id,
-        settle_s=2.0,
-        monotonic=services.clock.monotonic,
-    )
+    drop = services.drop_folder(tmp_path / "inbox")
     drop.prepare()
     yield drop
     drop.close()
@@ -193,13 +187,7 @@ def test_killed_at_any_step_each_thing_is_ingested_once(
         except KilledError:
             died = True
     inbox.close()
-    fresh = Inbox(
-        root=inbox.root,
-        ingest=services.ingest,
-        retailer_id=services.retailer_id,
-        settle_s=2.0,
-        monotonic=services.clock.monotonic,
-    )
+    fresh = services.drop_folder(inbox.root)
     fresh.prepare()
     settle(fresh, services)
     assert fresh.empty()
@@ -211,13 +199,7 @@ def test_killed_at_any_step_each_thing_is_ingested_once(
 
 
 def test_two_processes_do_not_watch_one_inbox(inbox: Inbox, services: Services) -> None:
-    second = Inbox(
-        root=inbox.root,
-        ingest=services.ingest,
-        retailer_id=services.retailer_id,
-        settle_s=2.0,
-        monotonic=services.clock.monotonic,
-    )
+    second = services.drop_folder(inbox.root)
     with pytest.raises(DeliveryError, match="another process"):
         second.prepare()
     second.close()

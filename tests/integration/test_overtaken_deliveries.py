@@ -16,7 +16,6 @@ from tagging.catalog.opening import open_delivery
 from tagging.database import models, uploads
 from tagging.database.tables import Product
 from tagging.domain import FailureCode, ItemOutcome, Status, Verdict
-from tagging.inbox import Inbox
 from tagging.ingest import Ingest, UploadSummary
 from tagging.review import record_review
 from tests.faults.promises import ledger
@@ -287,13 +286,7 @@ def test_a_dropped_delivery_that_was_overtaken_as_a_whole_is_done(
 
         return accept_upload(self, delivery, **how, on_rows=correct)
 
-    inbox = Inbox(
-        root=tmp_path / "inbox",
-        ingest=services.ingest,
-        retailer_id=services.retailer_id,
-        settle_s=2.0,
-        monotonic=services.clock.monotonic,
-    )
+    inbox = services.drop_folder(tmp_path / "inbox")
     inbox.prepare()
     (inbox.root / "P.png").write_bytes(picture(0))
     assert list(inbox.step()) == []

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from tagging.database import counts
 from tagging.database.session import Database
 from tagging.domain import Status
-from tagging.inbox import Inbox
 from tagging.settings import Settings
 from tagging.web.previews import Previews
 from tests.stand_in import InlineDecoders, make_services, picture
@@ -153,13 +152,7 @@ def test_the_state_of_a_drop_folder_is_private_and_what_leaves_it_is_as_it_came(
     with open_runtime(settings_of(tmp_path / "home")) as runtime:
         services = make_services(runtime.database, tmp_path / "home")
         root = tmp_path / "inbox"
-        inbox = Inbox(
-            root=root,
-            ingest=services.ingest,
-            retailer_id=services.retailer_id,
-            settle_s=1.0,
-            monotonic=services.clock.monotonic,
-        )
+        inbox = services.drop_folder(root, settle_s=1.0)
         inbox.prepare()
         (root / "a.png").write_bytes(picture(7))
         (root / "a.png").chmod(0o664)

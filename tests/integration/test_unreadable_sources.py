@@ -22,7 +22,6 @@ from tagging.database.session import Database
 from tagging.domain import FailureCode
 from tagging.errors import MachineError, StoreAwayError
 from tagging.images.store import FolderImageStore
-from tagging.inbox import Inbox
 from tagging.ingest import UploadSummary
 from tests.stand_in import Services, make_services, picture
 
@@ -144,13 +143,7 @@ def test_what_lacks_room_is_told_from_what_cannot_be_read(tmp_path: Path) -> Non
 
 
 def test_a_drop_folder_waits_for_the_store(services: Services, tmp_path: Path) -> None:
-    drop = Inbox(
-        root=tmp_path / "inbox",
-        ingest=services.ingest,
-        retailer_id=services.retailer_id,
-        settle_s=2.0,
-        monotonic=services.clock.monotonic,
-    )
+    drop = services.drop_folder(tmp_path / "inbox")
     drop.prepare()
     (drop.root / "a.png").write_bytes(picture(5))
     in_the_way = blocked(services.store)
