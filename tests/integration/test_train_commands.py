@@ -60,9 +60,20 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+HURRIED = """
+from model_training.configuration import SentinelConfig
+SentinelConfig.for_images = staticmethod(
+    lambda n, *, seed: SentinelConfig(rounds=1, steps=3, batch_size=16, pool=40, seed=seed)
+)
+from worker.cli import main
+main()
+"""
+"""The command line, with a sentinel of a few steps: the usual one takes a minute to teach."""
+
+
 def atelier(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "worker", *words],
+        [sys.executable, "-c", HURRIED, *words],
         capture_output=True,
         text=True,
         cwd=home,
@@ -172,14 +183,16 @@ def test_models_are_combined(home: Path, catalogue: Path) -> None:
     assert "are the same classifier" in refused.stderr
     assert not (home / "both-1").exists()
     read_as = PhotoOptions(label="shape", parents=("family",), min_per_class=20, image_size=32)
-    other = run_train(  # with a sentinel of a few steps; the command's takes a minute to teach
+    other = run_train(
         Origin(
             data=str(catalogue / "products.csv"), data_dir=None, cache_dir=home, options=read_as
         ),
         out=home / "other-1",
         console=Console(quiet=True),
         sentinel=SentinelConfig(rounds=1, steps=3, batch_size=16, pool=40),
-        configure=lambda spec: TrainingConfig.for_input(spec).changed(epochs=1, seed=2),
+        configure=lambda spec: TrainingConfig.for_input(spec).changed(
+            parameters={"stem": 4, "widths": [4, 8], "blocks": [1, 1]}, epochs=1, seed=2
+        ),
     )
     done = atelier(home, "combine", one, str(other), *words)
     assert done.returncode == 0, done.stderr

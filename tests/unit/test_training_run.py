@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,6 +79,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 QUICK = SentinelConfig(
     parameters={"stem": 4, "widths": [4], "blocks": [1]}, rounds=1, steps=3, batch_size=16, pool=40
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _once() -> Iterator[None]:
+    """What takes longest of so small a training is done once for the same input, as by the same
+    seed it comes out the same: the sentinel, and the drawings that it is measured on.
+    """
+    from model_training import outsiders, sentinel
+
+    def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+        found: dict[str, Any] = {}
+
+        @functools.wraps(function)
+        def asked(*given: Any, **named: Any) -> Any:
+            key = "|".join(
+                hashlib.sha256(one).hexdigest() if isinstance(one, np.ndarray) else repr(one)
+                for one in (*given, *(value for name, value in named.items() if name != "console"))
+            )
+            if key not in found:
+                found[key] = function(*given, **named)
+            return found[key]
+
+        return asked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sentinel, "train_sentinel", remembering(sentinel.train_sentinel))
+        patch.setattr(outsiders, "drawings", remembering(outsiders.drawings))
+        yield
 
 
 def origin(data: Path, **changes: Any) -> Origin:
@@ -210,6 +241,15 @@ def test_a_loss_that_knows_the_tree_learns_too(data: Path, tmp_path: Path) -> No
     assert losses[-1] < 0.65 * losses[0]
     with pytest.raises(TrainingDataError, match="set tree_weight or label_smoothing to 0"):
         TINY.changed(tree_weight=0.5, label_smoothing=0.1)
+
+
+def test_the_sentinel_of_a_small_catalogue_is_taught_for_less_long() -> None:
+    usual = SentinelConfig(seed=3)
+    assert SentinelConfig.for_images(50_000, seed=3) == usual
+    assert SentinelConfig.for_images(1_000_000, seed=3) == usual
+    half = SentinelConfig.for_images(25_000, seed=3)
+    assert half == usual.changed(steps=usual.steps // 2, pool=usual.pool // 2)
+    assert SentinelConfig.for_images(100, seed=3) == usual.changed(steps=20, pool=200)
 
 
 class TestTeachers:
