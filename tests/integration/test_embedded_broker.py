@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,32 @@ def test_what_cannot_be_given_back_leaves_no_file(
         channel.close()
         assert len(tried) == 1
         assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(("code", "least_s", "most_s"), [(None, 0.9, 1.5), (0, 0.0, 0.5)])
+def test_who_waits_for_messages_hears_that_it_is_to_stop(
+    doorbell: BrokerDoorbell,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int | None,
+    least_s: float,
+    most_s: float,
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        time.sleep(seconds)
+
+    monkeypatch.setattr("kombu.transport.virtual.base.sleep", sleep)
+    monkeypatch.setattr("celery.worker.state.should_stop", code)
+    with doorbell.app.connection() as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=1.0)
+        assert least_s <= sum(slept) <= most_s
+        doorbell.announce([7])
+        assert queue.get(timeout=5).payload[0] == [7]
+        queue.close()
 
 
 def test_the_depth_follows_a_file_that_was_replaced(
