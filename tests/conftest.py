@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 import sqlalchemy as sa
@@ -171,10 +172,14 @@ def light_services(
     database.close()
 
 
+ONE_SHAPE: Final = {"ATELIER_CLASSIFY_SHAPES": "[16]"}
+"""Each shape that the network is traced for costs a worker seconds as it starts."""
+
+
 @pytest.fixture
 def embedded(tmp_path: Path) -> Place:
     """SQLite and the broker file in one data folder."""
-    return Place(home=tmp_path / "home")
+    return Place(home=tmp_path / "home", environment=dict(ONE_SHAPE))
 
 
 @pytest.fixture
@@ -182,7 +187,11 @@ def servers(tmp_path: Path, postgresql_url: str, redis_url: str) -> Place:
     """PostgreSQL and Redis."""
     return Place(
         home=tmp_path / "home",
-        environment={"ATELIER_DATABASE_URL": postgresql_url, "ATELIER_BROKER_URL": redis_url},
+        environment={
+            **ONE_SHAPE,
+            "ATELIER_DATABASE_URL": postgresql_url,
+            "ATELIER_BROKER_URL": redis_url,
+        },
     )
 
 

@@ -35,6 +35,7 @@ def read_test_images(data_dir: Path, count: int) -> npt.NDArray[np.uint8]:
 def test_the_test_images_get_exactly_what_the_bundle_says_in_process(
     place: Place, data_dir: Path, tmp_path: Path
 ) -> None:
+    del place.environment["ATELIER_CLASSIFY_SHAPES"]  # the usual ones
     images = read_test_images(data_dir, IMAGES)
     folder = tmp_path / "pngs"
     folder.mkdir()
