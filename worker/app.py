@@ -7,14 +7,15 @@ in reserve per batch in flight.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from kombu import Connection, Queue
 
 from tagging.settings import Settings
 from worker import embedded_broker, redis_broker
-from worker.doorbell import QUEUE
+
+QUEUE: Final = "atelier.batches"
 
 
 class SoonConnection(Connection):  # type: ignore[misc]  # Kombu has no types

@@ -14,7 +14,6 @@ from tagging.settings import Settings
 if TYPE_CHECKING:
     from celery import Celery
 
-QUEUE: Final = "atelier.batches"
 TASK: Final = "atelier.tag_batch"
 
 log = structlog.get_logger("broker")
@@ -51,7 +50,7 @@ class BrokerDoorbell:
             with self.app.producer_or_acquire() as producer:
                 for batch_id in batch_ids:
                     failpoint("announce.publish")
-                    self.app.send_task(TASK, args=[batch_id], producer=producer, queue=QUEUE)
+                    self.app.send_task(TASK, args=[batch_id], producer=producer)
                     sent += 1
                 failpoint("announce.published")
         except self._errors() as error:
@@ -67,7 +66,8 @@ class BrokerDoorbell:
         """Messages that wait; None if the broker cannot be asked."""
         try:
             with self.app.connection_or_acquire() as connection:
-                queue = self.app.amqp.queues[QUEUE](connection.default_channel)
+                declared = self.app.amqp.queues[self.app.conf.task_default_queue]
+                queue = declared(connection.default_channel)
                 # Not passively: to Kombu, an empty queue on Redis is none at all. And a broker that
                 # was wiped has forgotten the binding, which nobody else would tell it again.
                 queue.declare()

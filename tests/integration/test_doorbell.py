@@ -12,7 +12,8 @@ from kombu import Connection
 from pydantic import SecretStr
 
 from tagging.settings import Settings
-from worker.doorbell import QUEUE, BrokerDoorbell
+from worker.app import QUEUE
+from worker.doorbell import BrokerDoorbell
 from worker.redis_broker import AHEAD_S, Channel
 
 # Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tagging.settings import Settings
-from worker.doorbell import QUEUE, TASK, BrokerDoorbell
+from worker.app import QUEUE
+from worker.doorbell import TASK, BrokerDoorbell
 from worker.embedded_broker import Channel, mend
 
 # Kombu's models use a loading strategy that SQLAlchemy 2.1 calls legacy.
