@@ -79,6 +79,7 @@ def test_the_test_images_get_exactly_what_the_bundle_says_in_process(
 def test_the_studio_catalogue_is_tagged_whole_and_a_second_time_left_alone(
     embedded: Place, data_dir: Path
 ) -> None:
+    del embedded.environment["ATELIER_CLASSIFY_SHAPES"]  # the usual ones
     manifest = str(data_dir / "studio-catalog" / "products.csv")
     done = embedded.run_json("tag", manifest, "--retailer", "studio")
     assert (done["products"], done["rejected"]) == (5600, [])
