@@ -5,8 +5,8 @@ Each of them is a process of its own all the same, with its own arguments, folde
 environment and end; where what is read of an environment only as a process starts differs from what
 the prepared process was started with, the command is started as a shell would. What it starts
 itself (workers, decoders) is started as ever. Limits of resources are the prepared process's. That
-imports work, the commands see that tests start plainly: `worker`, `web`, `train`, `report`, the
-demo, and one of each module in `tests/integration/test_prepared.py`.
+imports work, the commands see that tests start plainly: `worker`, `web` where no browser looks at
+it, `train`, `report`, the demo, and one of each module in `tests/integration/test_prepared.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -43,12 +43,16 @@ LOADED_LATE: Final = (
     "kombu.transport.sqlalchemy",
     "scipy.special",
     "tagging.inbox",
+    "tagging.web.app",
+    "uvicorn",
     "worker.app",
+    "worker.bounded_http",
 )
 """What commands import only once they need it, besides their own modules."""
 FIXED: Final = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_")
 MOST_BYTES: Final = 128 * 1024
 """Of one request: arguments, folder and environment."""
+_BEGIN_S: Final = 60.0
 
 
 def run_command(
@@ -64,6 +68,29 @@ def run_command(
         subprocess.TimeoutExpired: it took longer, and was killed.
         RuntimeError: the prepared process is gone. The next call starts another.
     """
+    words = ["atelier", *arguments]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _fed(stdin) as given:
+        streams = (given, out.fileno(), err.fileno())
+        command = begin_command(arguments, environment=environment, streams=streams)
+        try:
+            status = command.wait(timeout_s)
+        except BaseException as error:
+            command.kill()
+            command.wait(30)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise subprocess.TimeoutExpired(words, timeout_s, _all(out), _all(err)) from None
+            raise
+        return subprocess.CompletedProcess(words, status, _all(out), _all(err))
+
+
+def begin_command(
+    arguments: tuple[str, ...], *, environment: dict[str, str], streams: tuple[int, int, int]
+) -> Command:
+    """Begin `atelier ARGUMENTS`, as `subprocess.Popen` would; `streams` are its 0, 1 and 2.
+
+    Raises:
+        RuntimeError: the prepared process is gone. The next call starts another.
+    """
     request = json.dumps(
         {
             "arguments": arguments,
@@ -73,43 +100,75 @@ def run_command(
         }
     ).encode()
     if len(request) > MOST_BYTES or not _fits(environment):
-        return subprocess.run(
+        given, out, err = streams
+        return subprocess.Popen(
             [sys.executable, "-m", "worker", *arguments],
             env=environment,
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdin=given,
+            stdout=out,
+            stderr=err,
         )
-    with (
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as err,
-        _fed(stdin) as given,
-        contextlib.ExitStack() as to_close,
-    ):
-        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ear, mouth = (to_close.enter_context(end) for end in pair)
-        ear.settimeout(timeout_s)
-        streams = [given, out.fileno(), err.fileno(), mouth.fileno()]
-        with _server_that_lives() as server:
-            socket.send_fds(server.requests, [request], streams)
+    ear, mouth = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.ExitStack() as if_it_fails:
+        if_it_fails.enter_context(ear)
+        with mouth, _server_that_lives() as server:
+            ear.settimeout(_BEGIN_S)
+            socket.send_fds(server.requests, [request], [*streams, mouth.fileno()])
             mouth.close()
-            pid = int(ear.recv(64))
-        try:
-            status = int(ear.recv(64))
-        except BaseException as error:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            ear.settimeout(30)
-            ear.recv(64)  # it has ended
-            if isinstance(error, TimeoutError):
+            command = Forked(arguments, int(ear.recv(64)), ear)
+        if_it_fails.pop_all()
+    return command
+
+
+class Command(Protocol):
+    """A process that was begun: what of `subprocess.Popen` serves for a forked one, too."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Forked:
+    """A command that the prepared process forked; its warden tells here how it ended.
+
+    It must be waited for, as `subprocess.Popen` must.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], pid: int, ear: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._arguments = arguments
+        self._ear = ear
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._ear.settimeout(timeout)
+            try:
+                status = int(self._ear.recv(64))
+            except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired(
-                    ["atelier", *arguments], timeout_s, _all(out), _all(err)
+                    ["atelier", *self._arguments], timeout or 0
                 ) from None
-            raise
-        return subprocess.CompletedProcess(
-            ["atelier", *arguments], os.waitstatus_to_exitcode(status), _all(out), _all(err)
-        )
+            self._ear.close()
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, sig: int, /) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def _all(stream: IO[bytes]) -> bytes:
@@ -160,6 +219,11 @@ def _fits(environment: dict[str, str]) -> bool:
     if sys.platform != "linux":  # where a process with libraries loaded had better not fork
         return False
     return _fixed(environment) == _fixed(_server().environment)
+
+
+def make_ready() -> None:
+    """Start the prepared process now, if it does not run."""
+    _server()
 
 
 @functools.cache

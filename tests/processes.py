@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tagging.database.session import Database
-from tests.prepared import run_command
+from tests.prepared import Command, begin_command, run_command
 
 
 @dataclass(kw_only=True)
@@ -114,22 +114,32 @@ class Place:
 
 
 class Running:
-    """A process that may be killed and started again."""
+    """A process that may be killed and started again. `prepared`: without the time of imports."""
 
-    def __init__(self, place: Place, arguments: tuple[str, ...]) -> None:
+    def __init__(self, place: Place, arguments: tuple[str, ...], *, prepared: bool = False) -> None:
         if arguments[0] == "worker" and "--supervise" not in arguments:
             # So that this process, which tests kill, is the worker.
             arguments = (*arguments, "--no-supervise")
         self.place = place
         self.arguments = arguments
-        self.process: subprocess.Popen[bytes] | None = None
+        self.prepared = prepared
+        self.process: Command | None = None
         self.log = place.home.parent / f"{'-'.join(arguments[:1])}-{id(self)}.log"
 
     def start(self) -> None:
+        environment = self.place._all_environment()
         with self.log.open("ab") as log:
+            if self.prepared:
+                with Path(os.devnull).open("rb") as nothing:
+                    self.process = begin_command(
+                        self.arguments,
+                        environment=environment,
+                        streams=(nothing.fileno(), log.fileno(), log.fileno()),
+                    )
+                return
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker", *self.arguments],
-                env=self.place._all_environment(),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

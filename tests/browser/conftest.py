@@ -15,6 +15,7 @@ from tests.browser import chromium
 from tests.browser.installation import Installation, installed
 from tests.browser.pages import Theme
 from tests.browser.review_page import ReviewPage
+from tests.prepared import make_ready
 
 Person = Callable[..., ReviewPage]
 
@@ -23,6 +24,7 @@ Person = Callable[..., ReviewPage]
 def playwright() -> Iterator[Playwright]:
     """What drives browsers; looked for first is whether there is one to drive."""
     chromium.require()
+    make_ready()  # what is started after this must be gone by the end of it
     with chromium.driver() as found:
         yield found
 

@@ -208,7 +208,7 @@ def installed(
     """An installation over `database`, whose server runs while the block does."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    server, port = _server(Place(home=home, environment=environment))
+    server, port = _server(Place(home=home, environment={"ATELIER_DECODERS": "1", **environment}))
     services = make_services(database, home)
     found = Installation(
         database=database, server=server, port=port, services=services, folder=folder
@@ -242,7 +242,7 @@ def _running(site: Site) -> Iterator[None]:
 def _server(place: Place) -> tuple[Running, int]:
     """A server that is not started yet, and its port: the same however often it is started."""
     port = _free_port()
-    return Running(place, ("web", "--port", str(port))), port
+    return Running(place, ("web", "--port", str(port)), prepared=True), port
 
 
 def _free_port() -> int:

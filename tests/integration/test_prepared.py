@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import prepared
-from tests.prepared import run_command
+from tests.prepared import begin_command, run_command
 from tests.stand_in import picture
 
 CASES: dict[str, tuple[tuple[str, ...], bytes, int]] = {
@@ -77,6 +78,25 @@ def test_one_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     assert run(("--help",), timeout_s=60).returncode == 0  # else the 3 s are those of the imports
     with pytest.raises(subprocess.TimeoutExpired):
         run(("watch", str(tmp_path / "in")), timeout_s=3)
+
+
+def test_one_that_was_begun_tells_when_and_how_it_ends(tmp_path: Path) -> None:
+    environment = {**os.environ, "ATELIER_HOME": str(tmp_path), "PYTHONWARNINGS": "default"}
+    log = tmp_path / "log"
+    with Path(os.devnull).open("rb") as nothing, log.open("wb") as said:
+        streams = (nothing.fileno(), said.fileno(), said.fileno())
+        begin = functools.partial(begin_command, environment=environment, streams=streams)
+        watching = begin(("watch", str(tmp_path / "in")))
+        with pytest.raises(subprocess.TimeoutExpired):
+            watching.wait(0.2)
+        assert watching.poll() is None
+        assert Path(f"/proc/{watching.pid}").exists()
+        watching.kill()
+        assert watching.wait(60) == watching.poll() == watching.returncode == -signal.SIGKILL
+        assert not Path(f"/proc/{watching.pid}").exists()
+        watching.kill()  # who is gone is not hit again
+        assert begin(("nonsense",)).wait(60) == 2
+    assert b"No such command" in log.read_bytes()
 
 
 def test_one_whose_environment_differs_is_started(tmp_path: Path) -> None:
