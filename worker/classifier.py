@@ -152,10 +152,6 @@ class ClassifierShelf:
             return model_id in self._loaded
 
     def _load(self, model: KnownModel) -> KerasClassifier:
-        # Imported here: TensorFlow takes seconds and must come after the decoders were started.
-        from model_training.bundle import network_of
-
-        began = time.perf_counter()
         path = self._find(model)
         failpoint("model.load", model.card.title)
         content = read_content(path)
@@ -165,6 +161,11 @@ class ClassifierShelf:
                 f"the bundle at {path} is no longer the {model.card.title} that was registered. "
                 "Put the registered one back, or register this one under a new version."
             )
+        # Imported here: TensorFlow takes seconds, which nobody need wait who is refused anyway, and
+        # must come after the decoders were started.
+        from model_training.bundle import network_of
+
+        began = time.perf_counter()
         network = self._thread.submit(network_of, content).result()
         classifier = KerasClassifier(
             card, network, shapes=self._shapes, thread=self._thread, pulse=self._pulse

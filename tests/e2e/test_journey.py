@@ -65,6 +65,7 @@ def test_work_in_hand_at_sigterm_is_given_back_without_an_attempt(
     for number in range(60):
         (folder / f"p{number}.png").write_bytes(picture(number * 4, size=(300, 300)))
     embedded.environment |= {"ATELIER_STOP_S": "0", "ATELIER_BATCH_IMAGES": "60"}
+    embedded.environment["ATELIER_SWEEP_S"] = "0.5"  # what was given back waits for the sweeper
     embedded.run("ingest", str(folder))
     with embedded.started("worker") as worker:
         embedded.wait_until(
