@@ -16,6 +16,7 @@ from rich.console import Console
 
 from model_training.datasets.fashion_mnist import MD5
 from tagging.errors import TrainingDataError
+from tagging.private_files import make_private_folder, open_private
 
 BASE_URL: Final = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
@@ -41,7 +42,7 @@ def download_fashion_mnist(
     """Fetch what `folder` does not hold yet; a file counts only with its published MD5.
 
     Args:
-        folder: made if missing.
+        folder: made if missing, for this account alone, as what is put there.
         console: gets a line per file fetched.
         base_url: http or https, where the files lie side by side.
         checksums: file name -> md5 (hex); the published ones unless a test serves its own.
@@ -58,7 +59,7 @@ def download_fashion_mnist(
             f"cannot download from {base_url!r}: only http and https addresses are taken. "
             "For files on this machine, name their folder in ATELIER_DATA_DIR."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     for name, md5 in checksums.items():
         path = folder / name
         if path.exists() and _md5_of(path) == md5:
@@ -77,7 +78,7 @@ def _fetch(url: str, path: Path, md5: str, timeout_s: float) -> None:
     try:
         with (
             urllib.request.urlopen(url, timeout=timeout_s) as answer,
-            partial.open("wb") as stream,
+            os.fdopen(open_private(partial, os.O_WRONLY | os.O_TRUNC), "wb") as stream,
         ):
             while chunk := answer.read(_CHUNK_BYTES):
                 received += len(chunk)

@@ -1,9 +1,9 @@
 """Photos -> model input, by the very code and in the very child processes that serve.
 
-Decoding is slow beside training, so its result is kept in a cache folder: the pixels of each set of
-files, under a name that stands for their bytes, the input form, the preprocessing version and the
-limits. `<key>.npy` holds the pixels in the order of the files' sha256; `<key>.json`, written last,
-says which of them failed. What is damaged is made anew.
+Decoding is slow beside training, so its result is kept in a cache folder, for this account alone:
+the pixels of each set of files, under a name that stands for their bytes, the input form, the
+preprocessing version and the limits. `<key>.npy` holds the pixels in the order of the files'
+sha256; `<key>.json`, written last, says which of them failed. What is damaged is made anew.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tagging.images.decoders import DecodeRequest, DecoderPool
 from tagging.images.model_input import PREPROCESSING_VERSION
 from tagging.images.rejection import ImageLimits
 from tagging.model_card import InputSpec
+from tagging.private_files import make_private_folder, open_private
 
 _AT_ONCE: Final = 1024
 """Files asked of the pool in one call: their pixels are in memory together."""
@@ -81,13 +82,14 @@ def decode_photos(
         console.print(f"note: {pixels} cannot be read ({error}); decoding again", markup=False)
         found = None
     if found is None:
-        decoding.cache_dir.mkdir(parents=True, exist_ok=True)
+        make_private_folder(decoding.cache_dir)
         index.unlink(missing_ok=True)
         requests = [DecodeRequest(sha256=s, path=path_of[s]) for s in sha256s]
         failures = _decode_into(pixels, requests, shape, spec, decoding, console)
         # A file that is away may come back; all else is said of its bytes, or of the limits.
         if not any(why.startswith(FailureCode.MISSING) for why in failures.values()):
-            write_file_atomically(index, json.dumps({"failures": failures}).encode())
+            told = json.dumps({"failures": failures}).encode()
+            write_file_atomically(index, told, private=True)
         found = np.load(pixels, mmap_mode="r", allow_pickle=False)
     return DecodedPhotos(
         pixels=found,
@@ -127,6 +129,7 @@ def _decode_into(
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     failures: dict[str, str] = {}
     try:
+        os.close(open_private(partial, os.O_WRONLY))
         # A file that is mapped: a hundred thousand photos need not fit into memory twice.
         pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         with (

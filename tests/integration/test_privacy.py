@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
+from model_training.atomic_files import write_file_atomically
+from model_training.datasets.sources import PhotoOptions, find_source
 from tagging.database import counts
 from tagging.database.session import Database
 from tagging.domain import Status
+from tagging.model_card import CARD_NAME
 from tagging.settings import Settings
 from tagging.web.previews import Previews
 from tests.stand_in import InlineDecoders, make_services, picture
@@ -70,6 +74,30 @@ def test_all_that_is_written_is_for_its_own_account(tmp_path: Path) -> None:
     names = {path.name for path in home.iterdir()}
     assert names >= {"atelier.db", "broker.db", "images", "previews", "worker.log"}
     assert open_files(home) == []
+
+
+def test_what_models_are_trained_on_is_for_its_own_account(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    for name in ("hats", "shoes"):
+        (shop / name).mkdir(parents=True)
+        (shop / name / "a.png").write_bytes(picture(len(name)))
+    kept = tmp_path / "home" / "datasets"
+    options = PhotoOptions(image_size=32, min_per_class=1)
+    source = find_source(
+        str(shop), data_dir=None, cache_dir=kept, console=Console(quiet=True), options=options
+    )
+    assert len(source.load().images) == 2
+    assert sorted(path.suffix for path in kept.rglob("*") if path.is_file()) == [".json", ".npy"]
+    assert open_files(tmp_path / "home") == []
+
+
+def test_figures_that_are_recorded_leave_a_card_as_private_as_it_was(tmp_path: Path) -> None:
+    card = tmp_path / CARD_NAME
+    for mode in (0o600, 0o666):
+        card.write_bytes(b"{}")
+        card.chmod(mode)
+        write_file_atomically(card, b"[]")
+        assert stat.S_IMODE(card.stat().st_mode) == mode
 
 
 def test_what_an_older_version_left_open_is_closed_at_the_start_and_told_before(

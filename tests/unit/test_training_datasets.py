@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import stat
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -317,6 +318,9 @@ class TestDownload:
         target = tmp_path / "cache" / "set"
         download_fashion_mnist(target, console=QUIET, base_url=url, checksums=checksums)
         assert (target / "a.gz").read_bytes() == b"one"
+        # For this account alone, as everything in the data folder.
+        assert stat.S_IMODE((target / "a.gz").stat().st_mode) == 0o600
+        assert stat.S_IMODE(target.parent.stat().st_mode) == 0o700
         (root / "a.gz").unlink()  # a second call has no need of the server
         download_fashion_mnist(target, console=QUIET, base_url=url + "/", checksums=checksums)
 
