@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults faults-long faults-large soak broken-images mutants hostile-images \
+.PHONY: help demo test faults faults-shipped faults-long faults-large soak broken-images mutants hostile-images \
 	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost \
 	messages review-latency review-load rows-under-load lock audit clean
 .DEFAULT_GOAL := help
@@ -17,6 +17,7 @@ help:
 	@echo "make demo     tag the sample catalogue on this machine, nothing to install before"
 	@echo "make test     all tests, with real Redis and PostgreSQL from wheels"
 	@echo "make faults   500 faults of every kind, and ten promises checked (about ten minutes)"
+	@echo "make faults-shipped   the same with the patience that users get (half an hour)"
 	@echo "make faults-long    10,000 of them (hours; goes on where it was cut off)"
 	@echo "make faults-large   kills and poisoned pictures among 10,000"
 	@echo "make soak     steady work for MINUTES: does anything grow?"
@@ -66,6 +67,12 @@ INJECTIONS ?= 504
 WORLDS ?= 4
 faults: $(VENV)/dev.stamp
 	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS) --least 500
+
+# The same with the patience that users get: a silent worker is given up after ten seconds, not after
+# one and a half, and a stuck one after thirty.
+faults-shipped: $(VENV)/dev.stamp
+	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds 6 --shipped \
+		--least 500 --p99 15
 
 # Ten thousand of them; what stands in the log is not done again, so it may be cut off and go on.
 FAULTS_LOG ?= runs/faults-long.jsonl

@@ -28,6 +28,43 @@ def test_a_request_is_recorded_told_worked_off_and_cancelled(
     ]
 
 
+def test_everything_is_classified_again_and_what_is_up_to_date_is_not(
+    embedded: Place, tmp_path: Path
+) -> None:
+    """By a running worker, with the real network; each request says what it came to."""
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        (tmp_path / "in" / f"p{number}.png").write_bytes(picture(40 * number))
+
+    def asked(*words: str) -> tuple[int, int, bool, str]:
+        (told,) = embedded.run_json("retag", *words, "--by", "Eve", "--wait")
+        return told["queued"], told["classified"], told["complete"], told["requested_by"]
+
+    def batches() -> int:
+        return int(embedded.scalar("SELECT count(*) FROM batches WHERE state = 'done'"))
+
+    with embedded.started("worker"):
+        embedded.run("ingest", str(tmp_path / "in"), "--wait")
+        before = embedded.export()
+        assert batches() == 1
+        assert asked("--missing") == (0, 0, True, "Eve")
+        assert batches() == 1
+        assert asked("--all") == (5, 5, True, "Eve")
+        assert batches() == 2
+        assert asked("--model", "fashion-mnist:2", "--retailer", "default") == (5, 5, True, "Eve")
+        assert batches() == 3
+    said = embedded.failing("retag", "--model", "fashion-mnist:9", "--by", "Eve")
+    assert "fashion-mnist:9" in said
+    after = embedded.export()
+    for sku, row in after.items():
+        assert (row["status"], row["category"]) == (before[sku]["status"], before[sku]["category"])
+    assert [one["scope"] for one in embedded.run_json("retag", "status")] == [
+        "model",
+        "all",
+        "missing",
+    ]
+
+
 def test_what_makes_no_sense_is_wrong_use(embedded: Place) -> None:
     embedded.run("retag", "--all", expect=2)
     embedded.run("retag", "--all", "--missing", "--by", "Eve", expect=2)

@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.faults import promises
 from tests.faults.injections import inject, keras_plan, plan
-from tests.faults.installations import WITH_KERAS, Servers, installed
+from tests.faults.installations import Servers, installed, settings_of
 from tests.faults.promises import Broken
 from tests.faults.world import World, inhabited
 
@@ -37,7 +37,7 @@ SLOW_S: Final = 8.0
 
 @dataclass(kw_only=True)
 class Result:
-    """What a run came to. `code`: of which commit.
+    """What a run came to. `code`: of which commit. `shipped`: with the patience that users get.
 
     `planned`, `struck`, `unreached`: injections; `injected`: how many of each sort; `recoveries_s`:
     from each fault's end to the next batch that is done; `slow`: the injections of those that took
@@ -48,6 +48,7 @@ class Result:
     seed: int
     asked: int = 0
     code: str = ""
+    shipped: bool = False
     planned: list[str] = field(default_factory=list)
     injected: dict[str, int] = field(default_factory=dict)
     counted: int = 0
@@ -66,21 +67,27 @@ class Result:
         """The one command that does it again."""
         return (
             f"python -m tests.faults --kind {self.kind} --seed {self.seed} "
-            f"--injections {self.asked}"
+            f"--injections {self.asked}{' --shipped' if self.shipped else ''}"
         )
 
 
-def run(kind: str, seed: int, injections: int, *, code: str = "", talk: bool = False) -> Result:
+def run(
+    kind: str,
+    seed: int,
+    injections: int,
+    *,
+    code: str = "",
+    shipped: bool = False,
+    talk: bool = False,
+) -> Result:
     """Inject, and check every promise once all work has come to rest."""
     rng = random.Random(f"{kind}:{seed}")
     began = time.monotonic()
-    result = Result(kind=kind, seed=seed, asked=injections, code=code)
+    result = Result(kind=kind, seed=seed, asked=injections, code=code, shipped=shipped)
     folder = Path(tempfile.mkdtemp(prefix="atelier-world-"))
     try:
         with (
-            installed(
-                kind, folder / "home", **(WITH_KERAS if kind.startswith("keras") else {})
-            ) as installation,
+            installed(kind, folder / "home", **settings_of(kind, shipped=shipped)) as installation,
             inhabited(
                 installation,
                 folder / "world",

@@ -30,6 +30,8 @@ OTHERS: Final = 77
 """Injections besides the kills in a round: with these, five worlds see all of it."""
 EACH: Final = 2
 """How often everything that is no failpoint comes in a round."""
+HANG_MORE_S: Final = 8.0
+"""How much longer than it may a worker takes to be gone that hangs."""
 REACH_S: Final = 30.0
 """How long a failpoint may take to be reached."""
 
@@ -139,7 +141,7 @@ def plan(kinds: list[str], disks: Iterable[str], start: int, count: int) -> list
         *[f"server {kind}" for kind in kinds],
         *[f"worker {what}" for what in _WORKER],
         *[f"disk full {place}" for place in ("everywhere", *disks)],
-        *["clock forward", "clock back", "messages five times"],
+        *["clock forward", "clock back", "messages five times", "sweepers two"],
     ]
     turns = [f"failpoint {name} {action}" for name in swept() for action in ACTIONS[1:]]
     random.Random("turns").shuffle(turns)
@@ -186,6 +188,8 @@ def inject(world: World, injection: str) -> Outcome:
             counted = world.in_flight()
             world.ring_again(5)
             return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+        case "sweepers":
+            return _two_sweepers(world, injection)
         case "model":
             return _during(world, injection, _model(world, " ".join(rest)))
         case "disk":
@@ -224,7 +228,8 @@ def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     if action == "hang":
         # Whoever hangs is noticed and ended: a worker by itself, anybody else by who waits.
         ends = len(world.ends)
-        world.wait(lambda: len(world.ends) > ends, 12 if not world.keras else 80)
+        longest = max(world.settings.stuck_s, world.settings.load_s if world.keras else 0.0)
+        world.wait(lambda: len(world.ends) > ends, longest + HANG_MORE_S)
     return Outcome(injection=injection, counted=counted, ended=time.monotonic())
 
 
@@ -244,7 +249,8 @@ def _lead(world: World, what: str) -> Errand | None:
                 worker.kill(number)
         case "end in hand":
             # Whoever has begun it when it is told to stop does not finish it in time.
-            world.wait(_order(world, "tag.classify", "delay 3").exists, 10)
+            delay = f"delay {world.settings.stop_s + 2:g}"
+            world.wait(_order(world, "tag.classify", delay).exists, 10)
             for worker in world.workers:
                 worker.kill(signal.SIGTERM)
         case "move_much":
@@ -309,8 +315,8 @@ def _stopped(world: World) -> Iterator[None]:
     worker = world.rng.choice(world.workers)
     worker.kill(signal.SIGSTOP)
     yield
-    until = time.monotonic() + 1.5
-    world.wait(lambda: time.monotonic() > until, 3)
+    until = time.monotonic() + world.settings.stale_s
+    world.wait(lambda: time.monotonic() > until, world.settings.stale_s + 1)
     worker.kill(signal.SIGCONT)
 
 
@@ -320,6 +326,25 @@ _WORKER: Final[dict[str, Callable[[World], Iterator[None]]]] = {
     "terminated": _terminated,
     "stopped": _stopped,
 }
+
+
+def _two_sweepers(world: World, injection: str) -> Outcome:
+    """Who sweeps pauses in the middle of it for so long that another takes the chair and sweeps;
+    then it goes on, and the two do the same work.
+    """
+    chair = "SELECT holder FROM leaders"
+    name = "sweep.announce.committed"  # what it read there it has yet to announce
+    world.wait(lambda: world.ask(chair) is not None and world.in_flight(), world.settings.stale_s)
+    first = world.ask(chair)
+    # So long, too, that it is still away when the other has come to the same place.
+    paused = _order(world, name, f"delay {1.5 * world.settings.stale_s + 1:g}")
+    world.wait(paused.exists, REACH_S)
+    counted = world.in_flight()
+    moved = world.wait(
+        lambda: world.ask(chair) not in (None, first), 1.5 * world.settings.stale_s + 1
+    )
+    paused.unlink(missing_ok=True)
+    return Outcome(injection=injection, reached=moved, counted=counted, ended=time.monotonic())
 
 
 def _model(world: World, how: str) -> Iterator[None]:

@@ -27,10 +27,8 @@ from tests import servers
 from tests.faults.disks import Disk, disk
 from tests.faults.proxy import Proxy
 
+SMALL: dict[str, Any] = {"batch_images": 8, "concurrency": 2, "decoders": 1}
 QUICK: dict[str, Any] = {
-    "batch_images": 8,
-    "concurrency": 2,
-    "decoders": 1,
     "beat_s": 0.25,
     "stale_s": 1.5,
     "stuck_s": 4.5,
@@ -38,15 +36,16 @@ QUICK: dict[str, Any] = {
     "sweep_s": 0.25,
     "stop_s": 1.0,
 }
-"""Settings by which a second passes for half a minute."""
+"""Patience by which a second passes for half a minute."""
+QUICK_WITH_KERAS: dict[str, Any] = {**QUICK, "stale_s": 3.0, "stuck_s": 13.0, "load_s": 60.0}
+"""The same where TensorFlow is loaded and a network is compiled."""
 
-WITH_KERAS: dict[str, Any] = {
-    "stale_s": 3.0,
-    "stuck_s": 13.0,
-    "load_s": 60.0,
-    "classify_shapes": (16,),
-}
-"""What differs where TensorFlow is loaded and a network is compiled."""
+
+def settings_of(kind: str, *, shipped: bool = False) -> dict[str, Any]:
+    """Settings of a world. `shipped`: the patience is what users get, not a quick one."""
+    keras = kind.startswith("keras")
+    patience = {} if shipped else QUICK_WITH_KERAS if keras else QUICK
+    return {**SMALL, **patience, **({"classify_shapes": (16,)} if keras else {})}
 
 
 class Installation(Protocol):
@@ -80,7 +79,7 @@ class Embedded:
     name = "embedded"
 
     def __init__(self, home: Path, disks: dict[str, Disk], **settings: Any) -> None:
-        self.settings = Settings(home=home, **{**QUICK, **settings})
+        self.settings = Settings(home=home, **settings)
         self.observer_url = self.settings.resolved_database_url()
         self.disks = disks
         self._older = home.parent / "broker.older"
@@ -162,7 +161,7 @@ class Servers:
             images_dir=home / "images",
             database_url=SecretStr(through.render_as_string(hide_password=False)),
             broker_url=SecretStr(f"redis://127.0.0.1:{self.proxies['redis'].port}/0"),
-            **{**QUICK, **settings},
+            **settings,
         )
         self._ended = ""
 
@@ -278,6 +277,7 @@ def installed(
     """An installation that is gone at the end.
 
     `kind`: `embedded` or `servers`, or `keras` or `keras-servers`, for the real network.
+    `settings`: those of `settings_of`, most of them.
     `small_disks`: images and databases each have a disk of their own, which can be full.
     """
     home.mkdir(parents=True)

@@ -25,7 +25,7 @@ import sqlalchemy as sa  # noqa: E402
 
 from tagging.database.tables import Product  # noqa: E402
 from tests.faults import promises  # noqa: E402
-from tests.faults.installations import installed  # noqa: E402
+from tests.faults.installations import installed, settings_of  # noqa: E402
 from tests.faults.world import World, inhabited  # noqa: E402
 
 LONGEST_S = 1500.0
@@ -42,7 +42,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="atelier-poison-"))
     try:
         with (
-            installed(given.kind, folder / "home", batch_images=256) as installation,
+            installed(
+                given.kind, folder / "home", **{**settings_of(given.kind), "batch_images": 256}
+            ) as installation,
             inhabited(installation, folder / "world", rng) as world,
         ):
             print(json.dumps(poisoned(world, given.images, given.kills)))

@@ -39,7 +39,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from tests.faults import promises
-from tests.faults.installations import WITH_KERAS, Servers, installed
+from tests.faults.installations import Servers, installed, settings_of
 from tests.faults.world import World, inhabited
 
 EVERY_S: Final = 10.0
@@ -104,7 +104,7 @@ def main() -> None:
     if given.minutes < 1:
         parser.error("--minutes: less than one says nothing")
     keras = given.kind.startswith("keras")
-    settings = {**(WITH_KERAS if keras else {}), "batch_images": 32, "classify_shapes": (32,)}
+    settings = {**settings_of(given.kind), "batch_images": 32, "classify_shapes": (32,)}
     folder = Path(tempfile.mkdtemp(prefix="atelier-soak-"))
     try:
         with (
