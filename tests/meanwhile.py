@@ -25,13 +25,18 @@ from tests.stand_in import Services
 
 UNLEASED: Final = ("lease", "tag.model", "tag.model_ready")
 LEASING: Final = ("batch.lease.commit", "batch.lease.committed")
-BETWEEN: Final = ("tag.decode", "tag.decoded", "tag.classify", "tag.classified")
+BETWEEN: Final = ("tag.decode", "tag.decoded", "tag.image", "tag.classify", "tag.classified")
 WRITING: Final = ("batch.write.commit", "batch.write.committed")
 TAGGING: Final = (*UNLEASED, *LEASING, *BETWEEN, *WRITING)
-RECEIVING: Final = tuple(
-    f"upload.{step}.{moment}"
-    for step in ("begin", "receive", "received")
-    for moment in ("commit", "committed")
+STORING: Final = ("image.write", "image.written", "image.synced", "image.renamed", "image.stored")
+RECEIVING: Final = (
+    "upload.begin.commit",
+    "upload.begin.committed",
+    *STORING,
+    "upload.receive.commit",
+    "upload.receive.committed",
+    "upload.received.commit",
+    "upload.received.committed",
 )
 FILING: Final = ("upload.file.commit", "upload.file.committed")
 RETAGGING: Final = (
@@ -75,6 +80,7 @@ class Meanwhile:
         self._raised: list[BaseException] = []
         monkeypatch.setattr("tagging.tag.failpoint", self._reach)
         monkeypatch.setattr("tagging.retag.failpoint", self._reach)
+        monkeypatch.setattr("tagging.images.store.failpoint", self._reach)
         monkeypatch.setattr(
             "tagging.database.session.commitpoint",
             lambda transaction, moment: self._reach(f"{transaction}.{moment}"),

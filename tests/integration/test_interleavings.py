@@ -28,6 +28,7 @@ from tests.meanwhile import (
     FILING,
     RECEIVING,
     RETAGGING,
+    STORING,
     TAGGING,
     UNLEASED,
     Meanwhile,
@@ -190,10 +191,14 @@ def test_what_an_older_model_says_late_of_photos_that_came_back_replaces_nothing
     assert models_of(services) == {"a": "shades:2"}
 
 
+@pytest.mark.parametrize("before", ["unknown", "tagged"])
 def test_two_deliveries_of_one_product_at_once(
-    services: Services, tmp_path: Path, meanwhile: Meanwhile
+    services: Services, tmp_path: Path, meanwhile: Meanwhile, before: str
 ) -> None:
     skus = named((*RECEIVING, *FILING))
+    if before == "tagged":
+        shades = {f"{sku}.png": 120 + number for number, sku in enumerate(skus.values())}
+        tagged(services, tmp_path / "in", shades)
     for number, (boundary, sku) in enumerate(skus.items()):
         services.clock.seconds += 60
         made: dict[str, str] = {}
@@ -220,7 +225,7 @@ def test_two_deliveries_of_one_product_at_once(
                 skipped = outcomes[ItemOutcome.SKIPPED]
                 if which == "younger" or boundary in ("upload.received.committed", *FILING):
                     assert skipped == 0
-                elif boundary.endswith(".committed"):
+                elif boundary.endswith(".committed") or boundary in STORING:
                     assert skipped == 1
                 counts = uploads.status_counts(session, upload)
                 assert sum(counts.values()) == counts[Status.TAGGED] == 1 - skipped
