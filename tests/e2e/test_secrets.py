@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,12 +55,19 @@ def test_no_password_is_said_whatever_the_servers_do(
     told.append(everything_on(administrator(redis_url)))
     assert "atelier.tag_batch" in told[-1]  # the messages themselves were read
     name = str(sa.make_url(place.database_url).database)
-    with place.started("worker") as worker:
+    (tmp_path / "inbox").mkdir()
+    page = f"http://127.0.0.1:{(port := free_port())}/health"
+    with (
+        place.started("worker") as worker,
+        place.started("web", "--port", str(port)) as web,
+        place.started("watch", str(tmp_path / "inbox")) as watch,
+    ):
         place.wait_until(
             lambda: place.scalar("SELECT count(*) FROM products WHERE status = 'queued'") == 0,
             timeout_s=120,
             what="all tagged",
         )
+        place.wait_until(lambda: answer_of(page)[0] == 200, timeout_s=60, what="the page answers")
         titles = list(titles_of_processes())
         assert any("worker" in title for title in titles)
         told += titles
@@ -76,13 +86,29 @@ def test_no_password_is_said_whatever_the_servers_do(
                 timeout_s=60,
                 what="both are missed in the log",
             )
-            for command in (["status"], ["status", "--json"], ["check", "--json"]):
+            (tmp_path / "inbox" / "late.zip").write_bytes(b"PK\x03\x04 and no more")
+            for command in (
+                ["status"],
+                ["status", "--json"],
+                ["check", "--json"],
+                ["products", "list", "--json"],
+                ["review", "list", "--json"],
+            ):
                 told.append(said_by(place, *command))
                 assert "not currently accepting connections" in told[-1]
+            status, body = answer_of(page)
+            assert status == 503
+            told.append(body)
+            told += titles_of_processes()
+            place.wait_until(
+                lambda: "not currently accepting connections" in watch.text(),
+                timeout_s=60,
+                what="it is missed where the drop folder is watched",
+            )
         finally:
             execute(maintenance, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
             administrator(redis_url, "another-word").config_set("requirepass", BROKER_WORD)
-        told.append(worker.text())
+        told += [worker.text(), web.text(), watch.text()]
     place.environment["ATELIER_BROKER_URL"] = f"redis://:{BROKER_WORD}@127.0.0.1:1/0"
     told.append(said_by(place, "check", "--json"))
     assert '"does not answer"' in told[-1]
@@ -105,6 +131,24 @@ def said_by(place: Place, *arguments: str) -> str:
         check=False,
     )
     return done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answer_of(url: str) -> tuple[int, str]:
+    """Status and text, of an error, too; 0 while nobody listens there."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except urllib.error.URLError as error:
+        return 0, str(error)
 
 
 def everything_on(client: redis.Redis) -> str:

@@ -49,6 +49,8 @@ LEAST_LOAD: Final = 0.75
 PRODUCTS: Final = 96
 AT_ONCE: Final = 3
 """Products of a delivery, and how many deliveries at most come in at a time."""
+RETAGGED: Final = 960
+"""Products that are classified again, once a minute, besides what is delivered."""
 LEAST_PACE: Final = 0.9
 """Of the pace after the warm-up: what it must still be in the end."""
 FULL: Final = 2000
@@ -110,7 +112,11 @@ def main() -> None:
         with (
             installed(given.kind, folder / "home", small_disks=False, **settings) as installation,
             inhabited(
-                installation, folder / "world", random.Random(given.seed), keras=keras
+                installation,
+                folder / "world",
+                random.Random(given.seed),
+                keras=keras,
+                office=RETAGGED,
             ) as world,
         ):
             world.patience_s = PATIENCE_S
@@ -181,7 +187,7 @@ def soak(world: World, seconds: float, rate: float) -> list[Sample]:
         world.review_some()
         if "retag" not in kinds and passed > 60.0 * (retags + 1):
             # Of everything, a hundred batches would wait at any time, and no load be steady.
-            world.retag("office")
+            world.retag("office", all_of_it=True)
             retags += 1
         if passed >= EVERY_S * len(samples):
             # What is expected grows with every product; no fork need look through it for garbage.

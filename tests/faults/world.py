@@ -59,6 +59,7 @@ TAKE_S: Final = 2.5
 UNDO_S: Final = 6.0
 """How often people take what waits, and take back what they said; about, while nothing hinders."""
 OFFICE: Final = 64
+"""Products of the office, at least."""
 MANY: Final = 50
 """From so many waiting batches on, nobody asks for more to be classified anew."""
 DRAINED_S: Final = 30.0
@@ -481,9 +482,9 @@ class World:
         rows = [next(photos[sku]) for sku in places]
         return self._send(number, "shop", rows)
 
-    def open_office(self) -> None:
+    def open_office(self, count: int) -> None:
         """Products that administrators work with; to be called once, and tagged before faults."""
-        skus = [f"o{index}" for index in range(OFFICE)]
+        skus = [f"o{index}" for index in range(count)]
         number = next(self._numbers)
         self._send(number, "office", self._write(number, self.retailers["office"], skus))
 
@@ -601,12 +602,12 @@ class World:
             settled=self._uuid(),
         )
 
-    def retag(self, retailer: str | None = None) -> Errand:
+    def retag(self, retailer: str | None = None, *, all_of_it: bool = False) -> Errand:
         """Mostly of few products: while many batches wait no request goes on, and no failpoint of
         it is reached.
         """
         number = next(self._numbers)
-        scope = ("all", "missing", "failed")[number % 3]
+        scope = "all" if all_of_it else ("all", "missing", "failed")[number % 3]
         few = scope == "all" and number % 4 != 0
         self.wait(lambda: (self.waiting_batches() or 0) < MANY, DRAINED_S, busy=False)
         return self.begin("retag", retailer=retailer or ("office" if few else "shop"), scope=scope)
@@ -663,8 +664,9 @@ def inhabited(
     *,
     keras: bool = False,
     classify_s: float = 0.25,
+    office: int = OFFICE,
 ) -> Iterator[World]:
-    """A world with its workers at work and its office open."""
+    """A world with its workers at work and its office open, which has so many products."""
     _warm_up(installation)
     (folder / "photos").mkdir(parents=True)
     world = World(
@@ -673,7 +675,7 @@ def inhabited(
     if keras:
         world.workers_wanted = 1
     try:
-        world.open_office()
+        world.open_office(max(office, OFFICE))
         if not world.wait(lambda: not world.errands and world.queued() == 0, 120, busy=False):
             raise AssertionError(
                 f"the office never opened\n{world.tail()}\n{world.tail('deliver')}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from starlette.routing import Route
 
 from tagging.settings import Settings
 from tagging.web import health as pages_health
+from tests.benchmarks.rows_under_load import SETTINGS
 from worker import cli, cli_catalog, cli_train, cli_users, cli_web
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +131,12 @@ def test_every_stage_starts_from_the_one_pinned_base() -> None:
 def test_the_servers_are_of_the_releases_we_chose() -> None:
     assert SERVICES["redis"]["image"].startswith("redis:7.4.")
     assert SERVICES["postgres"]["image"].startswith("postgres:17.")
+
+
+def test_many_rows_are_measured_with_postgresql_as_it_is_started_here() -> None:
+    command = SERVICES["postgres"]["command"]
+    given = [word for before, word in itertools.pairwise(command) if before == "-c"]
+    assert sorted(given) == sorted(f"{name}={value}" for name, value in SETTINGS.items())
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
