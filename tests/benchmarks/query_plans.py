@@ -381,10 +381,10 @@ def working(database: Database, about: Some) -> dict[str, Act]:
                 session, OVERTAKEN, about.skus, first=min(about.skus), last=max(about.skus)
             )
         ),
-        "queue: a page": reading(
+        "review export: a page": reading(
             lambda session: reviews.queue_page(session, retailer, audit=False, after=middle)
         ),
-        "queue: a page of the audit": reading(
+        "review export: a page of the audit": reading(
             lambda session: reviews.queue_page(session, retailer, audit=True, after=0)
         ),
         "export: a page at the end": exported(after=about.newest - 2000),
