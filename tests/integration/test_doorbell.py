@@ -10,6 +10,8 @@ import pytest
 import redis
 from kombu import Connection
 from pydantic import SecretStr
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tagging.settings import Settings
 from worker.app import QUEUE
@@ -101,6 +103,39 @@ def test_what_a_worker_that_died_had_taken_comes_back_and_leaves_no_key(redis_ur
             assert doorbell.depth() == 2
             channel.qos._delivered.clear()  # the dead give nothing back
     doorbell.app.close()
+
+
+@pytest.mark.parametrize("how", ["ack", "reject"])
+def test_who_cannot_acknowledge_goes_on_to_hear(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Its hands were full when the server went; what it has done must not fill them for ever."""
+    doorbell = BrokerDoorbell(Settings(broker_url=SecretStr(redis_url), stuck_s=14))
+    doorbell.announce([1, 2, 3])
+    with Connection(redis_url, transport=doorbell.app.conf.broker_transport) as connection:
+        channel = connection.channel()
+        channel.basic_qos(0, 2, False)
+        messages = [channel.basic_get(QUEUE) for _ in range(2)]
+        assert not channel.qos.can_consume()
+        with monkeypatch.context() as away:
+            away.setattr(channel, "_create_client", client_of_nobody)
+            for message in messages:
+                with pytest.raises(redis.ConnectionError):
+                    getattr(message, how)()
+        assert channel.qos.can_consume()
+        third = channel.basic_get(QUEUE)
+        assert third is not None
+        third.ack()
+        # The two are forgotten here and come again from there.
+        assert channel.qos._delivered.keys() - channel.qos._dirty == set()
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.zcard("unacked_index") == 2
+    doorbell.app.close()
+
+
+def client_of_nobody() -> redis.Redis:
+    """Of a server that is away."""
+    return redis.Redis(host="127.0.0.1", port=1, protocol=2, retry=Retry(NoBackoff(), 0))
 
 
 def test_who_dies_while_it_gives_back_holds_up_nobody_for_long(
