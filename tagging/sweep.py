@@ -1,16 +1,17 @@
 """The sweeper: what fell silent is taken back, what is queued but forgotten is announced again.
 
 Any worker may be the sweeper, one at a time: the chair is a row whose beat must move. Silence is
-measured on the sweeper's own monotonic clock, from the first time that it sees a beat, so that
+measured on each worker's own monotonic clock, from the first time that it sees a beat, so that
 neither a jump of the wall clock nor clocks that differ between machines take work from a worker
-that lives. Whenever the database could not be asked, every observation starts anew: a server that
-was away says nothing about the workers.
+that lives. Who is not in the chair looks, too, and does nothing: what fell silent together with the
+last sweeper is taken back as soon as another sits there. Whenever the database could not be asked,
+every observation starts anew: a server that was away says nothing about the workers.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -121,7 +122,6 @@ class Sweeper:
 
     def __post_init__(self) -> None:
         self.in_chair = False
-        self._waited = False
         self._chair = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
         self._leases = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
         self._uploads = Silence(patience_s=self.stale_s, wait_s=self.wait_s)
@@ -139,19 +139,25 @@ class Sweeper:
         """
         began = self.monotonic()
         try:
-            if not self._sit():
-                self.forget()
-                return
+            sits = self._sit()
             with self.database.read() as session:
-                pulses = batches.pulses(session)
+                pulses, waiting = batches.pulses(session), uploads.unfiled(session)
         except DBAPIError:
             self.forget_everything()
             raise
-        self._waited = self._is_long(self.monotonic() - began)
+        now = self.monotonic()
+        waited = self._is_long(now - began)
+        silent = set(self._leases.outlasted(pulses, now, waited=waited))
+        cut_off = set(self._uploads.outlasted(waiting, now, waited=waited))
+        if not sits:
+            self._unannounced.forget()
+            self._filing.clear()
+            return
         on_progress()
+        pulses = [pulse for pulse in pulses if pulse in silent]
         self._take_back_leases(pulses, on_progress)
         self._announce(on_progress)
-        self._file_uploads(on_progress)
+        self._file_uploads(waiting, cut_off, on_progress)
         self._keep_counts_few()
         on_progress()
         self._retag(on_progress)
@@ -159,17 +165,11 @@ class Sweeper:
     def _is_long(self, seconds: float) -> bool:
         return seconds > self.stale_s / LOOKS
 
-    def forget(self) -> None:
-        """Start all observations anew."""
-        self._leases.forget()
-        self._uploads.forget()
-        self._unannounced.forget()
-        self._filing.clear()
-
     def forget_everything(self) -> None:
-        """After the database was away, the chair's silence says nothing either."""
-        self.forget()
-        self._chair.forget()
+        """Start all observations anew: after the database was away no silence says anything."""
+        for silence in (self._chair, self._leases, self._uploads, self._unannounced):
+            silence.forget()
+        self._filing.clear()
 
     def leave(self) -> None:
         """Free the chair at a clean shutdown."""
@@ -203,12 +203,9 @@ class Sweeper:
         return self.in_chair
 
     def _take_back_leases(
-        self, pulses: Sequence[BatchPulse], on_progress: Callable[[], None]
+        self, silent: Sequence[BatchPulse], on_progress: Callable[[], None]
     ) -> None:
-        silent = set(self._leases.outlasted(pulses, self.monotonic(), waited=self._waited))
-        for pulse in pulses:
-            if pulse not in silent:
-                continue
+        for pulse in silent:
             with self.database.write("sweep.take_back") as session:
                 taken = batches.take_back(session, pulse, now=self.now())
                 session.commit()
@@ -217,14 +214,16 @@ class Sweeper:
                 self.doorbell.announce(taken.queued)
             on_progress()
 
-    def _file_uploads(self, on_progress: Callable[[], None]) -> None:
+    def _file_uploads(
+        self,
+        waiting: Sequence[tuple[str, dt.datetime]],
+        silent: Set[Hashable],
+        on_progress: Callable[[], None],
+    ) -> None:
         def keep_on() -> None:
             self._keep_chair()
             on_progress()
 
-        with self.database.read() as session:
-            waiting = uploads.unfiled(session)
-        silent = set(self._uploads.outlasted(waiting, self.monotonic(), waited=self._waited))
         self._filing &= {upload_id for upload_id, _ in waiting}
         # Some seconds of it at a time: what falls silent is looked for in between.
         until = self.monotonic() + self.stale_s / 4

@@ -282,6 +282,44 @@ def test_one_sweeper_at_a_time_and_a_dead_one_is_replaced(delivered: Services) -
     assert first.in_chair
 
 
+def test_what_fell_silent_with_the_sweeper_is_taken_back_by_the_next_at_once(
+    delivered: Services,
+) -> None:
+    """Not only once the next one, in its turn, has looked at it for as long."""
+    first = delivered.sweeper
+    second = dataclasses.replace(first, holder="second")
+    (batch_id,) = delivered.bell.messages
+    lease(delivered, batch_id)
+    for _ in range(2):  # both look, then the first is dead and with it who held the lease
+        delivered.clock.seconds += 2
+        first.step()
+        second.step()
+    waited = 0.0
+    while batch_of(delivered, batch_id).state is BatchState.LEASED:
+        assert not second.in_chair
+        delivered.clock.seconds += 2
+        waited += 2
+        second.step()
+    assert second.in_chair
+    assert waited <= second.stale_s + 4
+
+
+def test_a_lease_that_beats_is_left_alone_by_who_takes_the_chair(delivered: Services) -> None:
+    first = delivered.sweeper
+    second = dataclasses.replace(first, holder="second")
+    (batch_id,) = delivered.bell.messages
+    held = lease(delivered, batch_id)
+    first.step()
+    for _ in range(20):
+        delivered.clock.seconds += 2
+        with delivered.database.write("test") as session:
+            batches.beat(session, [held])
+            session.commit()
+        second.step()
+    assert second.in_chair
+    assert batch_of(delivered, batch_id).state is BatchState.LEASED
+
+
 def test_a_clock_that_was_set_back_keeps_no_batch_from_being_announced(
     delivered: Services,
 ) -> None:
