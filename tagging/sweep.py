@@ -60,6 +60,14 @@ class _Seen:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Shortage:
+    """Batches that wait, and the fewer messages on the broker that tell of them."""
+
+    queued: int
+    depth: int
+
+
 @dataclass(kw_only=True)
 class Silence:
     """How long values have been seen unchanged.
@@ -149,14 +157,16 @@ class Sweeper:
         waited = self._is_long(now - began)
         silent = set(self._leases.outlasted(pulses, now, waited=waited))
         cut_off = set(self._uploads.outlasted(waiting, now, waited=waited))
+        on_progress()
+        if sits:  # before the broker is asked, which may take its time
+            pulses = [pulse for pulse in pulses if pulse in silent]
+            self._take_back_leases(pulses, on_progress)
+        short = self._shortage()
+        on_progress()
         if not sits:
-            self._unannounced.forget()
             self._filing.clear()
             return
-        on_progress()
-        pulses = [pulse for pulse in pulses if pulse in silent]
-        self._take_back_leases(pulses, on_progress)
-        self._announce(on_progress)
+        self._announce(short, on_progress)
         self._file_uploads(waiting, cut_off, on_progress)
         self._keep_counts_few()
         on_progress()
@@ -270,19 +280,24 @@ class Sweeper:
             # What cannot be worked off must not keep leases from being taken back.
             log.exception("retag_failed")
 
-    def _announce(self, on_progress: Callable[[], None]) -> None:
+    def _shortage(self) -> _Shortage | None:
+        """How many batches wait and how many messages, once these were too few for long enough.
+
+        Messages on their way (sent, not yet counted; fetched, not yet leased) look lost for a
+        moment, so it must last.
+        """
         with self.database.read() as session:
             queued = backlog.due_count(session, now=self.now())
-        if not queued:
-            self._unannounced.forget()
-            return
-        depth = self.doorbell.depth()
-        # Messages on their way (sent, not yet counted; fetched, not yet leased) look lost for a
-        # moment, so the shortage must last.
+        depth = self.doorbell.depth() if queued else 0
         if depth is None or depth >= queued:
             self._unannounced.forget()
-            return
+            return None
         if not self._unannounced.outlasted(["short"], self.monotonic(), waited=False):
+            return None
+        return _Shortage(queued=queued, depth=depth)
+
+    def _announce(self, short: _Shortage | None, on_progress: Callable[[], None]) -> None:
+        if short is None:
             return
         with self.database.write("sweep.announce") as session:
             now = self.now()
@@ -290,13 +305,18 @@ class Sweeper:
                 session,
                 older_than=now - dt.timedelta(seconds=self.stale_s / 2),
                 now=now,
-                limit=min(queued - depth, ANNOUNCE_AT_ONCE),
+                limit=min(short.queued - short.depth, ANNOUNCE_AT_ONCE),
             )
             if missing:
                 batches.mark_announced(session, missing, now=self.now())
             session.commit()
         if missing:
-            log.info("announced_again", batches=len(missing), queued=queued, on_broker=depth)
+            log.info(
+                "announced_again",
+                batches=len(missing),
+                queued=short.queued,
+                on_broker=short.depth,
+            )
             for start in range(0, len(missing), ANNOUNCE_TOGETHER):
                 self.doorbell.announce(missing[start : start + ANNOUNCE_TOGETHER])
                 on_progress()

@@ -304,6 +304,25 @@ def test_what_fell_silent_with_the_sweeper_is_taken_back_by_the_next_at_once(
     assert waited <= second.stale_s + 4
 
 
+def test_what_the_last_sweeper_did_not_announce_the_next_one_does_at_once(
+    delivered: Services,
+) -> None:
+    first = delivered.sweeper
+    second = dataclasses.replace(first, holder="second")
+    (batch_id,) = delivered.bell.messages
+    first.step()
+    second.step()
+    delivered.bell.messages.clear()  # the broker was wiped, and the first is dead
+    waited = 0.0
+    while not delivered.bell.messages:
+        delivered.clock.seconds += 2
+        waited += 2
+        second.step()
+        assert waited <= second.stale_s + 4
+    assert second.in_chair
+    assert delivered.bell.messages == [batch_id]
+
+
 def test_a_lease_that_beats_is_left_alone_by_who_takes_the_chair(delivered: Services) -> None:
     first = delivered.sweeper
     second = dataclasses.replace(first, holder="second")
