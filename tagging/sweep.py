@@ -4,7 +4,7 @@ Any worker may be the sweeper, one at a time: the chair is a row whose beat must
 measured on each worker's own monotonic clock, from the first time that it sees a beat, so that
 neither a jump of the wall clock nor clocks that differ between machines take work from a worker
 that lives. Who is not in the chair looks, too, and does nothing: what fell silent together with the
-last sweeper is taken back as soon as another sits there. Whenever the database could not be asked,
+last sweeper is taken back soon after another sits there. Whenever the database could not be asked,
 every observation starts anew: a server that was away says nothing about the workers.
 """
 
@@ -145,7 +145,7 @@ class Sweeper:
             DBAPIError: the database could not be asked. Where that was so for a look at who lives,
                 it says nothing of them, and all looks start anew.
         """
-        began = self.monotonic()
+        began, sat = self.monotonic(), self.in_chair
         try:
             sits = self._sit()
             with self.database.read() as session:
@@ -155,10 +155,17 @@ class Sweeper:
             raise
         now = self.monotonic()
         waited = self._is_long(now - began)
+        if waited and not sat:
+            # Who is not in the chair only reads, and on SQLite that waits for no writer: that all
+            # beats had to wait until now, only taking the chair can tell.
+            self._leases.forget()
+            self._uploads.forget()
         silent = set(self._leases.outlasted(pulses, now, waited=waited))
         cut_off = set(self._uploads.outlasted(waiting, now, waited=waited))
         on_progress()
-        if sits:  # before the broker is asked, which may take its time
+        # Before the broker is asked, which may take its time; but not by who has sat down just now:
+        # beats that waited for the same lock are about to come.
+        if sits and sat:
             pulses = [pulse for pulse in pulses if pulse in silent]
             self._take_back_leases(pulses, on_progress)
         short = self._shortage()

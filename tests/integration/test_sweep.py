@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -296,12 +297,46 @@ def test_what_fell_silent_with_the_sweeper_is_taken_back_by_the_next_at_once(
         second.step()
     waited = 0.0
     while batch_of(delivered, batch_id).state is BatchState.LEASED:
-        assert not second.in_chair
         delivered.clock.seconds += 2
         waited += 2
         second.step()
     assert second.in_chair
     assert waited <= second.stale_s + 4
+
+
+@pytest.mark.parametrize(
+    ("lock_s", "late"), [(0, 0), (40, 3)], ids=["free again just now", "waited for"]
+)
+def test_who_takes_the_chair_behind_a_lock_takes_nobodys_lease(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch, lock_s: int, late: int
+) -> None:
+    """Somebody held SQLite's lock: no beat came through, nor the sweeper's, and who reads waits for
+    nobody. The beats come after the chair was taken; where they had given up, not at once.
+    """
+    first = delivered.sweeper
+    second = dataclasses.replace(first, holder="second")
+    (batch_id,) = delivered.bell.messages
+    held = lease(delivered, batch_id)
+    first.step()
+    take = leaders.take_chair
+
+    def waits(*arguments: Any, **named: Any) -> bool:
+        delivered.clock.seconds += lock_s
+        return take(*arguments, **named)
+
+    monkeypatch.setattr("tagging.sweep.leaders.take_chair", waits)
+    while not second.in_chair:
+        delivered.clock.seconds += 2
+        second.step()
+    for look in range(10):
+        assert batch_of(delivered, batch_id).state is BatchState.LEASED
+        if look >= late:
+            with delivered.database.write("test") as session:
+                batches.beat(session, [held])
+                session.commit()
+        delivered.clock.seconds += 2
+        second.step()
+    assert second.in_chair
 
 
 def test_what_the_last_sweeper_did_not_announce_the_next_one_does_at_once(
