@@ -333,16 +333,16 @@ def _two_sweepers(world: World, injection: str) -> Outcome:
     then it goes on, and the two do the same work.
     """
     chair = "SELECT holder FROM leaders"
-    name = "sweep.announce.committed"  # what it read there it has yet to announce
+    name = "sweep.keep_chair.committed"  # it comes by at every sweep, and believes that it sits
     world.wait(lambda: world.ask(chair) is not None and world.in_flight(), world.settings.stale_s)
     first = world.ask(chair)
-    # So long, too, that it is still away when the other has come to the same place.
     paused = _order(world, name, f"delay {1.5 * world.settings.stale_s + 1:g}")
     world.wait(paused.exists, REACH_S)
     counted = world.in_flight()
     moved = world.wait(
         lambda: world.ask(chair) not in (None, first), 1.5 * world.settings.stale_s + 1
     )
+    paused.with_name(name).unlink(missing_ok=True)
     paused.unlink(missing_ok=True)
     return Outcome(injection=injection, reached=moved, counted=counted, ended=time.monotonic())
 
