@@ -17,7 +17,7 @@ help:
 	@echo "make demo     tag the sample catalogue on this machine, nothing to install before"
 	@echo "make test     all tests, with real Redis and PostgreSQL from wheels"
 	@echo "make faults   500 faults of every kind, and ten promises checked (about ten minutes)"
-	@echo "make faults-shipped   the same with the patience that users get (half an hour)"
+	@echo "make faults-shipped   the same with the patience that users get (a quarter of an hour)"
 	@echo "make faults-long    10,000 of them (hours; goes on where it was cut off)"
 	@echo "make faults-large   kills and poisoned pictures among 10,000"
 	@echo "make soak     steady work for MINUTES: does anything grow?"
