@@ -162,10 +162,13 @@ class Sweeper:
             self._uploads.forget()
         silent = set(self._leases.outlasted(pulses, now, waited=waited))
         cut_off = set(self._uploads.outlasted(waiting, now, waited=waited))
+        if (
+            not sat
+        ):  # nor by who sits down just now: beats that waited for its lock are about to come
+            silent.clear()
+            cut_off.clear()
         on_progress()
-        # Before the broker is asked, which may take its time; but not by who has sat down just now:
-        # beats that waited for the same lock are about to come.
-        if sits and sat:
+        if sits:  # before the broker is asked, which may take its time
             pulses = [pulse for pulse in pulses if pulse in silent]
             self._take_back_leases(pulses, on_progress)
         short = self._shortage()
