@@ -162,9 +162,8 @@ class Sweeper:
             self._uploads.forget()
         silent = set(self._leases.outlasted(pulses, now, waited=waited))
         cut_off = set(self._uploads.outlasted(waiting, now, waited=waited))
-        if (
-            not sat
-        ):  # nor by who sits down just now: beats that waited for its lock are about to come
+        if not sat:
+            # Who sits down just now acts at the next look: beats that waited for its lock come now.
             silent.clear()
             cut_off.clear()
         on_progress()
