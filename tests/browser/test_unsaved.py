@@ -37,6 +37,7 @@ def test_a_server_that_is_killed_in_the_middle_of_posts_loses_nothing(
 def test_an_answer_that_is_lost_on_the_way_counts_once(site: Installation, person: Person) -> None:
     site.waits(4)
     ann = person(site)
+    ann.prepared()  # the next product is decided on without the server
 
     def record_and_die(route: Route) -> None:
         answer = route.fetch()
