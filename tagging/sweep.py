@@ -46,17 +46,20 @@ class Doorbell(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """A value since it was first seen. `silent_s`: what counts of the `passed_s`."""
+    """A value since it was first seen. `silent_s`: what counts of the `passed_s`; `calm_s`: of
+    that, what is later than the last look that had to wait.
+    """
 
     silent_s: float = 0.0
     passed_s: float = 0.0
-    waited: bool = False
+    calm_s: float = 0.0
 
     def later(self, passed_s: float, most_s: float, *, waited: bool) -> _Seen:
+        counts_s = min(passed_s, most_s)
         return _Seen(
-            silent_s=self.silent_s + min(passed_s, most_s),
+            silent_s=self.silent_s + counts_s,
             passed_s=self.passed_s + passed_s,
-            waited=self.waited or waited,
+            calm_s=0.0 if waited else self.calm_s + counts_s,
         )
 
 
@@ -74,8 +77,8 @@ class Silence:
 
     Of the time between two looks only so much counts as lets `LOOKS` of them make up the patience:
     this process may have been stopped, and whoever beats with it. Where a look had to wait for the
-    database, a beat may wait as well, and longer. It is given the time to come or to give up; no
-    more, for where every look waits silence must end, too.
+    database, a beat may wait as well, and longer: the patience begins anew. But where look after
+    look waits silence must end, too, once a beat has had the time to come or to give up.
 
     Args:
         patience_s: for how long a value may be the same.
@@ -102,7 +105,9 @@ class Silence:
         return [key for key, since in self._seen.items() if self._is_over(since)]
 
     def _is_over(self, since: _Seen) -> bool:
-        enough_s = self.patience_s + (self.wait_s if since.waited else 0.0)
+        if since.calm_s >= self.patience_s:
+            return True
+        enough_s = self.patience_s + self.wait_s
         return since.silent_s >= self.patience_s and since.passed_s >= enough_s
 
     def forget(self) -> None:

@@ -469,6 +469,22 @@ def test_one_long_wait_costs_nobody_a_lease(
     assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
 
 
+def test_after_a_long_wait_silence_is_given_its_patience_once_more_and_no_longer(
+    delivered: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a worker dies that held SQLite's lock: all who live show it as soon as they can."""
+    held = lease(delivered, delivered.bell.messages[0])
+    pass_time(delivered, 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(leaders, "keep_chair", slow_by(delivered, 4.0))
+        delivered.sweeper.step()
+    stale_s = delivered.sweeper.stale_s
+    pass_time(delivered, stale_s - 2)
+    assert batch_of(delivered, held.batch_id).state is BatchState.LEASED
+    pass_time(delivered, 2)
+    assert batch_of(delivered, held.batch_id).state is BatchState.QUEUED
+
+
 @pytest.mark.parametrize("seconds", [4.0, 600.0])
 def test_where_every_look_takes_long_what_is_silent_is_taken_back_all_the_same(
     delivered: Services, monkeypatch: pytest.MonkeyPatch, seconds: float
