@@ -9,8 +9,8 @@ failpoint, arms it, also in processes that run already. What it says:
     kill | exit | raise | delay SECONDS | hang   [key=KEY,KEY...] [always]
 
 `kill` is SIGKILL, `exit` ends the process without any clean-up. Without `always` it happens once,
-in whichever process comes first: that one renames the file to `NAME.fired`. Every write transaction
-has two of them, `NAME.commit` and `NAME.committed`, see `tagging/database/session.py`.
+in whichever process comes first: that one renames the file to `NAME.fired-PID`. Every write
+transaction has two of them, `NAME.commit` and `NAME.committed`, see `tagging/database/session.py`.
 
 The idea is FreeBSD's fail(9); and of etcd's gofail, to switch them from outside.
 """
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Final
 
 ACTIONS: Final = ("kill", "exit", "raise", "delay", "hang")
-FIRED: Final = ".fired"
 EXIT_CODE: Final = 70
 _FOR_EVER_S: Final = 10**8
+_FIRED: Final = ".fired-"
 
 _folder: Path | None = None
 
@@ -85,6 +85,13 @@ def folder() -> Path | None:
     return _folder
 
 
+def fired(folder: Path, name: str) -> tuple[Path, int] | None:
+    """What became of an order that was obeyed: its file, and the id of the process; or None."""
+    for path in folder.glob(f"{name}{_FIRED}*"):
+        return path, int(path.name.rpartition("-")[2])
+    return None
+
+
 def failpoint(name: str, key: str | None = None) -> None:
     """Do what the order of this name says, if there is one.
 
@@ -109,8 +116,8 @@ def _obey(path: Path, key: str | None) -> None:
     if order.keys and key not in order.keys:
         return
     if not order.always:
-        try:
-            path.rename(path.with_name(path.name + FIRED))
+        try:  # The number stands in the name, since a decoder may write to no file.
+            path.rename(path.with_name(f"{path.name}{_FIRED}{os.getpid()}"))
         except FileNotFoundError:  # another process came first
             return
     match order.action:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tagging.failpoints import FIRED
+from tagging import failpoints
 from tests.faults import clock
 from tests.faults.installations import Servers
 from tests.faults.world import Errand, World
@@ -202,35 +202,48 @@ def inject(world: World, injection: str) -> Outcome:
 
 
 def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
-    folder = world.settings.failpoints
-    assert folder is not None
-    order, fired = folder / name, _order(world, name, action)
+    struck_by = _order(world, name, action)
     lead = max((key for key in LEADS_TO if name.startswith(key)), key=len, default=None)
     errand = None if lead is None else _lead(world, LEADS_TO[lead])
 
     def over() -> bool:
-        return fired.exists() or (errand is not None and errand.done)
+        return struck_by() is not None or (errand is not None and errand.done)
 
     world.wait(over, REACH_S)
-    reached = fired.exists()
+    struck = struck_by()
     # Of what happens to a child before it has an image's bytes no product may fail.
     blamed = name.startswith("decoder.") and name != "decoder.read"
-    if reached and blamed and not action.startswith("delay"):
+    if struck is not None and blamed and not action.startswith("delay"):
         world.decoder_faults += 1
     counted = world.in_flight()
     began = time.monotonic()
-    order.unlink(missing_ok=True)
-    fired.unlink(missing_ok=True)
-    if not reached:
+    _take_away(world, name)
+    if struck is None:
         return Outcome(injection=injection, reached=False)
     if action.startswith("delay"):
         world.wait(lambda: time.monotonic() > began + FAULT_S, 10)
     if action == "hang":
-        # Whoever hangs is noticed and ended: a worker by itself, anybody else by who waits.
-        ends = len(world.ends)
-        longest = max(world.settings.stuck_s, world.settings.load_s if world.keras else 0.0)
-        world.wait(lambda: len(world.ends) > ends, longest + HANG_MORE_S)
+        _await_end(world, struck)
     return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+
+
+def _await_end(world: World, pid: int) -> None:
+    """Whoever hangs is noticed and ended: a worker by itself, its child by the worker, and anybody
+    else by who waits, which may take longer and is no promise.
+    """
+    patient = any(errand.child.pid == pid for errand in world.errands)
+    longest = max(world.settings.stuck_s, world.settings.load_s if world.keras else 0.0)
+    if not world.wait(lambda: is_gone(pid), longest + HANG_MORE_S) and not patient:
+        world.broken.append(f"stuck is dead: after {longest + HANG_MORE_S:g} s {pid} still hung")
+
+
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process, or one that nobody has waited for yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
 def _lead(world: World, what: str) -> Errand | None:
@@ -250,7 +263,8 @@ def _lead(world: World, what: str) -> Errand | None:
         case "end in hand":
             # Whoever has begun it when it is told to stop does not finish it in time.
             delay = f"delay {world.settings.stop_s + 2:g}"
-            world.wait(_order(world, "tag.classify", delay).exists, 10)
+            begun = _order(world, "tag.classify", delay)
+            world.wait(lambda: begun() is not None, 10)
             for worker in world.workers:
                 worker.kill(signal.SIGTERM)
         case "move_much":
@@ -261,16 +275,28 @@ def _lead(world: World, what: str) -> Errand | None:
     return None
 
 
-def _order(world: World, name: str, action: str) -> Path:
-    """Order it; the file that is there once it was struck."""
+def _order(world: World, name: str, action: str) -> Callable[[], int | None]:
+    """Order it; what is returned tells which process it struck, once it did."""
     folder = world.settings.failpoints
     assert folder is not None
-    fired = folder / f"{name}{FIRED}"
-    fired.unlink(missing_ok=True)
+    before = failpoints.fired(folder, name)
+    if before is not None:
+        before[0].unlink()
     partial = folder / f"{name}.order"
     partial.write_text(action, encoding="ascii")
     partial.rename(folder / name)
-    return fired
+
+    def struck() -> int | None:
+        found = failpoints.fired(folder, name)
+        return None if found is None else found[1]
+
+    return struck
+
+
+def _take_away(world: World, name: str) -> None:
+    """The order of this name, if nobody obeyed it."""
+    assert world.settings.failpoints is not None
+    (world.settings.failpoints / name).unlink(missing_ok=True)
 
 
 # What begins, lasts and ends
@@ -337,13 +363,12 @@ def _two_sweepers(world: World, injection: str) -> Outcome:
     world.wait(lambda: world.ask(chair) is not None and world.in_flight(), world.settings.stale_s)
     first = world.ask(chair)
     paused = _order(world, name, f"delay {1.5 * world.settings.stale_s + 1:g}")
-    world.wait(paused.exists, REACH_S)
+    world.wait(lambda: paused() is not None, REACH_S)
     counted = world.in_flight()
     moved = world.wait(
         lambda: world.ask(chair) not in (None, first), 1.5 * world.settings.stale_s + 1
     )
-    paused.with_name(name).unlink(missing_ok=True)
-    paused.unlink(missing_ok=True)
+    _take_away(world, name)
     return Outcome(injection=injection, reached=moved, counted=counted, ended=time.monotonic())
 
 
@@ -355,7 +380,7 @@ def _model(world: World, how: str) -> Iterator[None]:
         read = _order(world, "model.read", "delay 1.5")
         for worker in world.workers:
             worker.kill()
-        world.wait(read.exists, 60)
+        world.wait(lambda: read() is not None, 60)
     weights = world.bundle / "model.weights.h5"
     whole = weights.read_bytes()
     other = (world.bundle / "sentinel.weights.h5").read_bytes()

@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from tagging.failpoints import fired
 from tests.processes import Place
 from tests.stand_in import picture
 
@@ -69,16 +70,16 @@ def test_each_thing_is_ingested_exactly_once(embedded: Place, tmp_path: Path) ->
 def test_an_end_that_was_asked_for_is_no_fault_of_the_delivery(
     embedded: Place, tmp_path: Path
 ) -> None:
-    failpoints = tmp_path / "failpoints"
-    failpoints.mkdir()
-    (failpoints / "upload.begin.committed").write_text("hang")
-    embedded.environment["ATELIER_FAILPOINTS"] = str(failpoints)
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    (orders / "upload.begin.committed").write_text("hang")
+    embedded.environment["ATELIER_FAILPOINTS"] = str(orders)
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     (inbox / "a.png").write_bytes(picture(1))
     with embedded.started("watch", str(inbox), "--settle-s", "0.1") as watch:
         embedded.wait_until(
-            (failpoints / "upload.begin.committed.fired").exists,
+            lambda: fired(orders, "upload.begin.committed") is not None,
             timeout_s=60,
             what="the delivery is being read",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -55,7 +56,9 @@ def test_an_order_is_obeyed_once(orders: Path) -> None:
     with pytest.raises(FailpointError, match=r"a\.b"):
         failpoint("a.b")
     failpoint("a.b")
-    assert (orders / "a.b.fired").exists()
+    (path,) = orders.iterdir()
+    assert failpoints.fired(orders, "a.b") == (path, os.getpid())
+    assert failpoints.fired(orders, "a") is None
 
 
 def test_or_always_and_only_for_its_keys(orders: Path) -> None:
