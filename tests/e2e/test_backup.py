@@ -48,9 +48,9 @@ def test_a_backup_is_taken_while_a_worker_works_and_works_on_elsewhere(
     with place.started("worker") as worker:
         place.wait_until(lambda: queued(place) < IMAGES, timeout_s=120, what="the first batch")
         # One batch stays in hand for certain, however long the backup takes; the others go on.
-        decode.write_text("hang")
+        order(decode, "hang")
         place.wait_until(lambda: not decode.exists(), timeout_s=60, what="a batch that hangs")
-        decode.write_text("delay 1 always")
+        order(decode, "delay 1 always")
         place.run("backup", str(tmp_path / "a.backup"))
         assert queued(place) > leases(place) > 0
         decode.unlink()
@@ -69,6 +69,13 @@ def test_a_backup_is_taken_while_a_worker_works_and_works_on_elsewhere(
     assert other.scalar("SELECT count(*) FROM predictions") == IMAGES
     assert other.scalar("SELECT count(*) FROM image_predictions") == IMAGES
     assert outcomes(other) == outcomes(place)
+
+
+def order(failpoint: Path, text: str) -> None:
+    """Order it while processes look there: they find all of the text or none."""
+    partial = failpoint.with_name("partial")
+    partial.write_text(text)
+    partial.rename(failpoint)
 
 
 def outcomes(place: Place) -> list[Any]:
