@@ -16,6 +16,7 @@ from urllib.error import URLError
 
 import pytest
 import sqlalchemy as sa
+from playwright.sync_api import Page, Route
 
 from tagging import accounts, desk
 from tagging.answers import Answer
@@ -153,6 +154,17 @@ class Installation(Site):
     def end_sessions(self) -> None:
         """As if twelve hours had passed: everybody must log in again."""
         self._execute(sa.delete(WebSession))
+
+    def end_sessions_by_what_is_said(self, page: Page) -> None:
+        """Just before it comes: were they over sooner, whatever else the page asks would lead to
+        the log-in.
+        """
+
+        def end(route: Route) -> None:
+            self.end_sessions()
+            route.continue_()
+
+        page.route("**/reviews", end, times=1)
 
     def end_reservations(self) -> None:
         """As if two minutes had passed: what is on a screen may be shown to others."""

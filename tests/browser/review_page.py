@@ -53,8 +53,13 @@ class ReviewPage:
         self.ready()
 
     def prepared(self) -> None:
-        """Until the photos to come are in this browser."""
-        self.page.wait_for_load_state("networkidle")
+        """Until this browser has the photo that is shown and the next one."""
+        self.page.wait_for_function(
+            """() => {
+                const names = performance.getEntriesByType("resource").map((one) => one.name);
+                return new Set(names.filter((name) => name.includes("/photos/large/"))).size > 1;
+            }"""
+        )
 
     def ready(self) -> None:
         expect(self.product.or_(self.empty).first).to_be_visible()

@@ -614,7 +614,7 @@ def test_what_was_said_when_the_session_ran_out_is_sent_after_the_log_in(
     shown = ann.skus()
     ann.tile(shown[1]).click()
     ann.press("x")
-    site.end_sessions()
+    site.end_sessions_by_what_is_said(ann.page)
     ann.press("Enter")
     ann.page.wait_for_url("**/login*")
     assert site.said() == []
@@ -702,6 +702,10 @@ def test_what_was_never_in_sight_is_not_saved(site: Installation, looker: Looker
     skus = ann.skus()
     assert len(skus) == 30
     expect(ann.tile(skus[-1])).not_to_be_in_viewport()
+    # What is in sight counts as seen once its photo is there; until then no key does anything.
+    ann.page.wait_for_function(
+        "() => [...document.querySelectorAll('#tiles img')].every((one) => one.complete)"
+    )
     presses = 0
     while ann.tile(skus[-1]).count() and presses < 30:
         assert site.said() == []

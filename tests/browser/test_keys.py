@@ -114,6 +114,7 @@ def test_what_comes_back_after_a_reload_is_shown_at_once_whatever_else_comes(
     sku = ann.decide("Enter")
     ann.saved()
     ann.open()
+    expect(ann.page.locator("#undo")).to_be_enabled()  # it knows what was said before
     asked: list[Route] = []
     ann.page.route("**/api/default/cards/*", lambda route: asked.append(route))
     with ann.page.expect_response("**/api/default/cards?*"):

@@ -61,7 +61,7 @@ def test_work_that_hangs_ends_the_worker_and_is_done_by_the_next(
 
 def test_a_model_that_never_loads_ends_the_worker(hasty: Place, tmp_path: Path) -> None:
     (tmp_path / "orders" / "model.load").write_text("hang")
-    hasty.environment["ATELIER_LOAD_S"] = "20"
+    hasty.environment["ATELIER_LOAD_S"] = "40"
     counts, said = tagged(hasty, photos(tmp_path / "in"))
     assert counts["failed"] == counts["queued"] == 0
     assert "Timeout" in said
