@@ -553,6 +553,28 @@ def cut_off(services: Services, folder: Path, monkeypatch: pytest.MonkeyPatch) -
         return deliver(services, write_folder(folder, {f"{folder.name}.png": 255})).upload_id
 
 
+def test_who_takes_the_chair_takes_up_nobodys_filing_in_the_same_look(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who files may have waited for the same lock, and shows its life just now."""
+    first = services.sweeper
+    second = dataclasses.replace(first, holder="second")
+    upload_id = cut_off(services, tmp_path / "in", monkeypatch)
+
+    def state() -> UploadState:
+        with services.database.read() as session:
+            return session.get_one(Upload, upload_id).state
+
+    first.step()
+    while not second.in_chair:
+        services.clock.seconds += 2
+        second.step()
+    assert state() is UploadState.RECEIVED
+    services.clock.seconds += 2
+    second.step()
+    assert state() is UploadState.FILED
+
+
 def of_another_retailer(services: Services) -> Services:
     now = services.clock.now()
     with services.database.write("test") as session:
