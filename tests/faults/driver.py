@@ -108,7 +108,8 @@ def run(
             result.products = len(world.expected)
             result.reviews = len(world.reviewed)
             result.ends = len(world.ends)
-            if result.broken:  # its disks go with it
+            if result.broken:  # its disks go with it; and nobody may change what is copied
+                world.close()
                 shutil.copytree(folder / "home", folder / "home-kept", symlinks=True)
     except Exception:  # whatever it is, the others go on, and it is told with its command
         result.broken += f"\nthe run itself failed: {traceback.format_exc()}"
