@@ -52,13 +52,18 @@ class ReviewPage:
         self.page.goto(f"{self.site.url}/review/{retailer}")
         self.ready()
 
-    def prepared(self) -> None:
-        """Until this browser has the photo that is shown and the next one."""
+    def prepared(self, products: int) -> None:
+        """Until this browser has the photos of so many products (at most six are asked for).
+
+        They come in any order, so that of fewer nobody knows whether the next one is among them.
+        """
         self.page.wait_for_function(
-            """() => {
+            """products => {
                 const names = performance.getEntriesByType("resource").map((one) => one.name);
-                return new Set(names.filter((name) => name.includes("/photos/large/"))).size > 1;
-            }"""
+                const photos = names.filter((name) => name.includes("/photos/large/"));
+                return new Set(photos).size >= products;
+            }""",
+            arg=products,
         )
 
     def ready(self) -> None:

@@ -37,7 +37,7 @@ def test_a_server_that_is_killed_in_the_middle_of_posts_loses_nothing(
 def test_an_answer_that_is_lost_on_the_way_counts_once(site: Installation, person: Person) -> None:
     site.waits(4)
     ann = person(site)
-    ann.prepared()  # the next product is decided on without the server
+    ann.prepared(4)  # the next product is decided on without the server
 
     def record_and_die(route: Route) -> None:
         answer = route.fetch()
@@ -99,7 +99,7 @@ def test_who_has_nothing_left_is_shown_more_when_the_server_is_back(
 def test_a_browser_that_is_offline_keeps_what_is_said(site: Installation, person: Person) -> None:
     site.waits(6)
     ann = person(site)
-    ann.prepared()
+    ann.prepared(6)
     ann.page.context.set_offline(True)
     said = [ann.decide("Enter"), ann.decide("x")]
     expect(ann.unsent).not_to_be_empty()
@@ -116,7 +116,7 @@ def test_what_a_page_could_not_send_is_sent_on_the_next_visit(
 ) -> None:
     site.waits(6)
     ann = person(site)
-    ann.prepared()
+    ann.prepared(6)
     site.kill()
     said = [ann.decide("Enter"), ann.decide("2")]
     assert len(ann.kept()) == 2
@@ -141,7 +141,7 @@ def test_a_browser_that_is_closed_sends_it_when_it_comes_again(
         ann = ReviewPage(context.new_page(), site)
         ann.enter("Ann")
         ann.open()
-        ann.prepared()
+        ann.prepared(4)
         site.kill()
         sku = ann.decide("Enter")
         assert ann.kept()
