@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -307,38 +308,52 @@ def test_a_copy_that_was_overtaken_waits_for_who_is_about_to_commit(
         assert copied.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@dataclasses.dataclass
+class SlowCopy:
+    """A copy that keeps writers out until it is told to hurry, though not longer than ten seconds.
+
+    It gets on all the while: for one that does not, nobody waits.
+    """
+
+    source: Path
+    copy: Path
+    hurry: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    @property
+    def keeps_out(self) -> bool:
+        return copy_mark(self.source).exists()
+
+    def begin(self) -> threading.Thread:
+        """Returns once writers are kept out."""
+        copying_ = threading.Thread(
+            target=copy_database, args=(self.source, self.copy), kwargs={"step_pages": 1}
+        )
+        copying_.start()
+        while not self.keeps_out:
+            assert copying_.is_alive()
+            time.sleep(0.001)
+        return copying_
+
+
 @pytest.fixture
-def copied_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A database whose copy was overtaken, and takes a second from then on; `copy_slowly`."""
-    source = tmp_path / "large.db"
-    with closing(sqlite3.connect(source, isolation_level=None, check_same_thread=False)) as setup:
+def slow_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowCopy]:
+    """Of a database to which something was written after the first step."""
+    slow = SlowCopy(tmp_path / "large.db", tmp_path / "copy.db")
+    connected = sqlite3.connect(slow.source, isolation_level=None, check_same_thread=False)
+    with closing(connected) as setup:
         setup.execute("CREATE TABLE a (n INTEGER, filler BLOB)")
         setup.execute("INSERT INTO a VALUES (0, zeroblob(400000))")
 
         class Slow(copying._Watch):
             def __call__(self, *seen: int) -> None:
-                if copy_mark(source).exists():
-                    time.sleep(0.1)
+                if slow.keeps_out:
+                    slow.hurry.wait(0.1)
                 else:
                     setup.execute("UPDATE a SET n = n + 1")
                 super().__call__(*seen)
 
         monkeypatch.setattr(copying, "_Watch", Slow)
-        yield source
-
-
-def copy_slowly(source: Path) -> threading.Thread:
-    """Begins; returns once writers are kept out."""
-    copying_ = threading.Thread(
-        target=copy_database,
-        args=(source, source.with_name("copy.db")),
-        kwargs={"step_pages": 10},
-    )
-    copying_.start()
-    while not copy_mark(source).exists():
-        assert copying_.is_alive()
-        time.sleep(0.001)
-    return copying_
+        yield slow
 
 
 def begin_to_write(database: Database) -> None:
@@ -348,11 +363,12 @@ def begin_to_write(database: Database) -> None:
 
 @pytest.mark.skipif(wal_is_safe(), reason="with a WAL nobody is kept out")
 def test_while_a_backup_keeps_writers_out_who_reads_goes_on_and_they_wait(
-    copied_slowly: Path,
+    slow_copy: SlowCopy,
 ) -> None:
     """Far beyond the time for which they wait for anybody else."""
-    database = Database(f"sqlite:///{copied_slowly}", wait_s=0.25)
-    copying_ = copy_slowly(copied_slowly)
+    wait_s = 0.5
+    database = Database(f"sqlite:///{slow_copy.source}", wait_s=wait_s)
+    copying_ = slow_copy.begin()
 
     def write() -> None:
         with database.write("test") as session:
@@ -361,30 +377,32 @@ def test_while_a_backup_keeps_writers_out_who_reads_goes_on_and_they_wait(
 
     writer = threading.Thread(target=write)
     writer.start()
-    reads = 0
-    while copy_mark(copied_slowly).exists():
+    until = time.monotonic() + 3 * wait_s
+    while time.monotonic() < until:
         with database.read() as session:
-            assert session.scalar(sa.text("SELECT n FROM a")) in (2, 1000)
-        reads += 1
+            assert session.scalar(sa.text("SELECT n FROM a")) == 2
         time.sleep(0.01)
+    assert writer.is_alive()
+    assert slow_copy.keeps_out
+    slow_copy.hurry.set()
     for thread in (copying_, writer):
         thread.join()
-    assert reads > 5
-    with closing(sqlite3.connect(copied_slowly)) as source:
+    with closing(sqlite3.connect(slow_copy.source)) as source:
         assert source.execute("SELECT n FROM a").fetchone() == (1000,)
-    with closing(sqlite3.connect(copied_slowly.with_name("copy.db"))) as copied:
+    with closing(sqlite3.connect(slow_copy.copy)) as copied:
         assert copied.execute("SELECT n FROM a").fetchone() == (2,)
     database.close()
 
 
 @pytest.mark.skipif(wal_is_safe(), reason="with a WAL nobody is kept out")
 @pytest.mark.parametrize("backup_wait_s", [0.0, 0.3])
-def test_a_wait_for_a_backup_is_bounded(copied_slowly: Path, backup_wait_s: float) -> None:
-    database = Database(f"sqlite:///{copied_slowly}", wait_s=0.15, backup_wait_s=backup_wait_s)
-    copying_ = copy_slowly(copied_slowly)
+def test_a_wait_for_a_backup_is_bounded(slow_copy: SlowCopy, backup_wait_s: float) -> None:
+    database = Database(f"sqlite:///{slow_copy.source}", wait_s=0.15, backup_wait_s=backup_wait_s)
+    copying_ = slow_copy.begin()
     with pytest.raises(OperationalError, match="locked"):
         begin_to_write(database)
-    assert copy_mark(copied_slowly).exists()
+    assert slow_copy.keeps_out
+    slow_copy.hurry.set()
     copying_.join()
     begin_to_write(database)
     database.close()
