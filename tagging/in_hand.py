@@ -109,7 +109,10 @@ class InHand:
 
     @contextmanager
     def unleased(self, *, loads: bool) -> Iterator[None]:
-        """While a batch is got ready, or leased; `loads`: its model is loaded for it."""
+        """While a batch is got ready or leased, or its message is taken or acknowledged.
+
+        `loads`: its model is loaded for it.
+        """
         key, most_s = object(), self.load_s if loads else self.step_s
         with self._lock:
             self._unleased[key] = self.monotonic() + most_s

@@ -70,7 +70,7 @@ def run_worker(
                 work.preload(before_each=begin)
         finally:
             faulthandler.cancel_dump_traceback_later()
-        register_tasks(work.runtime.doorbell.app, work.tagger.tag_batch)
+        register_tasks(work.runtime.doorbell.app, work.tagger.tag_batch, work.in_hand)
         ended = threading.Event()
         watchdog = Watchdog(
             database=work.runtime.database,

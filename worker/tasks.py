@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tagging.errors import AtelierError
 from tagging.failpoints import failpoint
+from tagging.in_hand import InHand
 from tagging.tag import BatchReport
 from worker.doorbell import TASK
 
@@ -18,19 +19,27 @@ log = structlog.get_logger("worker")
 
 
 class AcknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
-    """Celery's own, with a failpoint before and after the message is acknowledged."""
+    """Celery's own, which the watchdog sees while the message is acknowledged.
+
+    The work is done then and its lease gone, but a thread that does not come back is lost: others
+    of this worker may go on, and it would be short of one for good.
+    """
 
     def acknowledge(self) -> None:
-        failpoint("task.acknowledge")
-        super().acknowledge()
-        failpoint("task.acknowledged")
+        with self.task.in_hand.unleased(loads=False):
+            failpoint("task.acknowledge")
+            super().acknowledge()
+            failpoint("task.acknowledged")
 
 
-def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) -> None:
+def register_tasks(
+    app: Celery, tag_batch: Callable[[int], BatchReport | None], in_hand: InHand
+) -> None:
     """Put the tasks on `app`. `tag_batch` is `Tagger.tag_batch`."""
 
     def task(batch_id: int) -> None:
-        failpoint("task.delivered")
+        with in_hand.unleased(loads=False):
+            failpoint("task.delivered")
         try:
             report = tag_batch(batch_id)
         except AtelierError as error:
@@ -60,5 +69,10 @@ def register_tasks(app: Celery, tag_batch: Callable[[int], BatchReport | None]) 
                 )
 
     app.task(
-        name=TASK, acks_late=True, ignore_result=True, Request="worker.tasks:AcknowledgedRequest"
+        name=TASK,
+        shared=False,  # with other applications of this process
+        acks_late=True,
+        ignore_result=True,
+        Request="worker.tasks:AcknowledgedRequest",
+        in_hand=in_hand,
     )(task)

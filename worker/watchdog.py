@@ -116,7 +116,7 @@ class Watchdog:
                 self.die(
                     batches=[lease.batch_id for lease in stuck],
                     loops=overdue,
-                    loading=unleased,
+                    unleased=unleased,
                     but=stuck,
                 )
 

@@ -92,5 +92,5 @@ def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
         thread.join(10)
     ended.set()
     thread.join()
-    assert died[0]["loading"]
+    assert died[0]["unleased"]
     assert died[0]["but"] == []
