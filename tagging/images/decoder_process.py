@@ -91,7 +91,7 @@ class DecoderProcess:
             measured: whether its answers tell what each image cost.
         """
         self._limits = limits
-        self.wall_seconds = 2 * limits.max_seconds + _GRACE_SECONDS
+        self.wall_seconds = wall_seconds(limits)
         self._buffer = bytearray()
         self._marks = 0
         self.answered = 0
@@ -319,6 +319,11 @@ class DecoderProcess:
             has_bytes=has_bytes,
             outside=isinstance(error, EOFError) and -(status or 0) in _OUTSIDE_SIGNALS,
         )
+
+
+def wall_seconds(limits: ImageLimits) -> float:
+    """How long a child may use no processor time before it counts as hanging."""
+    return 2 * limits.max_seconds + _GRACE_SECONDS
 
 
 def processor_seconds(pid: int) -> float:

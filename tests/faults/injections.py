@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Final
 
 from tagging import failpoints
+from tagging.images.decoder_process import wall_seconds
 from tests.faults import clock
 from tests.faults.installations import Servers
 from tests.faults.world import Errand, World
+from worker.bootstrap import image_limits
 
 ROOT: Final = Path(__file__).parents[2]
 ACTIONS: Final = ("kill", "exit", "raise", "delay 1.5", "hang")
@@ -223,16 +225,18 @@ def _failpoint(world: World, injection: str, name: str, action: str) -> Outcome:
     if action.startswith("delay"):
         world.wait(lambda: time.monotonic() > began + FAULT_S, 10)
     if action == "hang":
-        _await_end(world, struck)
+        _await_end(world, name, struck)
     return Outcome(injection=injection, counted=counted, ended=time.monotonic())
 
 
-def _await_end(world: World, pid: int) -> None:
+def _await_end(world: World, name: str, pid: int) -> None:
     """Whoever hangs is noticed and ended: a worker by itself, its child by the worker, and anybody
     else by who waits, which may take longer and is no promise.
     """
     patient = any(errand.child.pid == pid for errand in world.errands)
     longest = max(world.settings.stuck_s, world.settings.load_s if world.keras else 0.0)
+    if name == "decoder.read":  # a disk that gives nothing is waited for
+        longest = max(longest, wall_seconds(image_limits(world.settings)))
     if not world.wait(lambda: is_gone(pid), longest + HANG_MORE_S) and not patient:
         world.broken.append(f"stuck is dead: after {longest + HANG_MORE_S:g} s {pid} still hung")
 
