@@ -109,7 +109,7 @@ class InHand:
 
     @contextmanager
     def unleased(self, *, loads: bool) -> Iterator[None]:
-        """While a batch is got ready or leased, or its message is taken or acknowledged.
+        """While a batch is looked for, got ready or leased, or its message taken or acknowledged.
 
         `loads`: its model is loaded for it.
         """

@@ -165,16 +165,10 @@ class Tagger:
         self.in_hand.deliver()
         passed_by: int | None = None
         while True:
-            with self.database.read() as session:
-                queued = batches.due(session, batch_id, now=self.now())
-            if queued is None or self.in_hand.stopping.is_set():
+            due = self._due(batch_id)
+            if due is None:
                 return None
-            try:
-                with self.database.read() as session:
-                    model = models.in_charge(session, queued.retailer_id)
-            except AtelierError as error:
-                self._hinder(queued, error)
-                raise
+            queued, model = due
             if model.id == passed_by:
                 return None  # somebody else had it meanwhile; whatever is left of it is announced
             loaded = self.classifiers.has(model.id)
@@ -200,6 +194,20 @@ class Tagger:
                         work.step()
                         self._hinder(lease, error)
                         raise
+
+    def _due(self, batch_id: int) -> tuple[QueuedBatch, KnownModel] | None:
+        """What is to be done, and by which model. None: nothing, or not now."""
+        with self.in_hand.unleased(loads=False):
+            with self.database.read() as session:
+                queued = batches.due(session, batch_id, now=self.now())
+            if queued is None or self.in_hand.stopping.is_set():
+                return None
+            try:
+                with self.database.read() as session:
+                    return queued, models.in_charge(session, queued.retailer_id)
+            except AtelierError as error:
+                self._hinder(queued, error)
+                raise
 
     def _classifier(self, queued: QueuedBatch, model: KnownModel, *, loaded: bool) -> Classifier:
         with self.in_hand.unleased(loads=not loaded):

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sqlalchemy as sa
@@ -329,12 +330,19 @@ def test_a_batch_that_was_given_back_for_no_fault_of_its_own_waits_for_nothing(
     assert listed(services)["a"].status is Status.TAGGED
 
 
-def test_a_lease_that_hangs_is_noticed(
-    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "step"), [(batches, "due"), (models, "in_charge"), (batches, "lease")]
+)
+def test_what_hangs_before_there_is_a_lease_is_noticed(
+    services: Services,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    step: str,
 ) -> None:
-    """There is none yet that would tell of it, and others may wait for what it has locked."""
+    """None tells of it yet, while others may go on, or wait for what it has locked."""
     deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
-    take = batches.lease
+    take_step = getattr(module, step)
     noticed: list[bool] = []
 
     def hang(*args: object, **options: object) -> object:
@@ -342,9 +350,11 @@ def test_a_lease_that_hangs_is_noticed(
         for seconds in (0.0, hand.step_s + 9.9, 0.1):
             services.clock.seconds += seconds
             noticed.append(hand.overdue(10.0))
-        return take(*args, **options)  # type: ignore[arg-type]
+        monkeypatch.setattr(module, step, take_step)
+        return take_step(*args, **options)
 
-    monkeypatch.setattr(batches, "lease", hang)
+    monkeypatch.setattr(module, step, hang)
     services.tag_all()
     assert noticed == [False, False, True]
     assert not services.tagger.in_hand.overdue(0.0)
+    assert listed(services)["a"].status is Status.TAGGED
