@@ -148,7 +148,8 @@ def review_at_once(
 ) -> Account:
     """Let `names` review for `seconds` while deliveries come in; what they were answered.
 
-    Every fourth of them takes grids, every fifth the audit sample.
+    It begins when everybody has logged in. Every fourth of them takes grids, every fifth the audit
+    sample.
 
     Args:
         deliver: delivers portion 0, 1, 2 ... of a catalogue and returns its number of lines; is
@@ -157,8 +158,7 @@ def review_at_once(
     note_handing_over(database)
     add_people(database, names)
     account = Account()
-    began = time.monotonic()
-    until = began + seconds
+    shift = _Shift(len(names) + 1, seconds)
     people = [
         _Person(
             number,
@@ -166,7 +166,7 @@ def review_at_once(
             url=url,
             database=database,
             account=account,
-            until=until,
+            shift=shift,
             habits=habits or Habits(),
             timed=timed,
             seed=seed,
@@ -176,7 +176,8 @@ def review_at_once(
 
     def upload() -> None:
         portion = 0
-        while time.monotonic() < until:
+        shift.begin()
+        while shift.left_s() > 0:
             account.delivered += deliver(portion)
             portion += 1
 
@@ -185,7 +186,7 @@ def review_at_once(
             if (error := future.exception()) is not None:
                 text = "".join(traceback.format_exception(error)[-3:])
                 account.add_broken(f"somebody had to stop: {text}")
-    account.seconds = time.monotonic() - began
+    account.seconds = time.monotonic() - shift.began
     return account
 
 
@@ -211,6 +212,30 @@ def note_handing_over(database: Database) -> None:
             )
 
 
+class _Shift:
+    """Begins for all at the same moment, and ends for all."""
+
+    def __init__(self, many: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._together = threading.Barrier(many, action=self._start)
+        self.began = time.monotonic()
+
+    def _start(self) -> None:
+        self.began = time.monotonic()
+
+    def begin(self) -> None:
+        """Wait for the others."""
+        self._together.wait()
+
+    def call_off(self) -> None:
+        """Somebody cannot come."""
+        self._together.abort()
+
+    def left_s(self) -> float:
+        """How long it still lasts; negative once it is over."""
+        return self.began + self._seconds - time.monotonic()
+
+
 class _Person:
     """One person at work."""
 
@@ -222,7 +247,7 @@ class _Person:
         url: str,
         database: Database,
         account: Account,
-        until: float,
+        shift: _Shift,
         habits: Habits,
         timed: Timing,
         seed: int,
@@ -231,7 +256,7 @@ class _Person:
         self._url = url
         self._database = database
         self._account = account
-        self._until = until
+        self._shift = shift
         self._habits = habits
         self._timed = timed
         self._random = random.Random(f"{seed} {number}")
@@ -243,9 +268,15 @@ class _Person:
         self._seen: list[int] = []
 
     def work(self) -> None:
-        with Reviewer(self._url, self._name, timed=self._timed) as reviewer:
+        try:
+            reviewer = Reviewer(self._url, self._name, timed=self._timed)
+        except BaseException:
+            self._shift.call_off()
+            raise
+        with reviewer:
             self._reviewer = reviewer
-            while time.monotonic() < self._until:
+            self._shift.begin()
+            while self._shift.left_s() > 0:
                 found = self._take()
                 if not found:
                     self._pause(0.5)
@@ -271,7 +302,7 @@ class _Person:
 
     def _work_one_by_one(self, cards: list[Card]) -> None:
         for number, card in enumerate(cards):
-            if time.monotonic() >= self._until:
+            if self._shift.left_s() <= 0:
                 return
             self._reviewer.photo(card, "large", kind="photo, large")
             if self._random.random() < self._habits.late:
@@ -404,7 +435,7 @@ class _Person:
                 self._account.hold(product, Held(reviewer=self._name, start=start, end=end))
 
     def _pause(self, mean_s: float) -> None:
-        left = max(0.0, self._until - time.monotonic())
+        left = max(0.0, self._shift.left_s())
         time.sleep(min(left, mean_s * self._random.lognormvariate(-0.125, 0.5)))
 
 
