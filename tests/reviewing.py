@@ -270,7 +270,7 @@ class _Person:
     def work(self) -> None:
         try:
             reviewer = Reviewer(self._url, self._name, timed=self._timed)
-        except BaseException:
+        except Exception:
             self._shift.call_off()
             raise
         with reviewer:
