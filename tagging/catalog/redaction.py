@@ -15,8 +15,9 @@ _ADDRESS: Final = re.compile(
     r"(?P<query>[?#](?!…(?:['\s|,]|$))[^\s|]*)?"  # not again what was cut out before
 )
 _WHOLE: Final = re.compile(rf"(?P<start>\s*{_START})(?P<rest>.*)", re.DOTALL)
-_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s\[\]:@/\\?#]+\.[^\s\[\]:@/\\?#]+)(?=[/\\])")
-"""Host and the beginning of a path, behind which an `@` is a letter like any other."""
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]++\]|(?P<name>[^\s\[\]:@/\\?#]++))(?=[/\\])")
+"""What may be a host, and the beginning of a path. What is read is never given back and read again
+otherwise: of a long cell, that takes hours."""
 _CELL: Final = re.compile(r"[^,;\t|\"\r\n]+")
 
 
@@ -32,13 +33,20 @@ def address_without_secrets(text: str) -> str:
         return text
     rest = found["rest"]
     user = ""
-    if _HOST.match(rest) is None:
+    if not _begins_with_host(rest):
         _, at, rest = rest.rpartition("@")
         user = "…@" if at else ""
     query = re.search(r"[?#]", rest)
     if query is not None:
         rest = f"{rest[: query.start()]}{query[0]}…"
     return f"{found['start']}{user}{rest}"
+
+
+def _begins_with_host(rest: str) -> bool:
+    """Whether a host with a dot, or in brackets, and a path come first: behind these an `@` is a
+    letter like any other."""
+    found = _HOST.match(rest)
+    return found is not None and (found["name"] is None or "." in found["name"][1:-1])
 
 
 def row_without_secrets(text: str, *, cut: bool) -> str:
@@ -51,7 +59,7 @@ def row_without_secrets(text: str, *, cut: bool) -> str:
 
     def shown(cell: re.Match[str]) -> str:
         whole = _WHOLE.fullmatch(cell[0])
-        if whole is not None and cell.start() == last and not _HOST.match(whole["rest"]):
+        if whole is not None and cell.start() == last and not _begins_with_host(whole["rest"]):
             return f"{whole['start']}…"
         return address_without_secrets(cell[0])
 

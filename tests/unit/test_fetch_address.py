@@ -10,7 +10,7 @@ import pytest
 
 from tagging.catalog.delivery import RejectedRow, shown
 from tagging.catalog.opening import open_delivery
-from tagging.catalog.redaction import without_secrets
+from tagging.catalog.redaction import row_without_secrets, without_secrets
 from tagging.domain import FailureCode
 from tagging.fetch.address import FetchError, WebAddress, follow, is_web_address, parse_address
 from tagging.fetch.public import is_public
@@ -335,6 +335,16 @@ def test_what_may_be_secret_is_not_repeated(text: str, shows: str) -> None:
     assert without_secrets(f"'{shows}' is") == f"'{shows}' is"
     row = RejectedRow(line=1, code=FailureCode.BAD_ROW, value=text, error=f"'{text}' is wrong")
     assert "SECRET" not in row.value + row.error
+
+
+def test_a_long_text_is_read_once() -> None:
+    """What is read again from each of its letters takes minutes for each line."""
+    for half in ("a.", ".", "a", "aa:/", "a@", "[:", "a|", "a:"):
+        for start in ("ab:/", "https://", ""):
+            text = start + half * 100_000
+            row = RejectedRow(line=1, code=FailureCode.BAD_ROW, value=text, error=f"'{text}' is")
+            assert len(row.value) <= 200
+            assert len(row_without_secrets(text, cut=True)) <= 2 * len(text)
 
 
 MALFORMED = (
