@@ -21,6 +21,9 @@ FOUND_MANIFEST_ENDINGS: Final = MANIFEST_ENDINGS - {"txt"}
 """What makes a file a manifest when nobody pointed at it; a .txt is more often a readme."""
 
 MAX_SKU_CHARS: Final = 200
+MAX_MARKS: Final = 30
+_JOINER: Final = "\u034f"
+"""COMBINING GRAPHEME JOINER: it is not shown, and no mark is sorted past it."""
 
 _NOISE: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _UNSTORABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -29,7 +32,31 @@ _UNSTORABLE_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 def nfc(text: str) -> str:
     """`text` in Unicode normal form C. macOS delivers names decomposed; products are compared."""
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", _stream_safe(text))
+
+
+def nfd(text: str) -> str:
+    """`text` in Unicode normal form D, as macOS has names of files."""
+    return unicodedata.normalize("NFD", _stream_safe(text))
+
+
+def _stream_safe(text: str) -> str:
+    """`text` with no more than 30 combining marks in a row: another character parts longer runs.
+
+    That is the Stream-Safe Text Format (Unicode Standard Annex #15, section 13). No language has
+    such runs, and Python sorts one of 200,000 marks for a minute (python/cpython#149079).
+    """
+    if text.isascii() or len(text) <= MAX_MARKS:
+        return text
+    found: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MAX_MARKS:
+            found.append(_JOINER)
+            marks = 1
+        found.append(character)
+    return text if len(found) == len(text) else "".join(found)
 
 
 def is_utf8(text: str) -> bool:

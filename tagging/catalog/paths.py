@@ -16,7 +16,6 @@ import io
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tagging.catalog.delivery import DeliveryRowError, shown
-from tagging.catalog.naming import is_utf8, nfc
+from tagging.catalog.naming import is_utf8, nfc, nfd
 from tagging.domain import FailureCode
 
 MAX_PATH_CHARS: Final = 4096
@@ -279,7 +278,7 @@ class ImageFolder:
             ) from error
 
     def _lookup(self, text: str, folder: str, part: str) -> tuple[str, int]:
-        forms = (part,) if part.isascii() else (part, nfc(part), unicodedata.normalize("NFD", part))
+        forms = (part,) if part.isascii() else (part, nfc(part), nfd(part))
         above = folder.rstrip("/")  # of the root of the file system nothing is left
         for form in dict.fromkeys(forms):
             path = f"{above}/{form}"

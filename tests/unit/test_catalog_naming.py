@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from tagging.catalog.naming import (
     is_image_name,
     is_noise,
+    nfc,
+    nfd,
     product_names,
     skip_reason,
     sku_problem,
@@ -128,3 +130,27 @@ def test_a_manifest_among_images_says_how_to_read_it() -> None:
         code, why = skip_reason("sub/p.csv", in_archive=in_archive)
         assert code is FailureCode.NESTED
         assert says in why
+
+
+def test_names_are_compared_in_one_form() -> None:
+    assert nfc("u\u0308ber") == "über"
+    assert nfd("über") == "u\u0308ber"
+    thirty = "a" + "\u0323" * 30
+    assert nfd(nfc(thirty)) == thirty
+
+
+def test_marks_without_end_are_parted_and_not_sorted() -> None:
+    """Python takes the square of their number, and lets nobody else run meanwhile: of a million
+    of them, half an hour.
+    """
+    for normal in (nfc, nfd):
+        found = normal("a" + "\u0301" * 500_000 + "\u0323" * 500_000)
+        assert normal(found) == found
+        assert max(map(len, found.split("\u034f"))) <= 32
+
+
+@given(st.text(st.sampled_from("aü\u0301\u0323\u034f한\u1100\u1161"), max_size=80))
+def test_what_was_normal_stays_so(text: str) -> None:
+    assert nfc(nfc(text)) == nfc(text)
+    if len(text) <= 30:
+        assert nfc(text) == unicodedata.normalize("NFC", text)
