@@ -67,12 +67,12 @@ def require_database_url(url: str) -> None:
 def require_broker_url(urls: str) -> None:
     """The same for brokers, several of which are parted by semicolons."""
     for url in urls.split(";"):
-        if urlsplit(url).scheme not in BROKERS:
+        if url.partition("://")[0].lower() not in BROKERS:
             raise ValueError(
                 f"it must begin with one of {', '.join(f'{one}://' for one in BROKERS)}"
             )
         try:
-            found = urlsplit(url)
+            found = urlsplit(url)  # which shows what it refuses, such as a full-width colon
             sound = [
                 found.port != 0,
                 not found.fragment,

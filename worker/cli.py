@@ -393,7 +393,7 @@ def _errors_for_people() -> Iterator[None]:
             said = one["msg"].removeprefix("Value error, ")
             # What is about several settings at once names them itself.
             what = f"ATELIER_{name.upper()}: {said}{got}" if name else said
-            console.err().print(f"error: {what}", markup=False, soft_wrap=True)
+            console.err().print(f"error: {say(what)}", markup=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -31,6 +31,8 @@ BROKERS = [
     f"redis://:pa/{CANARY}@127.0.0.1:6379/0",
     f"redis://:pa?{CANARY}@127.0.0.1:6379/0",
     f"redis://127.0.0.1:6379/0?password={CANARY}",
+    f"redis://:pa\uff1a{CANARY}@127.0.0.1:6379/0",
+    f"redis://:pa\uff0f{CANARY}@127.0.0.1:6379/0",
     f"redis://127.0.0.1:6379/0;redis://:{CANARY}@127.0.0.1:{CANARY}/0",
     f"amqp://atelier:{CANARY}@127.0.0.1:{CANARY}//",
     f"redix://:{CANARY}@127.0.0.1/0",
