@@ -29,7 +29,7 @@ from typing import Any, Final, TextIO
 import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from tagging.catalog.delivery import DeliveredRow, RejectedRow, printable, shown
+from tagging.catalog.delivery import DeliveredRow, RejectedRow, shown
 from tagging.catalog.naming import MANIFEST_ENDINGS, ending, is_image_name
 from tagging.catalog.opening import open_delivery
 from tagging.catalog.paths import HELD, FileImage
@@ -43,6 +43,7 @@ from tagging.inbox_looks import Looks
 from tagging.inbox_plan import DONE, OWN, REJECTED, STATE, Plan, plan_file, read_plan
 from tagging.ingest import Ingest, UploadSummary, new_upload_id
 from tagging.pauses import Pauses
+from tagging.printable import printable
 
 REPORT: Final = "atelier-report.json"
 UNFINISHED_ENDINGS: Final = frozenset({"part", "partial", "tmp", "crdownload", "filepart"})

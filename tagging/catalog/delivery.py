@@ -21,6 +21,7 @@ from typing import BinaryIO, Final, Literal, Protocol, Self
 from tagging.catalog.redaction import address_without_secrets, without_secrets
 from tagging.domain import FailureCode
 from tagging.errors import AtelierError
+from tagging.printable import printable
 
 SHOWN_CHARS: Final = 200
 """How much of what was received is repeated in a report."""
@@ -50,13 +51,6 @@ def failure_of(error: DeliveryRowError | OSError) -> FailureCode:
     if isinstance(error, DeliveryRowError):
         return error.code
     return FailureCode.MISSING if isinstance(error, FileNotFoundError) else FailureCode.CANNOT_OPEN
-
-
-def printable(text: str) -> str:
-    """`text` with everything that is not printable escaped, so that it can be shown and stored."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(text: str) -> str:

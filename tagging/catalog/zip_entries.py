@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
-from tagging.catalog.delivery import DeliveryLimits, DeliveryRowError, printable, shown
+from tagging.catalog.delivery import DeliveryLimits, DeliveryRowError, shown
 from tagging.catalog.naming import is_noise, nfc
 from tagging.catalog.paths import open_plain, path_parts
 from tagging.catalog.zip_directory import (
@@ -31,6 +31,7 @@ from tagging.catalog.zip_directory import (
 )
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tagging.printable import printable
 
 _DIRECTORY_BYTES_PER_ENTRY: Final = 200
 """More than a directory of a million entries needs for names of ordinary length."""

@@ -23,6 +23,7 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, Final
 
 import numpy as np
@@ -30,9 +31,11 @@ import numpy.typing as npt
 
 from tagging.domain import FailureCode
 from tagging.images.model_input import ModelInput
+from tagging.printable import printable
 
 _LENGTHS: Final = struct.Struct(">II")
 _HEADER_MAX_BYTES: Final = 1 << 20
+_TOLD_MAX_CHARS: Final = 1000
 
 
 class ProtocolError(Exception):
@@ -132,7 +135,7 @@ def unpack_from(
     del buffer[:end]
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError("a header is not JSON") from error
     if not isinstance(header, dict):
         raise ProtocolError("a header is not a JSON object")
@@ -151,16 +154,28 @@ def read_answer(
         try:
             code = FailureCode(header["code"])
         except ValueError as error:
-            raise ProtocolError(f"unknown failure code {header['code']!r}") from error
-        detail = str(header.get("detail"))
+            raise ProtocolError(f"unknown failure code {short(header['code'])}") from error
+        detail = _told(header.get("detail"))
         return Decoded(sha256=request.sha256, code=code, detail=detail, cost=_cost(header))
     if "unread" in header:
-        return Decoded(sha256=request.sha256, unread=str(header["unread"]), cost=_cost(header))
+        return Decoded(sha256=request.sha256, unread=_told(header["unread"]), cost=_cost(header))
     shape = (spec.height, spec.width, spec.channels)
     if header.get("shape") != list(shape) or len(payload) != np.prod(shape):
-        raise ProtocolError(f"pixels of shape {header.get('shape')!r}, {len(payload)} bytes")
+        said = short(header.get("shape"))
+        raise ProtocolError(f"pixels of shape {said}, {len(payload)} bytes")
     pixels = np.frombuffer(payload, dtype=np.uint8).reshape(shape)  # writable, as a bytearray is
     return Decoded(sha256=request.sha256, pixels=pixels, cost=_cost(header))
+
+
+def _told(words: object) -> str:
+    """What a child says to a person, as a database can store it: a picture may have taken it over.
+
+    Raises:
+        ProtocolError: that is no text.
+    """
+    if not isinstance(words, str):
+        raise ProtocolError("words that are no text")
+    return printable(words[:_TOLD_MAX_CHARS])
 
 
 def _cost(header: dict[str, Any]) -> Cost | None:
@@ -170,4 +185,4 @@ def _cost(header: dict[str, Any]) -> Cost | None:
         case [float(seconds), int(peak)] if math.isfinite(seconds):
             return Cost(cpu_seconds=seconds, peak_bytes=peak)
         case other:
-            raise ProtocolError(f"a cost of {other!r}")
+            raise ProtocolError(f"a cost of {short(other)}")

@@ -56,6 +56,7 @@ def test_a_path_that_is_no_unicode_travels() -> None:
         (b"\0\0\0\2\0\0\0\x11{}", "was announced"),
         (b"\0\0\0\2\0\0\0\0{]", "not JSON"),
         (b"\0\0\0\2\0\0\0\0[]", "not a JSON object"),
+        (b"\0\3\x0d\x40\0\0\0\0" + b"[" * 200_000, "not JSON"),
     ],
 )
 def test_nonsense_is_refused(stream: bytes, words: str) -> None:
@@ -92,6 +93,22 @@ def test_failures_carry_code_and_detail() -> None:
     assert not answer.readable
     with pytest.raises(ProtocolError, match="unknown failure code"):
         read_answer({"code": "bored"}, bytearray(), REQUEST, SPEC)
+
+
+def test_whatever_a_child_says_can_be_stored() -> None:
+    """It may have been taken over by a picture, and no database takes a NUL."""
+    for name in ("detail", "unread"):
+        header = {"code": "unreadable", name: "\0\ud800" + "y" * 5000}
+        if name == "unread":
+            del header["code"]
+        answer = read_answer(header, bytearray(), REQUEST, SPEC)
+        said = answer.detail or answer.unread or ""
+        assert said.isprintable()
+        assert said.startswith("\\x00\\ud800yyy")
+        assert len(said) < 1100
+    for nonsense in (None, 7, ["words"]):
+        with pytest.raises(ProtocolError, match="no text"):
+            read_answer({"unread": nonsense}, bytearray(), REQUEST, SPEC)
 
 
 def test_what_was_not_read_carries_what_the_disk_said() -> None:
