@@ -218,10 +218,9 @@ class Inbox:
         ]
 
     def _ripe_plans(self) -> Iterator[Plan]:
-        now = self.monotonic()
         looks = Looks(state=self._held[STATE])
         entries = self._entries()
-        ripe = [name for name in entries if self._settled_for(name, now) >= self.settle_s]
+        ripe = [name for name in entries if self._is_settled(name)]
         # Also of what is no entry by its name (`.x`, `y.tmp`): a manifest may wait for it.
         names = set(entries)
         self._seen = {
@@ -239,7 +238,7 @@ class Inbox:
         for name in manifests:
             if not self._root.holds(name):
                 continue  # an earlier manifest of this round took it along
-            plan = self._manifest_plan(name, now, looks) if name in ripe else None
+            plan = self._manifest_plan(name, looks) if name in ripe else None
             if plan is not None:
                 yield plan
         images = []
@@ -247,7 +246,7 @@ class Inbox:
             kind = self._root.kind(name)
             if name in manifests or kind is None:
                 continue  # a manifest took it along a moment ago
-            if self._settled_for(name, now) < self.settle_s:
+            if not self._is_settled(name):
                 continue  # it grew again while something else was ingested
             if kind == stat.S_IFREG and is_image_name(name):
                 images.append(name)
@@ -257,10 +256,17 @@ class Inbox:
                     yield self._plan("folder", (name,), main=name)
             else:
                 yield self._plan("file", (name,), main=name)
+        # What else was ingested meanwhile may have taken hours.
+        images = [name for name in images if self._root.holds(name) and self._is_settled(name)]
         if images and not waiting:
             yield self._plan("images", tuple(images), main=None)
 
-    def _settled_for(self, name: str, now: float) -> float:
+    def _is_settled(self, name: str) -> bool:
+        return self._settled_for(name) >= self.settle_s
+
+    def _settled_for(self, name: str) -> float:
+        """For how many seconds it has been as it is now."""
+        now = self.monotonic()
         signature = _signature(self.root / name)
         seen = self._seen.get(name)
         if seen is None or seen[0] != signature:
@@ -268,7 +274,7 @@ class Inbox:
             return 0.0
         return now - seen[1]
 
-    def _manifest_plan(self, name: str, now: float, looks: Looks) -> Plan | None:
+    def _manifest_plan(self, name: str, looks: Looks) -> Plan | None:
         """The manifest with the images that it names; None while it waits for some of them."""
         tops: dict[str, None] = {}
         missing = False
@@ -295,9 +301,10 @@ class Inbox:
             return self._plan("manifest", (name,), main=name)
         # What was taken in before is no part of a delivery: such lines find no image.
         tops = {top: None for top in tops if top not in OWN}
-        if missing and self._settled_for(name, now) < max(self.settle_s, self._patience()):
+        if missing and self._settled_for(name) < max(self.settle_s, self._patience()):
             return None
-        if any(self._settled_for(top, now) < self.settle_s for top in tops):
+        growing = [top for top in tops if not self._is_settled(top)]  # each is looked at
+        if growing:
             return None
         # The manifest last: a claim that is cut short then never reads as a complete one.
         return self._plan("manifest", (*tops, name), main=name)
@@ -337,7 +344,9 @@ class Inbox:
         self._write(self._held["plans"], plan_file(plan.upload), asdict(plan))
 
     def _end_plan(self, plan: Plan) -> None:
-        self._held["plans"].remove(plan_file(plan.upload))
+        plans = self._held["plans"]
+        plans.remove(plan_file(plan.upload))
+        plans.sync()
 
     def _write(self, folder: HeldFolder, name: str, value: dict[str, Any]) -> None:
         """Write `value`; of a report that lists only its first lines, all of them."""
@@ -375,11 +384,17 @@ class Inbox:
             self._move_aside(plan, plan.rejected)
             self._end_plan(plan)
             return plan.rejected
+        received = self._is_received(plan.upload)
+        if received and not self._claimed.holds(plan.upload):
+            # Killed there, too, and what lay in `done` was tidied away since.
+            self._end_plan(plan)
+            return {"upload": plan.upload, "outcome": DONE}
         with self._claimed.own(plan.upload) as claimed:
-            self._claim(plan, claimed)
+            if not received:  # else whatever has one of these names now landed afterwards
+                self._claim(plan, claimed)
             failpoint("inbox.claimed")
             try:
-                summary = self._take_in(plan)
+                summary = self._filed(plan.upload) if received else self._take_in(plan)
                 failpoint("inbox.taken_in")
             except (DeliveryError, DataError) as error:
                 report = {"upload": plan.upload, "outcome": REJECTED, **_said(error)}
@@ -417,9 +432,6 @@ class Inbox:
     def _take_in(self, plan: Plan) -> UploadSummary:
         # By what is held, not by the names that lead to it.
         source = self._claimed.way / plan.upload
-        known = self._known(plan.upload)
-        if known is not None:
-            return known
         self._begin(plan)
         with open_delivery(
             source if plan.main is None else source / plan.main,
@@ -432,12 +444,12 @@ class Inbox:
                 delivery, retailer_id=self.retailer_id, upload_id=plan.upload
             )
 
-    def _known(self, upload: str) -> UploadSummary | None:
-        """The upload as the ledger has it, if all of it was received before a kill."""
+    def _is_received(self, upload: str) -> bool:
+        """Whether the ledger has all of it, of before a kill."""
         with self.ingest.database.read() as session:
-            received = uploads.is_received(session, upload)
-        if not received:
-            return None
+            return uploads.is_received(session, upload)
+
+    def _filed(self, upload: str) -> UploadSummary:
         self.ingest.file_upload(upload)
         return self.ingest.summary(upload)
 

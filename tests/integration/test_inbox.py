@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -281,6 +282,83 @@ def test_a_corrected_file_is_read_even_after_a_kill_in_the_middle_of_the_rejecti
     settle(inbox, services)
     assert skus(services) == ["A"]
     assert (inbox.root / "rejected" / "list.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_plan_that_outlived_its_delivery_takes_no_other(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the plan's end, and `done` is tidied: what is dropped then is another one."""
+    (inbox.root / "a.png").write_bytes(picture(1))
+    list(inbox.step())
+    services.clock.seconds += 2
+
+    def die(*_: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HeldFolder, "remove", die)
+        with pytest.raises(KilledError):
+            list(inbox.step())
+    (taken,) = (inbox.root / "done").iterdir()
+    shutil.rmtree(taken)
+    (inbox.root / "a.png").write_bytes(picture(2))
+    again = inbox.step()
+    assert next(again) == {"upload": taken.name, "outcome": "done"}
+    assert (inbox.root / "a.png").exists()
+    reports = [*again, *settle(inbox, services)]
+    assert [(report["outcome"], report["changed"]) for report in reports] == [("done", 1)]
+    assert inbox.empty()
+
+
+def test_what_lands_after_a_delivery_was_received_is_no_part_of_it(
+    inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has the name of something that was gone again before it was claimed."""
+    for name in ("a.png", "b.png"):
+        (inbox.root / name).write_bytes(picture(1))
+    list(inbox.step())
+    services.clock.seconds += 2
+
+    for boundary in ("inbox.planned", "inbox.taken_in"):
+
+        def die(name: str, boundary: str = boundary) -> None:
+            if name == boundary:
+                raise KilledError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("tagging.inbox.failpoint", die)
+            with pytest.raises(KilledError):
+                list(inbox.step())
+        (inbox.root / "b.png").unlink(missing_ok=True)
+    assert skus(services) == ["a"]
+    (inbox.root / "b.png").write_bytes(picture(2))
+    settle(inbox, services)
+    settle(inbox, services)
+    assert skus(services) == ["a", "b"]
+    assert inbox.empty()
+
+
+def test_what_grows_while_something_else_is_ingested_is_left_alone(
+    inbox: Inbox, services: Services
+) -> None:
+    """For as long as it has been as it is now, however long that took."""
+    with zipfile.ZipFile(inbox.root / "z.zip", "w") as archive:
+        archive.writestr("1.png", picture(1))
+    for name in ("a.png", "b.png"):
+        (inbox.root / name).write_bytes(picture(2))
+    list(inbox.step())
+    services.clock.seconds += 2
+    step = inbox.step()
+    assert next(step)["products"] == 1
+    services.clock.seconds += 3600
+    (inbox.root / "a.png").write_bytes(picture(3)[:10])
+    assert [report["products"] for report in step] == [1]
+    assert skus(services) == ["1", "b"]
+    services.clock.seconds += 0.5
+    assert list(inbox.step()) == []
+    (inbox.root / "a.png").write_bytes(picture(3))
+    assert [report["outcome"] for report in settle(inbox, services)] == ["done"]
+    assert skus(services) == ["1", "a", "b"]
 
 
 def _real(name: str) -> Any:
