@@ -152,7 +152,8 @@ class Sweeper:
         """
         began, sat = self.monotonic(), self.in_chair
         try:
-            sits = self._sit()
+            sits = self._sit(on_progress)
+            on_progress()  # each wait for the database is bounded by itself
             with self.database.read() as session:
                 pulses, waiting = batches.pulses(session), uploads.unfiled(session)
         except DBAPIError:
@@ -208,7 +209,7 @@ class Sweeper:
             self.in_chair = leaders.keep_chair(session, ROLE, holder=self.holder)
             session.commit()
 
-    def _sit(self) -> bool:
+    def _sit(self, on_progress: Callable[[], None]) -> bool:
         if self.in_chair:
             self._keep_chair()
             return self.in_chair
@@ -219,6 +220,7 @@ class Sweeper:
         silent = self._chair.outlasted([seen], now, waited=self._is_long(now - began))
         if seen[0] and not silent:
             return False
+        on_progress()
         with self.database.write("sweep.take_chair") as session:
             self.in_chair = leaders.take_chair(session, ROLE, holder=self.holder, displacing=seen)
             session.commit()
@@ -245,6 +247,7 @@ class Sweeper:
         on_progress: Callable[[], None],
     ) -> None:
         def keep_on() -> None:
+            on_progress()
             self._keep_chair()
             on_progress()
 
@@ -282,6 +285,7 @@ class Sweeper:
 
     def _retag(self, on_progress: Callable[[], None]) -> None:
         def on_page() -> None:
+            on_progress()
             self._keep_chair()
             on_progress()
 

@@ -20,8 +20,6 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tagging.autopilot import AUDIT_SHARE, in_audit_sample
 from tagging.database import autopilots, batches, models, products, rules
@@ -171,16 +169,15 @@ class Tagger:
             queued, model = due
             if model.id == passed_by:
                 return None  # somebody else had it meanwhile; whatever is left of it is announced
-            loaded = self.classifiers.has(model.id)
-            alone = queued.alone or not loaded
+            alone = queued.alone or not self.classifiers.has(model.id)
             with self.in_hand.room(alone=alone):
                 if not (alone or self.classifiers.has(model.id)):
                     continue  # it made room for another one while this batch waited for its turn
-                classifier = self._classifier(queued, model, loaded=loaded)
+                classifier = self._classifier(queued, model)
                 if self.in_hand.stopping.is_set():
                     return None
                 with self.in_hand.unleased(loads=False):
-                    lease = self._lease(batch_id, model, alone=alone)
+                    lease = self._lease(queued, model, alone=alone)
                 if lease is None:
                     passed_by = model.id
                     continue  # somebody else has it, or another model is in charge by now
@@ -197,20 +194,22 @@ class Tagger:
 
     def _due(self, batch_id: int) -> tuple[QueuedBatch, KnownModel] | None:
         """What is to be done, and by which model. None: nothing, or not now."""
-        with self.in_hand.unleased(loads=False):
-            with self.database.read() as session:
-                queued = batches.due(session, batch_id, now=self.now())
-            if queued is None or self.in_hand.stopping.is_set():
-                return None
-            try:
-                with self.database.read() as session:
-                    return queued, models.in_charge(session, queued.retailer_id)
-            except AtelierError as error:
+        # Each wait for the database is bounded by itself, and must not count as one long one.
+        with self.in_hand.unleased(loads=False), self.database.read() as session:
+            queued = batches.due(session, batch_id, now=self.now())
+        if queued is None or self.in_hand.stopping.is_set():
+            return None
+        try:
+            with self.in_hand.unleased(loads=False), self.database.read() as session:
+                return queued, models.in_charge(session, queued.retailer_id)
+        except AtelierError as error:
+            with self.in_hand.unleased(loads=False):
                 self._hinder(queued, error)
-                raise
+            raise
 
-    def _classifier(self, queued: QueuedBatch, model: KnownModel, *, loaded: bool) -> Classifier:
-        with self.in_hand.unleased(loads=not loaded):
+    def _classifier(self, queued: QueuedBatch, model: KnownModel) -> Classifier:
+        # Asked for anew: another batch may have made room for its model while this one waited.
+        with self.in_hand.unleased(loads=not self.classifiers.has(model.id)):
             try:
                 failpoint("tag.model")
                 classifier = self.classifiers.get(model)
@@ -234,23 +233,36 @@ class Tagger:
                 else:
                     batches.give_back(session, held, None if is_away(reason) else hindrance)
                 session.commit()
-        except (DBAPIError, PoolTimeoutError):
+        except Exception as error:
             if isinstance(held, Lease):
                 # The beat gives it back as soon as the database answers.
                 self.in_hand.abandon(held)
+            reason.add_note(f"which could not be written down: {_told(error)}")
 
-    def _lease(self, batch_id: int, model: KnownModel, *, alone: bool) -> Lease | None:
-        with self.database.write("batch.lease") as session:
-            lease = batches.lease(
-                session,
-                batch_id,
-                token=secrets.token_hex(16),
-                worker=self.worker,
-                alone=alone,
-                model_id=model.id,
-            )
-            session.commit()
-            return lease
+    def _lease(self, queued: QueuedBatch, model: KnownModel, *, alone: bool) -> Lease | None:
+        wanted = Lease(
+            batch_id=queued.batch_id,
+            token=secrets.token_hex(16),
+            retailer_id=queued.retailer_id,
+            model_id=model.id,
+            alone=alone,
+        )
+        try:
+            with self.database.write("batch.lease") as session:
+                lease = batches.lease(
+                    session,
+                    wanted.batch_id,
+                    token=wanted.token,
+                    worker=self.worker,
+                    alone=alone,
+                    model_id=model.id,
+                )
+                session.commit()
+                return lease
+        except Exception:
+            # It may be ours all the same: a commit is not undone by an answer that is lost.
+            self.in_hand.abandon(wanted)
+            raise
 
     def _tag(self, work: Work, model: KnownModel, classifier: Classifier) -> BatchReport | None:
         began = time.perf_counter()
@@ -307,11 +319,14 @@ class Tagger:
     ) -> None:
         began = time.perf_counter()
         failpoint("tag.decode")
-        decoded = self.decoders.decode(
-            [DecodeRequest(sha256=sha, path=self.store.path(sha)) for sha in sha256s],
-            classifier.card.input,
-            on_progress=lambda _: work.step(),
-        )
+        decoded = self._decode(work, sha256s, classifier.card.input)
+        missing = [one.sha256 for one in decoded if one.code is FailureCode.MISSING]
+        if missing:
+            # Not while the store was away for a moment: nobody would look for them again.
+            self.store.require_available()
+            again = {one.sha256: one for one in self._decode(work, missing, classifier.card.input)}
+            self.store.require_available()
+            decoded = [again.get(one.sha256, one) for one in decoded]
         failpoint("tag.decoded")
         work.step()
         pixels: list[npt.NDArray[np.uint8]] = []
@@ -328,8 +343,6 @@ class Tagger:
                 found.failures[sha256] = ImageFailure(
                     sha256=sha256, code=code, detail=one.detail or code.value
                 )
-        if any(f.code is FailureCode.MISSING for f in found.failures.values()):
-            self.store.require_available()
         found.decode_s += time.perf_counter() - began
         if not pixels:
             return
@@ -356,6 +369,13 @@ class Tagger:
                     features=seen.tobytes(),
                 )
             )
+
+    def _decode(self, work: Work, sha256s: Sequence[str], spec: InputSpec) -> list[Decoded]:
+        return self.decoders.decode(
+            [DecodeRequest(sha256=sha, path=self.store.path(sha)) for sha in sha256s],
+            spec,
+            on_progress=lambda _: work.step(),
+        )
 
     def _write(
         self,

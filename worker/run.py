@@ -8,7 +8,6 @@ whatever its threads are doing.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import threading
@@ -33,7 +32,7 @@ from worker.bootstrap import (
     open_worker,
 )
 from worker.tasks import register_tasks
-from worker.watchdog import Ear, Rounds, Watchdog, give_back_and_exit
+from worker.watchdog import Ear, Rounds, StartClock, Watchdog, give_back_and_exit
 
 log = structlog.get_logger("worker")
 
@@ -60,16 +59,14 @@ def run_worker(
     bring_up_to_date(settings)
     with ExitStack() as to_close:
         # What hangs here has nothing in hand yet, so no lease tells of it.
-        def begin() -> None:
-            faulthandler.dump_traceback_later(settings.load_s, exit=True)
-
-        begin()
+        start = StartClock(settings.load_s)
+        start.begin()
         try:
             work = to_close.enter_context(open_worker(settings, make_shelf))
             with _told_to_stop(work):
-                work.preload(before_each=begin)
+                work.preload(before_each=start.begin)
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            start.end()
         register_tasks(work.runtime.doorbell.app, work.tagger.tag_batch, work.in_hand)
         ended = threading.Event()
         watchdog = Watchdog(
@@ -95,15 +92,15 @@ def run_worker(
         def on_stopping(**_: Any) -> None:
             if not work.in_hand.stopping.is_set():
                 work.in_hand.stopping.set()
-                work.loads.forget()
-                log.info("stopping", in_hand=len(work.in_hand.leases()))
-                timer = threading.Timer(
+                timer = threading.Timer(  # before all that may hang
                     settings.stop_s,
                     give_back_and_exit,
                     args=(work.runtime.database, work.in_hand, 0),
                 )
                 timer.daemon = True
                 timer.start()
+                work.loads.forget()
+                log.info("stopping", in_hand=len(work.in_hand.leases()))
 
         # weak=False: Celery would drop the closure at once.
         signals.worker_shutting_down.connect(on_stopping, weak=False)
@@ -214,5 +211,5 @@ def _sweep(work: WorkerRuntime, watchdog: Watchdog, ended: threading.Event) -> N
         except Exception:  # without a sweeper, what falls silent would wait for ever
             log.exception("sweep_failed")
         watchdog.rounds.mark("sweep")
-        if not work.in_hand.busy and ear.deaf(work.runtime.doorbell.depth()):
+        if ear.deaf(None if work.in_hand.busy else work.runtime.doorbell.depth()):
             watchdog.die(deaf=True)

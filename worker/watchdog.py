@@ -122,19 +122,59 @@ class Watchdog:
 
     def die(self, *, but: Sequence[Lease] = (), **said: object) -> None:
         """Say why and with which stacks, and end the process."""
+        _end_after(2 * FAREWELL_S, STUCK_CODE)  # whoever hangs may be in the middle of a log line
         log.error("stuck", **said)
-        with suppress(OSError, ValueError):  # a full disk, or no standard error, saves nobody
-            faulthandler.dump_traceback(all_threads=True)
+        _dump_stacks()
         give_back_and_exit(self.database, self.in_hand, STUCK_CODE, but=but)
+
+
+class StartClock:
+    """Ends a process whose start hangs, before there is a lease that could tell of it."""
+
+    def __init__(self, most_s: float) -> None:
+        """`most_s`: how long each part of the start may take, seconds."""
+        self._most_s = most_s
+        self._timer: threading.Timer | None = None
+
+    def begin(self) -> None:
+        """A part begins, and whatever was before it is over."""
+        self.end()
+        self._timer = threading.Timer(self._most_s, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+        # Where no thread of Python runs any more; its exit code cannot be chosen.
+        faulthandler.dump_traceback_later(self._most_s + FAREWELL_S, exit=True)
+
+    def end(self) -> None:
+        """All parts are over."""
+        faulthandler.cancel_dump_traceback_later()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        _end_after(FAREWELL_S, STUCK_CODE)
+        log.error("stuck", start=True)
+        _dump_stacks()
+        os._exit(STUCK_CODE)
+
+
+def _end_after(seconds: float, code: int) -> None:
+    last = threading.Timer(seconds, os._exit, args=(code,))
+    last.daemon = True
+    last.start()
+
+
+def _dump_stacks() -> None:
+    # A full disk, or no standard error, saves nobody.
+    with suppress(OSError, ValueError, RuntimeError):
+        faulthandler.dump_traceback(all_threads=True)
 
 
 def give_back_and_exit(
     database: Database, in_hand: InHand, code: int, but: Sequence[Lease] = ()
 ) -> None:
     """Give all leases back but these, and end the process, also if the database does not answer."""
-    last = threading.Timer(FAREWELL_S, os._exit, args=(code,))
-    last.daemon = True
-    last.start()
+    _end_after(FAREWELL_S, code)
     leases = [lease for lease in in_hand.leases() + in_hand.abandoned() if lease not in but]
     try:
         with database.write("worker.give_back") as session:

@@ -24,6 +24,7 @@ from tagging.database.tables import (
     Product,
 )
 from tagging.domain import FailureCode
+from tagging.printable import storable
 
 SPLIT_WAYS = 16
 """Into how many parts a batch goes that crashed its worker twice."""
@@ -78,7 +79,7 @@ class Hindrance:
         """Of the batch's row, the `times`th time in a row."""
         pause_s = min(FIRST_PAUSE_S * 2.0 ** min(times - 1, 32), self.most_s)
         return {
-            "last_error": self.error,
+            "last_error": storable(self.error),
             "hindered": times,
             "not_before": self.at + dt.timedelta(seconds=pause_s),
         }
@@ -131,7 +132,7 @@ def create(
         hindered=0,
         lease_alone=False,
         beat=0,
-        last_error=error,
+        last_error=None if error is None else storable(error),
         created_at=now,
     )
     session.add(batch)
@@ -403,12 +404,19 @@ def _end(session: Session, held: Lease, **values: object) -> bool:
 
 
 def beat(session: Session, leases: Iterable[Lease]) -> None:
-    """Show that these leases make progress. Primary-key updates, at most `concurrency` of them."""
+    """Show that these leases make progress. Primary-key updates, at most `concurrency` of them.
+
+    One whose row somebody is changing needs none, and is not waited for: the others would fall
+    silent meanwhile.
+    """
     for held in leases:
-        session.execute(
-            sa.update(Batch)
+        free = (
+            sa.select(Batch.id)
             .where(Batch.id == held.batch_id, Batch.lease_token == held.token)
-            .values(beat=Batch.beat + 1)
+            .with_for_update(skip_locked=True)
+        )
+        session.execute(
+            sa.update(Batch).where(Batch.id == free.scalar_subquery()).values(beat=Batch.beat + 1)
         )
 
 

@@ -84,11 +84,18 @@ class DecoderProcess:
         wall_seconds: how long it may use no processor time before it counts as hanging.
     """
 
-    def __init__(self, limits: ImageLimits, *, measured: bool = False) -> None:
+    def __init__(
+        self,
+        limits: ImageLimits,
+        *,
+        measured: bool = False,
+        on_working: Callable[[], None] = lambda: None,
+    ) -> None:
         """Start a child and wait until it is ready. Raises DecoderUnavailable.
 
         Args:
             measured: whether its answers tell what each image cost.
+            on_working: called now and then while it gets on with its start, however slowly.
         """
         self._limits = limits
         self.wall_seconds = wall_seconds(limits)
@@ -122,7 +129,7 @@ class DecoderProcess:
         self._stdout: IO[bytes] = _present(self._process.stdout)
         self._stderr: IO[bytes] = _present(self._process.stderr)
         os.set_blocking(self._stdin.fileno(), False)
-        self._await_ready()
+        self._await_ready(on_working)
         os.set_blocking(self._stderr.fileno(), False)
 
     @property
@@ -199,9 +206,9 @@ class DecoderProcess:
         """End an idle child the gentle way."""
         self.end(patience_seconds=_END_SECONDS)
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, on_working: Callable[[], None]) -> None:
         try:
-            header, _ = self._receive(0, _START_SECONDS)
+            header = self._first_message(on_working)
             if header.get("ready") is True:
                 return
             reason = f"it said {header!r}"
@@ -215,6 +222,19 @@ class DecoderProcess:
             f"{printed[-1000:] or 'it printed nothing'}. Check the installation of Pillow and "
             "NumPy, and ATELIER_IMAGE_MAX_MEMORY_BYTES."
         )
+
+    def _first_message(self, on_working: Callable[[], None]) -> dict[str, Any]:
+        """Raises TimeoutError, EOFError, ProtocolError."""
+        deadline, used = time.monotonic() + _START_SECONDS, 0.0
+        while True:
+            try:
+                return self._receive(0, _PROBE_SECONDS)[0]
+            except TimeoutError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"not within {_START_SECONDS:g} s") from None
+                before, used = used, processor_seconds(self.pid)
+                if used > before:
+                    on_working()
 
     def _send(self, message: bytes) -> None:
         """Raises DecoderDied."""
@@ -331,7 +351,7 @@ def processor_seconds(pid: int) -> float:
     try:
         # proc(5): user and system time are the 14th and 15th words; the second may hold blanks.
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except OSError:  # also where this process may open nothing more: no picture is to blame
         return 0.0
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 

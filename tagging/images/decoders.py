@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -77,7 +78,7 @@ class DecoderPool:
         self._closed = threading.Event()
         self._pulse = _Pulse()
         self._lanes = [
-            _Lane(self._queue, lambda: DecoderProcess(limits, measured=measured), self._closed)
+            _Lane(self._queue, partial(DecoderProcess, limits, measured=measured), self._closed)
             for _ in range(processes)
         ]
         for lane in self._lanes:
@@ -222,7 +223,7 @@ class _Lane(threading.Thread):
     def __init__(
         self,
         chunks: queue.SimpleQueue[_Chunk | None],
-        start_child: Callable[[], DecoderProcess],
+        start_child: Callable[..., DecoderProcess],
         closed: threading.Event,
     ) -> None:
         super().__init__(name="decoder-lane", daemon=True)  # a forgotten close() must not hang
@@ -327,7 +328,9 @@ class _Lane(threading.Thread):
         self._await_unended(job)
         for attempt in range(1, _START_TRIES + 1):
             try:
-                self._child = self._start_child()
+                self._child = self._start_child(
+                    on_working=(lambda: None) if job is None else job.show_work
+                )
             except DecoderUnavailable:
                 if attempt == _START_TRIES or self._closed.is_set():
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -583,6 +584,31 @@ def test_a_child_that_is_slow_and_works_is_waited_for(
     assert [answer.code for answer in answers] == [None]
     assert told[-1] == 1
     assert 0 in told  # nothing was finished, but it was worked on
+
+
+def test_a_child_that_starts_slowly_is_seen_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a starved machine that takes longer than a worker may seem to stand still."""
+    monkeypatch.setattr(decoder_process, "_PROBE_SECONDS", 0.02)
+    seen: list[None] = []
+    DecoderProcess(LIMITS, on_working=lambda: seen.append(None)).close()
+    assert seen
+
+
+def test_who_may_open_no_file_blames_no_picture(
+    photos: list[DecodeRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much time the child used cannot be told then."""
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    child = DecoderProcess(LIMITS)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", refuse)
+        patch.setattr(decoder_process, "_PROBE_SECONDS", 0.0001)
+        answers = list(child.exchange(SPEC, photos))
+    child.close()
+    assert [answer.code for answer in answers] == [None] * len(photos)
 
 
 def test_a_crash_is_blamed_on_the_image_in_hand(photos: list[DecodeRequest]) -> None:

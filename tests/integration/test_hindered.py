@@ -5,21 +5,32 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from tagging.database import backlog, batches, models
 from tagging.database.models import KnownModel
 from tagging.database.tables import Batch, BatchState
-from tagging.domain import Status
+from tagging.domain import FailureCode, Status
 from tagging.errors import BundleError, StoreAwayError
+from tagging.images.decoders import Decoded
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.integration.test_retag import put_in_charge
 from tests.integration.test_sweep import all_batches, batch_of, pass_time
-from tests.stand_in import Services, ShadeClassifier, ShadeShelf, stand_in_card
+from tests.stand_in import (
+    InlineDecoders,
+    Services,
+    ShadeClassifier,
+    ShadeShelf,
+    stand_in_card,
+)
 
 
 class Died(BaseException):
@@ -358,3 +369,159 @@ def test_what_hangs_before_there_is_a_lease_is_noticed(
     assert noticed == [False, False, True]
     assert not services.tagger.in_hand.overdue(0.0)
     assert listed(services)["a"].status is Status.TAGGED
+
+
+def test_each_wait_before_there_is_a_lease_is_bounded_by_itself(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that are both allowed are no hang: a slow disk ends no worker."""
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    hand = services.tagger.in_hand
+    noticed: list[bool] = []
+
+    def slowly(take_step: Callable[..., object]) -> Callable[..., object]:
+        def slow(*args: object, **options: object) -> object:
+            services.clock.seconds += 0.9 * hand.step_s
+            noticed.append(hand.overdue(0.0))
+            return take_step(*args, **options)
+
+        return slow
+
+    for module, step in ((batches, "due"), (models, "in_charge"), (batches, "lease")):
+        monkeypatch.setattr(module, step, slowly(getattr(module, step)))
+    services.tag_all()
+    assert noticed == [False, False, False]
+
+
+def test_a_model_that_made_room_meanwhile_has_the_time_that_loading_takes(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it was there when its batch, which runs alone, began to wait for its turn."""
+    hand = services.tagger.in_hand
+    noticed: list[bool] = []
+
+    class Slow(ShadeShelf):
+        there = True
+
+        def has(self, model_id: int) -> bool:
+            return self.there or super().has(model_id)
+
+        def get(self, model: KnownModel) -> ShadeClassifier:
+            services.clock.seconds += 5 * hand.step_s
+            noticed.append(hand.overdue(0.0))
+            return super().get(model)
+
+    shelf = Slow()
+    take_room = hand.room
+
+    def wait(*, alone: bool) -> AbstractContextManager[None]:
+        shelf.there = False
+        return take_room(alone=alone)
+
+    monkeypatch.setattr(hand, "room", wait)
+    waiting = with_shelf(services, shelf)
+    deliver(waiting, write_folder(tmp_path / "in", {"a.png": 255}))
+    with services.database.write("test") as session:
+        session.execute(sa.update(Batch).values(attempts=1))
+        session.commit()
+    waiting.tag_all()
+    assert noticed == [False]
+    assert listed(services)["a"].status is Status.TAGGED
+
+
+def test_a_lease_whose_commit_got_no_answer_is_given_back(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is nobody's, else, and counts as a crash of its products once it is taken back."""
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    (batch_id,) = services.bell.messages
+
+    def cut(transaction: str, moment: str) -> None:
+        if (transaction, moment) == ("batch.lease", "committed"):
+            raise OperationalError("COMMIT", {}, OSError("the connection was reset"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tagging.database.session.commitpoint", cut)
+        with pytest.raises(OperationalError):
+            services.tag_all()
+    assert batch_of(services, batch_id).state is BatchState.LEASED
+    (lost,) = services.tagger.in_hand.abandoned()
+    with services.database.write("test") as session:
+        assert batches.give_back(session, lost)
+        session.commit()
+    batch = batch_of(services, batch_id)
+    assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
+
+
+@pytest.mark.parametrize("words", ["/photos/\udcff: gone", "a NUL \0 in it"])
+def test_whatever_an_error_says_the_batch_is_given_back(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """A lease that stays, for the error could not be written down, counts as a crash."""
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    (batch_id,) = services.bell.messages
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShadeClassifier, "classify", fail)
+        with pytest.raises(RuntimeError, match=r"gone|NUL"):
+            services.tag_all()
+    assert services.tagger.in_hand.abandoned() == []
+    batch = batch_of(services, batch_id)
+    assert (batch.state, batch.attempts, batch.crashes) == (BatchState.QUEUED, 0, 0)
+    assert batch.last_error is not None
+    assert ("\\udcff" if "gone" in words else "\\0") in batch.last_error
+
+
+def test_nor_does_a_lease_stay_where_nothing_can_be_written_down(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason is, the beat gives it back."""
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("first")
+
+    def fail_too(*_: object, **__: object) -> None:
+        raise LookupError("second")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShadeClassifier, "classify", fail)
+        patch.setattr(batches, "give_back", fail_too)
+        with pytest.raises(RuntimeError, match="first") as caught:
+            services.tag_all()
+    assert "second" in "".join(caught.value.__notes__)
+    assert len(services.tagger.in_hand.abandoned()) == 1
+
+
+@pytest.mark.parametrize("away", ["for a moment", "when they were looked for anew", "never"])
+def test_what_is_missing_while_the_store_is_away_fails_no_product(
+    services: Services, tmp_path: Path, away: str
+) -> None:
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255, "b.png": 0}))
+    (batch_id,) = services.bell.messages
+    shown = tmp_path / "shown"
+
+    class Flapping(InlineDecoders):
+        looks = 0
+
+        def decode(self, *arguments: Any, **options: Any) -> list[Decoded]:
+            self.looks += 1
+            found = super().decode(*arguments, **options)
+            if away == "when they were looked for anew" and self.looks == 2:
+                services.store.root.rename(shown)
+            elif away == "for a moment" and self.looks == 2:
+                return found
+            return [Decoded(sha256=one.sha256, code=FailureCode.MISSING) for one in found]
+
+    tagger = dataclasses.replace(services.tagger, decoders=Flapping())
+    if away == "when they were looked for anew":
+        with pytest.raises(StoreAwayError):
+            tagger.tag_batch(batch_id)
+        assert batch_of(services, batch_id).state is BatchState.QUEUED
+        return
+    tagger.tag_batch(batch_id)
+    statuses = {line.status for line in listed(services).values()}
+    assert statuses == {Status.TAGGED if away == "for a moment" else Status.FAILED}

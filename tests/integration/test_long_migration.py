@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from tagging.settings import Settings
 from worker import run
+from worker.watchdog import StartClock
 
 
 def test_a_long_migration_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,8 +21,7 @@ def test_a_long_migration_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
     def stop(*_: object) -> None:
         raise Stop
 
-    clock = cast("Any", run.faulthandler)
-    monkeypatch.setattr(clock, "dump_traceback_later", lambda *_, **__: happened.append("clock"))
+    monkeypatch.setattr(StartClock, "begin", lambda _: happened.append("clock"))
     monkeypatch.setattr(run, "open_worker", stop)
     monkeypatch.setattr("tagging.database.schema.upgrade", lambda _: happened.append("migration"))
     with pytest.raises(Stop):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tagging import filing
 from tagging.database import batches, leaders, models
 from tagging.database.batches import Lease
+from tagging.database.session import Database
 from tagging.database.tables import (
     Batch,
     BatchItem,
@@ -33,7 +34,7 @@ from tagging.ingest import Ingest
 from tagging.retag import Asked, Retagging
 from tagging.settings import LOOKS
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
-from tests.stand_in import Services
+from tests.stand_in import Services, make_services
 
 
 def lease(services: Services, batch_id: int, *, alone: bool = False) -> Lease:
@@ -235,6 +236,49 @@ def test_a_stale_lease_can_neither_finish_nor_give_back_nor_beat(delivered: Serv
         batches.beat(session, [held])
         session.commit()
     assert batch_of(delivered, held.batch_id).beat == before
+
+
+def test_a_lease_beats_while_another_one_is_written(postgresql_url: str, tmp_path: Path) -> None:
+    """Whose row is locked for as long as that takes, which may be longer than others' patience."""
+    database = Database(postgresql_url)
+    services = make_services(database, tmp_path, batch_images=1)
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255, "b.png": 0}))
+    written, other = [lease(services, batch_id) for batch_id in services.bell.messages]
+    before = batch_of(services, other.batch_id).beat
+    with database.write("test") as writing:
+        assert batches.finish(writing, written, now=services.clock.now())
+        with database.write("test") as session:
+            session.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+            batches.beat(session, [written, other])
+            session.commit()
+        writing.commit()
+    assert batch_of(services, other.batch_id).beat == before + 1
+    assert batch_of(services, written.batch_id).state is BatchState.DONE
+    database.close()
+
+
+def test_between_two_waits_for_the_database_the_sweeper_says_that_it_moved_on(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take long, and none may be taken for a hang together with the next."""
+    deliver(services, write_folder(tmp_path / "in", {f"{i}.png": 255 for i in range(9)}))
+    services.sweeper.step()
+    services.tag_all()
+    happened: list[str] = []
+    monkeypatch.setattr(
+        "tagging.database.session.commitpoint",
+        lambda transaction, moment: happened.append(f"{transaction}.{moment}"),
+    )
+    services.retagging.request(Asked(scope=RetagScope.ALL), None, by="ann")
+    happened.clear()
+    for _ in range(5):
+        services.clock.seconds += 2
+        services.sweeper.step(on_progress=lambda: happened.append("moved on"))
+    written = [at for at, what in enumerate(happened) if what == "sweep.keep_chair.commit"]
+    assert len(written) > 5
+    assert "retag.page.committed" in happened
+    for at in written[1:]:
+        assert happened[at - 1] == happened[at + 2] == "moved on"
 
 
 def test_a_wiped_broker_is_filled_again_but_never_flooded(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any, cast
 
@@ -10,7 +12,7 @@ import pytest
 from tagging.database.batches import Lease
 from tagging.in_hand import InHand
 from tests.unit.test_in_hand import lease
-from worker.watchdog import Ear, Rounds, Watchdog
+from worker.watchdog import STUCK_CODE, Ear, Rounds, Watchdog
 
 
 def test_a_loop_that_does_not_come_round_is_overdue() -> None:
@@ -94,3 +96,47 @@ def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
     thread.join()
     assert died[0]["unleased"]
     assert died[0]["but"] == []
+
+
+def ended(code: str) -> tuple[int, str]:
+    """Exit code and standard error of a process that runs this."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_worker_whose_log_takes_nothing_ends_all_the_same() -> None:
+    """Whoever hangs may hang in the middle of a log line, and hold its lock."""
+    code = (
+        "import threading, worker.watchdog as w\n"
+        "class Log:\n    def error(self, *_, **__): threading.Event().wait()\n"
+        "w.log = Log()\n"
+        "dog = w.Watchdog(database=None, in_hand=None, rounds=None, every_s=1, stuck_s=1, "
+        "stale_s=1)\n"
+        "dog.die()"
+    )
+    assert ended(code)[0] == STUCK_CODE
+
+
+def test_a_start_that_hangs_ends_as_stuck_with_its_stacks() -> None:
+    """By a verdict of its own no other worker would be started."""
+    code = (
+        "import threading; from worker.watchdog import StartClock\n"
+        "clock = StartClock(0.2)\n"
+        "clock.begin(); clock.begin()\n"
+        "def hang_for_ever(): threading.Event().wait()\n"
+        "hang_for_ever()"
+    )
+    status, said = ended(code)
+    assert status == STUCK_CODE
+    assert "hang_for_ever" in said
+
+
+def test_a_start_that_is_over_ends_nobody() -> None:
+    code = (
+        "import time; from worker.watchdog import StartClock\n"
+        "clock = StartClock(0.2)\n"
+        "clock.begin(); clock.end(); time.sleep(0.6)"
+    )
+    assert ended(code) == (0, "")
