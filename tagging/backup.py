@@ -312,8 +312,12 @@ def _remove_stale(parent: Path, prefix: str) -> None:
     for folder in list(parent.iterdir()):
         if not (folder.name.startswith(prefix) and folder.name.endswith(_PARTIAL)):
             continue
-        files = [folder, *folder.iterdir()] if folder.is_dir() else []
-        if files and all(path.lstat().st_mtime < oldest for path in files):
+        try:
+            files = [folder, *folder.iterdir()] if folder.is_dir() else []
+            old = bool(files) and all(path.lstat().st_mtime < oldest for path in files)
+        except OSError:  # somebody else's, or gone by now
+            continue
+        if old:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.exc import DatabaseError
 
 from tagging.backup import DATABASE_NAME, MANIFEST_NAME, Bundles, Manifest, image_name
+from tagging.catalog.delivery import shown
 from tagging.database import counts, restored, schema, stored_images
 from tagging.database.restored import Released
 from tagging.database.session import Database
@@ -40,6 +43,7 @@ from tagging.tape import Member, members
 FLUSH_IMAGES: Final = 500
 _MANIFEST_BYTES: Final = 1 << 20
 _CARD_BYTES: Final = 16 << 20
+_VALUE_BYTES: Final = 64 << 20
 _MODEL_FILE: Final = re.compile(r"models/([1-9][0-9]{0,18})/([A-Za-z0-9_][A-Za-z0-9._-]{0,63})")
 _IMAGE: Final = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{2}/([0-9a-f]{64})")
 _MODELS: Final = "models"
@@ -203,8 +207,15 @@ def _foreign(name: str) -> BackupError:
 
 def _require_known(path: Path) -> None:
     """Refuse what is no database, or of a newer version, before the images are unpacked."""
-    database = Database(f"sqlite:///{path}")
+    database = _opened_database(path)
     try:
+        with database.read() as session:
+            foreign = restored.foreign_schema(session)
+        if foreign is not None:
+            raise BackupError(
+                f"the database in the backup has a {shown(foreign)}, which Atelier does not make, "
+                "and is not read. Use another backup"
+            )
         migration = schema.current(database)
     except DatabaseError as error:
         raise BackupError(
@@ -219,9 +230,22 @@ def _require_known(path: Path) -> None:
         )
 
 
+def _opened_database(path: Path) -> Database:
+    """A database that others may have made: nothing in its schema runs what it likes, and no value
+    in it takes more memory than `_VALUE_BYTES`."""
+
+    def confine(connection: sqlite3.Connection, _: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_BYTES)
+        connection.execute("PRAGMA trusted_schema = OFF")
+
+    database = Database(f"sqlite:///{path}")
+    sa.event.listen(database.engine, "connect", confine)
+    return database
+
+
 def _prepare(folder: Path, home: Path, manifest: Manifest, bundles: Bundles) -> RestoreReport:
     """Verify the unpacked database, and make it one of an installation at `home`."""
-    database = Database(f"sqlite:///{folder / DATABASE_NAME}")
+    database = _opened_database(folder / DATABASE_NAME)
     try:
         _require_sound(database)
         _compare_images(database, FolderImageStore(folder / "images"), manifest)

@@ -86,6 +86,26 @@ def drop_triggers(session: Session) -> list[str]:
     return [name for name in names if name not in SQLITE_TRIGGERS]
 
 
+def foreign_schema(session: Session) -> str | None:
+    """The first thing in an SQLite file that computes what it holds and is not made by Atelier:
+    a further view, a virtual table, a generated column. None: there is none.
+
+    To read such a thing may take all memory. The file's schema alone is asked.
+    """
+    found = session.execute(
+        sa.text(
+            "SELECT type || ' ' || name FROM sqlite_master "
+            "WHERE (type = 'view' AND name <> 'tagged_catalog') "
+            "OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL%') "
+            "UNION ALL SELECT 'column ' || m.name || '.' || c.name "
+            "FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS c "
+            "WHERE m.type = 'table' AND c.hidden <> 0 "
+            "AND m.sql NOT LIKE 'CREATE VIRTUAL%' LIMIT 1"
+        )
+    ).scalar()
+    return None if found is None else str(found)
+
+
 def quick_check(session: Session) -> str:
     """SQLite's own verdict on its file: `ok`, or the first thing that is wrong."""
     return str(session.execute(sa.text("PRAGMA quick_check(1)")).scalar_one())

@@ -757,6 +757,31 @@ HOSTILE: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
         with_statements("UPDATE alembic_version SET version_num = '9999'"),
         "made by a newer one",
     ),
+    "a view without end in the place of a table": (
+        with_statements(
+            "DROP TABLE alembic_version",
+            "CREATE VIEW alembic_version AS WITH RECURSIVE more(version_num) AS "
+            "(SELECT 'x' UNION ALL SELECT version_num FROM more) SELECT version_num FROM more",
+        ),
+        "has a view alembic_version",
+    ),
+    "a column that is computed without end": (
+        with_statements(
+            "ALTER TABLE images ADD COLUMN more TEXT AS (hex(zeroblob(400000000))) VIRTUAL"
+        ),
+        "has a column images.more",
+    ),
+    "a virtual table": (
+        with_statements("CREATE VIRTUAL TABLE words USING fts5(word)"),
+        "has a table words",
+    ),
+    "an index of huge values, once batches wait again": (
+        with_statements(
+            "CREATE INDEX more ON batches "
+            "(length(zeroblob(CASE WHEN announced_at IS NULL THEN 70000000 ELSE 1 END)))"
+        ),
+        "cannot be used: string or blob too big",
+    ),
     "no migration": (with_statements("DELETE FROM alembic_version"), "migration none"),
     "a model that is not the one of its row": (
         lambda e: manifested(

@@ -101,7 +101,7 @@ def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
 def ended(code: str) -> tuple[int, str]:
     """Exit code and standard error of a process that runs this."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stderr
 
