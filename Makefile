@@ -105,7 +105,8 @@ broken-images: $(VENV)/dev.stamp
 mutants: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.mutants
 
-# Every case into a database, 200,000 pictures in one zip, a million rows in one manifest.
+# Every case into SQLite and into PostgreSQL, as are 200,000 pictures in one zip and a million rows in
+# one manifest.
 hostile-archives: $(VENV)/dev.stamp
 	ATELIER_HOSTILE=1 $(BIN)/python -m pytest --timeout 3600 -rA --no-header -q \
 		tests/integration/test_hostile_archives.py tests/integration/test_hostile_manifests.py \
