@@ -23,7 +23,7 @@ help:
 	@echo "make soak     steady work for MINUTES: does anything grow?"
 	@echo "make broken-images  what a tenth of broken pictures costs the others"
 	@echo "make mutants  take guards out of the code and see their tests fail"
-	@echo "make hostile-images   20,000 broken and malicious pictures (five minutes)"
+	@echo "make hostile-images   20,000 broken and malicious pictures, thrice"
 	@echo "make hostile-archives   archives and manifests made to harm, at full size (half an hour)"
 	@echo "make fuzz     pictures and manifests that coverage leads to (SECONDS=60 for each)"
 	@echo "make lint     ruff: format and lint"
@@ -105,17 +105,22 @@ broken-images: $(VENV)/dev.stamp
 mutants: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.mutants
 
-# Every case into a database, 200,000 pictures in one zip, a million rows in one manifest.
+# Every case into SQLite and into PostgreSQL, as are 200,000 pictures in one zip and a million rows in
+# one manifest.
 hostile-archives: $(VENV)/dev.stamp
 	ATELIER_HOSTILE=1 $(BIN)/python -m pytest --timeout 3600 -rA --no-header -q \
 		tests/integration/test_hostile_archives.py tests/integration/test_hostile_manifests.py \
 		tests/integration/test_hostile_rows.py tests/integration/test_hostile_inbox.py
 
-# Mutants of drawn pictures through the decoder pool, held against plain Pillow; goes on where it was.
+# Mutants of drawn pictures through the decoder pool, held against plain Pillow (goes on where it was);
+# then through real workers, on both kinds of installation.
 SEEDS ?= 0:20000
 
 hostile-images: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.hostile.images --seeds $(SEEDS)
+	@for kind in embedded servers; do \
+		$(BIN)/python -W ignore -m tests.hostile.workers --kind $$kind --seeds $(SEEDS) || exit; \
+	done
 
 # Each target for SECONDS; what it finds worth keeping stays in runs/fuzz, and so does what fails.
 SECONDS ?= 60

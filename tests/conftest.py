@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ from tagging.database.session import Database
 from tests import memory
 from tests import servers as servers_from_wheels
 from tests.processes import Place
-from tests.servers import create_database, execute, with_name
+from tests.servers import copied_database, create_database, execute
 from tests.stand_in import Services, make_services
 
 LONGEST = (
@@ -92,12 +91,8 @@ def postgresql_template(postgresql_server: str) -> str:
 @pytest.fixture
 def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator[str]:
     """The URL of a fresh PostgreSQL database at the newest migration."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    execute(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {postgresql_template}")
-    try:
-        yield with_name(postgresql_server, name)
-    finally:
-        execute(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
+    with copied_database(postgresql_server, postgresql_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,17 @@ def create_database(server_url: str, name: str) -> str:
     """The URL of a fresh, empty database."""
     execute(server_url, f"CREATE DATABASE {name}")
     return with_name(server_url, name)
+
+
+@contextmanager
+def copied_database(server_url: str, template: str) -> Iterator[str]:
+    """The URL of a copy of the database `template`, which is gone at the end."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield with_name(server_url, name)
+    finally:
+        execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def with_name(url: str, name: str) -> str:

@@ -386,6 +386,13 @@ def _errors_for_people() -> Iterator[None]:
         console.err().print(say(str(error.orig)), markup=False)
         console.err().print("`atelier check` says what is wrong and how to mend it.")
         sys.exit(1)
+    except UnicodeEncodeError as error:
+        # Only what was typed: any other text that cannot be stored should have been refused before.
+        if not any(word.endswith(error.object) for word in sys.argv):
+            raise
+        said = f"error: {say(error.object)!r} is no valid text; type it in UTF-8"
+        console.err().print(said, markup=False, soft_wrap=True)
+        sys.exit(2)
     except ValidationError as error:
         for one in error.errors():
             name = "_".join(str(part) for part in one["loc"])

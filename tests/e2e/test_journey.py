@@ -167,6 +167,17 @@ def test_wrong_use_is_told_from_failure(embedded: Place, tmp_path: Path) -> None
     embedded.run("status", expect=2)
 
 
+def test_an_argument_that_is_no_text_is_told(place: Place) -> None:
+    """As a shell of another encoding hands it over."""
+    for arguments in (
+        ("products", "list", "--retailer", "x\udcff"),
+        ("rules", "show", "--retailer=x\udcff"),
+        ("status", "x\udcff"),
+    ):
+        said = place.failing(*arguments, expect=2)
+        assert said == "error: 'x\\udcff' is no valid text; type it in UTF-8\n"
+
+
 def test_a_data_folder_that_cannot_be_is_told_and_how_to_mend_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for home, cause in (("file", "Not a directory"), ("file/under", "Not a directory")):

@@ -22,7 +22,7 @@ import tempfile
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -487,6 +487,19 @@ class World:
         skus = [f"o{index}" for index in range(count)]
         number = next(self._numbers)
         self._send(number, "office", self._write(number, self.retailers["office"], skus))
+
+    def send(self, pictures: Iterable[tuple[str, bytes]]) -> Errand:
+        """Deliver these to the shop, each a sku and its file; who does so knows what must come of
+        them.
+        """
+        number = next(self._numbers)
+        folder = self.folder / "deliveries" / str(number)
+        folder.mkdir()
+        rows = []
+        for place, (sku, data) in enumerate(pictures):
+            (folder / f"{place}.png").write_bytes(data)
+            rows.append((sku, f"{place}.png"))
+        return self._send(number, "shop", rows)
 
     def _send(self, number: int, retailer: str, rows: list[tuple[str, str]]) -> Errand:
         folder = self.folder / "deliveries" / str(number)

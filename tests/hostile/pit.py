@@ -12,15 +12,17 @@ import json
 import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import sys
 import traceback
+import zoneinfo
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
+
+import sqlalchemy as sa
 
 from tagging.domain import FailureCode
 
@@ -84,16 +86,21 @@ class Pit:
         source: Path,
         home: Path,
         *,
+        database_url: str | None = None,
         read_only: bool = False,
         with_images: bool = True,
         memory_mb: int = MEMORY_MB,
         file_mb: int = FILE_MB,
         cpu_s: int = CPU_S,
     ) -> Told:
-        """Deliver `source` into the new data folder `home`; or only read its rows and images."""
+        """Deliver `source` into the new data folder `home`; or only read its rows and images.
+
+        `database_url`: a fresh database at the newest migration; None: SQLite, in `home`.
+        """
         job = {
             "source": str(source),
             "home": str(home),
+            "database_url": database_url or f"sqlite:///{home / 'atelier.db'}",
             "read_only": read_only,
             "with_images": with_images,
             "memory_mb": memory_mb,
@@ -127,6 +134,7 @@ def main(template: Path) -> None:
     from tagging.catalog import opening  # noqa: F401  loaded once, for all forks
     from tests import stand_in  # noqa: F401
 
+    sa.create_engine("postgresql+psycopg://")  # its driver, too
     for line in sys.stdin:
         job = json.loads(line)
         reading, writing = os.pipe()
@@ -151,7 +159,7 @@ def _in_fork(job: dict[str, Any], template: Path) -> dict[str, Any]:
     told = Told()
     home, source = Path(job["home"]), Path(job["source"])
     home.mkdir()
-    if not job["read_only"]:
+    if not job["read_only"] and job["database_url"].startswith("sqlite:"):
         shutil.copyfile(template, home / "atelier.db")
     before = _resident_kib()
     try:
@@ -159,7 +167,7 @@ def _in_fork(job: dict[str, Any], template: Path) -> dict[str, Any]:
             if job["read_only"]:
                 _read(source, told, with_images=job["with_images"])
             else:
-                _ingest(source, home, told)
+                _ingest(source, home, job["database_url"], told)
     except BaseException:  # whatever it is, it is what the test wants to see
         told.crash = traceback.format_exc()[-4000:]
     told.peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -199,6 +207,7 @@ def _hooked(told: Told, home: Path, source: Path) -> Iterator[None]:
         os.path.realpath(sys.prefix),
         str(ROOT),
         "/proc/self",
+        *zoneinfo.TZPATH,  # times from PostgreSQL have a zone
     )
     active = True
 
@@ -272,7 +281,7 @@ def _hashed(image: Any) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _ingest(source: Path, home: Path, told: Told) -> None:
+def _ingest(source: Path, home: Path, database_url: str, told: Told) -> None:
     from tagging.catalog.opening import open_delivery
     from tagging.database import uploads
     from tagging.database.session import Database
@@ -282,7 +291,7 @@ def _ingest(source: Path, home: Path, told: Told) -> None:
     try:
         with open_delivery(source) as delivery:
             told.kind = delivery.kind
-            database = Database(f"sqlite:///{home / 'atelier.db'}")
+            database = Database(database_url)
             services = make_services(database, home)
             services.bell.lose = True  # it would remember a number for every four products
             summary = services.ingest.accept_upload(delivery, retailer_id=services.retailer_id)
@@ -297,14 +306,14 @@ def _ingest(source: Path, home: Path, told: Told) -> None:
     for line in uploads.skipped_lines(database, summary.upload_id):
         _append(told.skipped, (line.code, line.value))
     database.close()
-    with closing(sqlite3.connect(home / "atelier.db")) as connection:
-        told.products = dict(
-            connection.execute(
-                "SELECT sku, count(*) FROM products JOIN image_set_images USING (image_set) "
-                "GROUP BY sku LIMIT ?",
-                (MAX_TOLD,),
-            )
+    engine = sa.create_engine(database_url)
+    with engine.connect() as connection:
+        query = sa.text(
+            "SELECT sku, count(*) FROM products JOIN image_set_images USING (image_set) "
+            "GROUP BY sku LIMIT :most"
         )
+        told.products = dict(connection.execute(query, {"most": MAX_TOLD}).all())
+    engine.dispose()
 
 
 def _resident_kib() -> int:

@@ -24,6 +24,20 @@ PEAK_MIB = 48
 DISK_BYTES = 4_000_000
 """Of the data folder, the empty database included; no case delivers a picture of a million."""
 NAMES = [case.name for case in archive_cases(Path("/outside"))]
+FULL = bool(os.environ.get("ATELIER_HOSTILE"))
+"""Whether all go into databases, as by `make hostile-archives`."""
+IN_POSTGRESQL = (
+    r"slip 'a.jpg\x00.png'",
+    r"letters 'a\u202egpj.jpg'",
+    "escape sequence",
+    "two thousand folders",
+    "twins: what is invisible",
+    "twins: normal form",
+    "says UTF-8: an encoded surrogate",
+    "says UTF-8: UTF-16",
+    "overlong dots, not said",
+)
+"""Those whose texts a database may take otherwise than SQLite does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +65,34 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_archive(arena: Arena, light_path: Path, name: str) -> None:
     # By `make hostile-archives` all go into a database; else every fourth, and the others are read.
-    read_only = not os.environ.get("ATELIER_HOSTILE") and NAMES.index(name) % 4 != 0
-    _deliver(arena.cases[name], arena.pit, light_path, arena.canaries, read_only=read_only)
+    read_only = not FULL and NAMES.index(name) % 4 != 0
+    _deliver(arena, name, light_path, read_only=read_only)
 
 
-def _deliver(case: Case, pit: Pit, folder: Path, canaries: Canaries, *, read_only: bool) -> None:
+@pytest.mark.parametrize("name", NAMES if FULL else IN_POSTGRESQL)
+def test_a_hostile_archive_into_postgresql(
+    arena: Arena, light_path: Path, postgresql_url: str, name: str
+) -> None:
+    _deliver(arena, name, light_path, database_url=postgresql_url)
+
+
+def _deliver(
+    arena: Arena,
+    name: str,
+    folder: Path,
+    *,
+    read_only: bool = False,
+    database_url: str | None = None,
+) -> None:
+    case, canaries = arena.cases[name], arena.canaries
     source = folder / "delivery" / case.file
     source.parent.mkdir()
     source.write_bytes(case.build())
     before = scanned(folder)
     canaries.touched()
-    told = pit.take_in(source, folder / "home", read_only=read_only)
+    told = arena.pit.take_in(
+        source, folder / "home", read_only=read_only, database_url=database_url
+    )
     assert told.crash is None
     # Nothing outside was read or written.
     assert canaries.touched() == []
@@ -125,11 +156,18 @@ def test_what_takes_memory_is_stopped(arena: Arena, light_path: Path) -> None:
     assert "MemoryError" in told.crash
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"] if FULL else ["sqlite"])
 @pytest.mark.parametrize(("count", "most_mib"), [(200_000, 320)])
-def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib: int) -> None:
+def test_very_many_entries(
+    arena: Arena,
+    light_path: Path,
+    request: pytest.FixtureRequest,
+    count: int,
+    most_mib: int,
+    kind: str,
+) -> None:
     """About a kilobyte of memory each; by `make hostile-archives` they are ingested pictures."""
-    full = bool(os.environ.get("ATELIER_HOSTILE"))
-    name = b"shop/%06d.jpg" if full else b"shop/%06d.txt"
+    name = b"shop/%06d.jpg" if FULL else b"shop/%06d.txt"
     source = light_path / "many.zip"
     source.write_bytes(
         pack(GOOD, *(Packed(name % at, b"%d" % at, method=0) for at in range(count)), count=0xFFFF)
@@ -137,14 +175,15 @@ def test_very_many_entries(arena: Arena, light_path: Path, count: int, most_mib:
     told = arena.pit.take_in(
         source,
         light_path / "home",
-        read_only=not full,
+        database_url=request.getfixturevalue("postgresql_url") if kind == "postgresql" else None,
+        read_only=not FULL,
         memory_mb=most_mib + 128,
         file_mb=1024,
         cpu_s=900,
     )
     assert (told.crash, told.error) == (None, None)
     assert told.rows == count + 1
-    assert told.delivered == (count + 1 if full else 1)
+    assert told.delivered == (count + 1 if FULL else 1)
     assert told.peak_kib < most_mib << 10
 
 

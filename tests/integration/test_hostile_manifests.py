@@ -11,7 +11,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,14 @@ from tests.hostile.paths import (
 )
 from tests.hostile.pit import Pit, Told
 from tests.hostile.zips import Packed, deflated, pack
+from tests.servers import copied_database
 from tests.stand_in import picture
 
 FULL = bool(os.environ.get("ATELIER_HOSTILE"))
 """Whether the largest runs are made, as by `make hostile-archives`."""
 CARRIERS = ("csv", "jsonl", "csv in a zip", "jsonl in a zip")
+# Of the zips the rows are the same; only `make hostile-archives` delivers them to both.
+TO_POSTGRESQL = CARRIERS if FULL else CARRIERS[:2]
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +62,57 @@ class Delivered:
     secrets: set[str]
 
 
-@pytest.fixture(scope="module", params=CARRIERS)
+NewDatabase = Callable[[], str | None]
+"""Gives the pit a fresh database: the URL of one of PostgreSQL, or None for SQLite of its own."""
+BOTH = ("sqlite", "postgresql")
+
+
+@contextmanager
+def databases(request: pytest.FixtureRequest, kind: str) -> Iterator[NewDatabase]:
+    with ExitStack() as made:
+
+        def new() -> str | None:
+            if kind == "sqlite":
+                return None
+            server = request.getfixturevalue("postgresql_server")
+            template = request.getfixturevalue("postgresql_template")
+            return made.enter_context(copied_database(server, template))
+
+        yield new
+
+
+@pytest.fixture(params=BOTH)
+def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
+    with databases(request, request.param) as new:
+        yield new
+
+
+@pytest.fixture(params=BOTH if FULL else BOTH[:1])
+def new_large_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
+    """Minutes of work for PostgreSQL: only by `make hostile-archives`."""
+    with databases(request, request.param) as new:
+        yield new
+
+
+@pytest.fixture(
+    scope="module", params=[*CARRIERS, *(f"{carrier}, PostgreSQL" for carrier in TO_POSTGRESQL)]
+)
 def delivered(
     request: pytest.FixtureRequest, pit: Pit, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Delivered]:
     folder = tmp_path_factory.mktemp("paths")
-    with Canaries(folder / "outside") as canaries:
+    carrier, _, other = request.param.partition(", ")
+    with (
+        Canaries(folder / "outside") as canaries,
+        databases(request, other.lower() or "sqlite") as new_database,
+    ):
         cases = {f"c{at}": case for at, case in enumerate(path_cases(canaries.root))}
         rows: list[tuple[str, str]] = []
         for at, (sku, case) in enumerate(cases.items()):
             rows.append((sku, case.text))
             if at % 10 == 0:
                 rows.append((f"g{at}", "images/b.png"))
-        form, _, zipped = request.param.partition(" in a ")
+        form, _, zipped = carrier.partition(" in a ")
         text, lines = _as_csv(rows) if form == "csv" else _as_json(rows)
         data = text.encode("utf-8", "surrogateescape")
         if zipped:
@@ -85,7 +127,7 @@ def delivered(
             source.write_bytes(data)
         before = scanned(folder)
         canaries.touched()
-        told = pit.take_in(source, folder / "home")
+        told = pit.take_in(source, folder / "home", database_url=new_database())
         touched = canaries.touched()
         after = {path: what for path, what in scanned(folder).items() if "/home" not in path}
         yield Delivered(
@@ -206,6 +248,8 @@ ROW_CODES = {
     "control characters": FailureCode.BAD_SKU,
     "201 images": FailureCode.TOO_MANY_IMAGES,
     "no file": FailureCode.MISSING,
+    "NUL character in it; write": FailureCode.REFUSED_PATH,
+    "ATELIER_ALLOW_URLS": FailureCode.URLS_OFF,
 }
 """Of rows that say so; all others are bad rows."""
 
@@ -219,17 +263,21 @@ def shop(light_path: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_each_bad_row_costs_itself_alone(pit: Pit, shop: Path) -> None:
+def test_each_bad_row_costs_itself_alone(pit: Pit, shop: Path, new_database: NewDatabase) -> None:
+    url = new_database()
+    # Those of ten million letters take seconds to read, and write the same few words.
+    large = FULL or url is None
+    cases = {name: case for name, case in BAD_ROWS.items() if large or len(case[0]) < 1_000_000}
     body, wanted = bytearray(b"sku,image,text\n"), {}
-    for at, (name, (row, says)) in enumerate(BAD_ROWS.items()):
+    for at, (name, (row, says)) in enumerate(cases.items()):
         body += GOOD_ROW % at
         wanted[body.count(b"\n") + 1] = (name, says)
         body += row + b"\n"
-    body += GOOD_ROW % len(BAD_ROWS)
+    body += GOOD_ROW % len(cases)
     (shop / "p.csv").write_bytes(body)
-    told = pit.take_in(shop / "p.csv", shop.parent / "home")
+    told = pit.take_in(shop / "p.csv", shop.parent / "home", database_url=url)
     assert (told.crash, told.error) == (None, None)
-    assert sorted(told.products) == sorted(f"g{at}" for at in range(len(BAD_ROWS) + 1))
+    assert sorted(told.products) == sorted(f"g{at}" for at in range(len(cases) + 1))
     assert [line for line, *_ in told.rejected] == list(wanted)
     for line, code, value, error in told.rejected:
         name, says = wanted[line]
@@ -252,6 +300,10 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     "not a number": (b'{"sku":"x","image":"a.png","n":NaN}', "NaN"),
     "a name twice": (b'{"sku":"x","sku":"y","image":"a.png"}', "there twice"),
     "NUL": (b'{"sku":"x\\u0000","image":"a.png"}', "NUL"),
+    "NUL in a list": (b'{"sku":"x","image":["a.png\\u0000"]}', "NUL character in it; write"),
+    "NUL in an address": (b'{"sku":"x","image":["http://a.b/\\u0000"]}', "ATELIER_ALLOW_URLS"),
+    "NUL in a column": (b'{"sku":"x","image":"a.png","a\\u0000":"b"}', "NUL"),
+    "half a surrogate in a list": (b'{"sku":"x","image":["\\udc80"]}', "no valid text"),
     "half a surrogate": (b'{"sku":"x\\ud800","image":"a.png"}', "no valid text"),
     "a raw NUL": (b'{"sku":"\0","image":"a.png"}', "usable JSON"),
     "two objects": (b'{"sku":"x","image":"a.png"}{"sku":"y","image":"a.png"}', "usable JSON"),
@@ -264,22 +316,25 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
 }  # fmt: skip
 
 
-def test_each_bad_json_line_costs_itself_alone(pit: Pit, shop: Path) -> None:
+def test_each_bad_json_line_costs_itself_alone(
+    pit: Pit, shop: Path, new_database: NewDatabase
+) -> None:
     body = bytearray()
     for at, (line, _) in enumerate(BAD_LINES.values()):
         body += b'{"sku":"g%d","image":"a.png","s":"%s"}\n' % (at, "äöüß".encode())
         body += line + b"\n"
     (shop / "p.jsonl").write_bytes(body)
-    told = pit.take_in(shop / "p.jsonl", shop.parent / "home")
+    told = pit.take_in(shop / "p.jsonl", shop.parent / "home", database_url=new_database())
     assert (told.crash, told.error) == (None, None)
     assert sorted(told.products) == sorted(f"g{at}" for at in range(len(BAD_LINES)))
     assert [line for line, *_ in told.rejected] == [2 * at for at in range(1, len(BAD_LINES) + 1)]
-    for (name, (_, says)), (line, code, _, error) in zip(
+    for (name, (_, says)), (line, code, value, error) in zip(
         BAD_LINES.items(), told.rejected, strict=True
     ):
         assert error.startswith(f"line {line}: ")
         assert says in error, name
-        assert code == FailureCode.BAD_ROW, name
+        assert code == ROW_CODES.get(says, FailureCode.BAD_ROW), name
+        assert value.isprintable()
     assert told.peak_kib < 128 << 10
 
 
@@ -356,9 +411,13 @@ def rows_of(count: int, form: str) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_memory_does_not_grow_with_the_rows(
-    pit: Pit, shop: Path, form: str, capsys: pytest.CaptureFixture[str]
+    pit: Pit,
+    shop: Path,
+    form: str,
+    new_large_database: NewDatabase,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With `make hostile-archives` a million go into a database; else 250,000 are read."""
+    """With `make hostile-archives` a million go into databases; else 250,000 are read."""
     few, many = {
         ("csv", False): (50_000, 250_000),
         ("jsonl", False): (20_000, 100_000),
@@ -375,6 +434,7 @@ def test_memory_does_not_grow_with_the_rows(
         told = pit.take_in(
             shop / f"p.{form}",
             shop.parent / f"home{count}",
+            database_url=new_large_database(),
             read_only=not FULL,
             with_images=False,
             file_mb=4096,
@@ -391,13 +451,15 @@ def test_memory_does_not_grow_with_the_rows(
     assert peaks[1] < peaks[0] + (8 << 10)
 
 
-def test_a_manifest_of_books_takes_no_memory_for_each(pit: Pit, shop: Path) -> None:
+def test_a_manifest_of_books_takes_no_memory_for_each(
+    pit: Pit, shop: Path, new_large_database: NewDatabase
+) -> None:
     """All of it is 81 MB of texts: more than one transaction holds."""
     row = b",".join([b"x" * 60_000] * 3)
     with (shop / "p.csv").open("wb") as file:
         file.write(b"sku,image,a,b,c\n")
         file.writelines(b"s%d,a.png,%s\n" % (at, row) for at in range(450))
-    told = pit.take_in(shop / "p.csv", shop.parent / "home")
+    told = pit.take_in(shop / "p.csv", shop.parent / "home", database_url=new_large_database())
     assert (told.crash, told.error) == (None, None)
     assert len(told.products) == 450
     assert told.peak_kib < 100 << 10

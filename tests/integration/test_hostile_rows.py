@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import unicodedata
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tagging.catalog.delivery import Row
 from tagging.catalog.formula import guard
 from tagging.catalog.opening import open_delivery
 from tagging.database import uploads
-from tagging.database.tables import UploadItem
+from tagging.database.tables import Product, Upload, UploadItem
 from tagging.domain import FailureCode, ItemOutcome
 from tagging.images import store as store_module
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder, write_manifest
@@ -216,3 +217,82 @@ def test_a_file_that_was_written_to_since_is_another(services: Services, tmp_pat
     with services.database.read() as session:
         images = session.scalars(sa.select(UploadItem.images).order_by(UploadItem.line)).all()
     assert images == [[hashlib.sha256(picture(shade)).hexdigest()] for shade in (1, 2)]
+
+
+ODD_TEXTS = {
+    "escaped": "\\u0000 \\x00 \\ud800 \\ \\\\ \\n %00 &#0;",
+    "controls": "\x01\x07\x08\x1b[2J\x7f\x85\u2028\u2029",
+    "no characters": "\ufffe\uffff\U0001fffe\U0010ffff\ufdd0\ue000",
+    "beyond": "\U0001f9e5\U000e0061\u202e\u200b\ufeff\u0301",
+    "quotes": "'; DROP TABLE products; -- \" $$ $1 %s %(sku)s :sku ?",
+    "numbers": "1e999 -0 NaN Infinity 9223372036854775808",
+    "json": '{"a": ["\\u0000"]}',
+    "long": "\U0010ffff" * 90_000,
+    "__proto__": "x",
+    "$.a[0]": "x",
+    "\\u0000": "x",
+    "\U0010ffff" * 3000: "x",
+}
+"""What a line may say, by column; SQLite and PostgreSQL must keep all of it to the letter."""
+
+
+def test_odd_texts_are_kept_to_the_letter(services: Services, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in", {"a.png": 1})
+    lines: list[dict[str, Any]] = [
+        {"sku": f"{at}", "image": "a.png", "title": text, name: text}
+        for at, (name, text) in enumerate(ODD_TEXTS.items())
+    ]
+    # A value that is no string is kept as JSON text, in which a NUL is six letters.
+    lines.append({"sku": "nested", "image": "a.png", "list": ["\0", 1e308, -(10**40), None]})
+    written = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder / "m.jsonl").write_text(written, encoding="utf-8")
+    summary = deliver(services, folder / "m.jsonl")
+    assert (summary.products, summary.rejected) == (len(lines), 0)
+    with services.database.read() as session:
+        rows = session.execute(sa.select(Product.sku, Product.title, Product.attributes)).all()
+    kept = {sku: (title, attributes) for sku, title, attributes in rows}
+    for at, (name, text) in enumerate(ODD_TEXTS.items()):
+        assert kept[f"{at}"] == (text.strip(), {name: text.strip()}), name
+    assert kept["nested"][1] == {"list": f'["\\u0000", 1e+308, -{10**40}, null]'}
+    assert deliver(services, folder / "m.jsonl").unchanged == len(lines)
+
+
+ODD_NAMES = (
+    b"bell\x07", b"line\nfeed", b"\x1b[2J", b"latin-1 \xe9", b"cut \xc3", b"surrogate \xed\xa0\x80",
+    b"\xf4\x8f\xbf\xbf", b"%00", b"\\u0000", b"x" * 250, b"\xef\xbf\xbf", b"\xe2\x80\xae",
+)  # fmt: skip
+"""Of files and folders, as bytes: no NUL can stand in one, all else can."""
+
+
+@pytest.mark.parametrize("what", ["a folder of them", "each by itself", "none a picture"])
+def test_names_that_are_no_text_are_said_in_letters(
+    services: Services, tmp_path: Path, what: str
+) -> None:
+    """In the ledger's column of text, in the upload's source, in its warnings."""
+    (tmp_path / "in").mkdir()
+    ending = b".txt" if what == "none a picture" else b".png"
+    for name in ODD_NAMES:
+        (tmp_path / "in" / os.fsdecode(name + ending)).write_bytes(picture(1))
+    bad = 7  # controls, bytes that are no UTF-8, and one too long
+    if what == "each by itself":
+        summaries = [deliver(services, path) for path in sorted((tmp_path / "in").iterdir())]
+    else:
+        odd = tmp_path / os.fsdecode(b"odd \xff\n\x1b")
+        (tmp_path / "in").rename(odd)
+        summaries = [deliver(services, odd)]
+    found = [
+        line
+        for summary in summaries
+        for refused in (uploads.rejected_lines, uploads.skipped_lines)
+        for line in refused(services.database, summary.upload_id)
+    ]
+    assert sum(one.products for one in summaries) == (
+        0 if what == "none a picture" else len(ODD_NAMES) - bad
+    )
+    assert len(found) == (len(ODD_NAMES) if what == "none a picture" else bad)
+    assert {line.code for line in found} == {
+        FailureCode.NOT_AN_IMAGE if what == "none a picture" else FailureCode.BAD_SKU
+    }
+    with services.database.read() as session:
+        sources = session.scalars(sa.select(Upload.source)).all()
+    assert all(text.isprintable() for text in [*sources, *(line.value for line in found)])

@@ -18,18 +18,11 @@ from tagging.catalog.folder import _kind
 from tagging.catalog.opening import open_delivery
 from tagging.database import uploads
 from tagging.database.products import ProductFilter, listing
-from tagging.database.session import Database
 from tagging.domain import FailureCode
 from tagging.errors import MachineError, StoreAwayError
 from tagging.images.store import FolderImageStore
 from tagging.ingest import UploadSummary
-from tests.stand_in import Services, make_services, picture
-
-
-@pytest.fixture
-def services(sqlite: Database, tmp_path: Path) -> Services:
-    """On SQLite alone: who reads a delivery asks no database."""
-    return make_services(sqlite, tmp_path)
+from tests.stand_in import Services, picture
 
 
 class FailingStream(io.RawIOBase):

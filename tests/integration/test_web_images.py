@@ -13,28 +13,18 @@ from typing import BinaryIO
 import pytest
 
 from tagging.catalog.opening import open_delivery
-from tagging.database import products, schema, uploads
+from tagging.database import products, uploads
 from tagging.database.products import ProductFilter, ProductLine
-from tagging.database.session import Database
 from tagging.domain import FailureCode, Status
 from tagging.fetch.fetcher import FetchLimits, WebFetcher
 from tagging.inbox import Inbox
 from tagging.ingest import BEAT, Ingest, UploadSummary
 from tagging.settings import Settings
 from tests.hostile_server import SHOP, Asked, Connection, HostileServer, StandInNetwork
-from tests.stand_in import Services, make_services, picture
+from tests.stand_in import Services, picture
 from worker.bootstrap import web_fetcher
 
 SHADES = (0, 128, 255)
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    """On SQLite alone: fetching adds nothing that depends on the database."""
-    database = Database(f"sqlite:///{tmp_path / 'atelier.db'}")
-    schema.upgrade(database)
-    yield make_services(database, tmp_path)
-    database.close()
 
 
 @pytest.fixture
