@@ -117,7 +117,8 @@ SEEDS ?= 0:20000
 hostile-images: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.hostile.images --seeds $(SEEDS)
 
-# Each target for SECONDS; what it finds worth keeping stays in runs/fuzz, and so does what fails.
+# Each target for SECONDS; what it finds worth keeping stays in runs/fuzz, merged down to the fewest
+# inputs, and so does what fails.
 SECONDS ?= 60
 
 fuzz: $(VENV)/dev.stamp
