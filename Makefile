@@ -122,7 +122,8 @@ hostile-images: $(VENV)/dev.stamp
 		$(BIN)/python -W ignore -m tests.hostile.workers --kind $$kind --seeds $(SEEDS) || exit; \
 	done
 
-# Each target for SECONDS; what it finds worth keeping stays in runs/fuzz, and so does what fails.
+# Each target for SECONDS; what it finds worth keeping stays in runs/fuzz, merged down to the fewest
+# inputs, and so does what fails.
 SECONDS ?= 60
 
 fuzz: $(VENV)/dev.stamp

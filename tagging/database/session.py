@@ -59,7 +59,8 @@ class Database:
     ) -> None:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {}
+        # Errors would tell what was written: a session's token, the hash of a password.
+        options: dict[str, Any] = {"hide_parameters": True}
         if self.is_sqlite:
             options["connect_args"] = {"timeout": wait_s}
         else:

@@ -13,6 +13,7 @@ reset       ends every connection, also new ones, with RST
 halfclose   ends the answers' direction of every connection, takes requests all the same
 drip        one byte every 20 ms
 deaf        requests arrive, answers are dropped
+unheard     the same, but only where a message of Redis is waited for (BRPOP); all else passes
 """
 
 from __future__ import annotations
@@ -26,7 +27,16 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-BEHAVIOURS: Final = ("pass", "delay", "blackhole", "reset", "halfclose", "drip", "deaf")
+BEHAVIOURS: Final = (
+    "pass",
+    "delay",
+    "blackhole",
+    "reset",
+    "halfclose",
+    "drip",
+    "deaf",
+    "unheard",
+)
 _PIECE: Final = 1 << 16
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
 
@@ -108,10 +118,20 @@ class _Forwarder:
             _reset(writer)
             return
         self._writers.add(writer)
+        waits = False
+
+        def request_dropped(piece: bytes) -> bool:
+            nonlocal waits
+            waits = waits or b"BRPOP" in piece  # Kombu waits on a connection of its own
+            return self._how == "blackhole"
+
+        def answer_dropped(_: bytes) -> bool:
+            return self._how in ("blackhole", "deaf") or (self._how == "unheard" and waits)
+
         try:
             await asyncio.gather(
-                self._pump(reader, requests, lambda: self._how == "blackhole"),
-                self._pump(answers, writer, lambda: self._how in ("blackhole", "deaf")),
+                self._pump(reader, requests, request_dropped),
+                self._pump(answers, writer, answer_dropped),
             )
         finally:
             self._writers.discard(writer)
@@ -122,11 +142,11 @@ class _Forwarder:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        drops: Callable[[], bool],
+        drops: Callable[[bytes], bool],
     ) -> None:
         with contextlib.suppress(OSError, RuntimeError):
             while piece := await reader.read(_PIECE):
-                if drops():
+                if drops(piece):
                     continue
                 if self._how == "delay":
                     await asyncio.sleep(0.3)

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from tagging import accounts
 from tagging.database import users
@@ -66,6 +67,14 @@ def test_nothing_in_the_database_opens_the_door(ann: Database) -> None:
     assert not any(secret in value for secret in secrets for value in stored)
     for value in stored:
         assert accounts.visitor(ann, value, now=NOW) is None
+
+
+def test_an_error_of_the_database_tells_no_value(database: Database) -> None:
+    """Such errors go to the log; a statement of a log-in holds the token of the session."""
+    statement = sa.text("INSERT INTO nowhere VALUES (:word)")
+    with pytest.raises(DBAPIError, match="INSERT INTO nowhere") as told, database.read() as session:
+        session.execute(statement, {"word": PASSWORD})
+    assert PASSWORD not in str(told.value)
 
 
 def test_a_session_runs_out_and_use_prolongs_it(ann: Database) -> None:

@@ -10,7 +10,9 @@ from PIL import Image
 from tagging.domain import FailureCode
 from tagging.images.rejection import ImageRejected
 from tests.fuzz import images, manifests
-from tests.fuzz.engine import TARGETS, load
+from tests.fuzz.engine import TARGETS, keep_smallest, load
+
+MOST_SEED_BYTES = 256 * 1024
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -22,6 +24,22 @@ def test_the_seeds_of_every_target_pass(name: str) -> None:
         assert len(data) <= target.MAX_BYTES
         target.try_one(data)
         target.try_one(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_seeds_are_few_small_and_the_same_each_time(name: str) -> None:
+    seeds = load(name).seeds()
+    assert len(seeds) < 200
+    assert sum(map(len, seeds.values())) < MOST_SEED_BYTES
+    assert load(name).seeds() == seeds
+
+
+def test_only_the_smallest_inputs_are_kept(tmp_path: Path) -> None:
+    for size in (3, 1, 2):
+        (tmp_path / f"{size}").write_bytes(b"x" * size)
+    assert keep_smallest(tmp_path, 2) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+    assert keep_smallest(tmp_path, 5) == 2
 
 
 def test_every_module_of_the_folder_is_a_target() -> None:

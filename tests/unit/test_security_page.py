@@ -1,14 +1,26 @@
-"""Pages that say which test holds what name tests that exist; security.md claims nothing else."""
+"""Pages that say which test holds what name tests that exist. Each row of security.md does, and
+whom it is against; its numbers are those of the code.
+"""
 
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tagging import accounts, filing, inbox
+from tagging.catalog import naming, paths
+from tagging.catalog.delivery import DeliveryLimits
+from tagging.fetch import address, ahead, patience
+from tagging.fetch.fetcher import FetchLimits
+from tagging.settings import Settings
+from tagging.web import previews, recent, security, site
+from worker import bounded_http
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("security.md", "reliability.md", "design.md")
@@ -65,11 +77,62 @@ def test_a_name_alone_is_of_the_file_before_it() -> None:
     ]
 
 
-def test_every_claim_names_one() -> None:
-    claims = [
-        line
-        for line in text_of("security.md").splitlines()
-        if line.startswith("|") and not line.startswith(("|---", "| claim"))
-    ]
-    assert len(claims) > 20
-    assert [line for line in claims if "`tests/" not in line] == []
+def rows_of(page: str) -> Iterator[list[str]]:
+    """Cells of every row of the page's tables, their heads included."""
+    for line in text_of(page).splitlines():
+        if line.startswith("|") and not line.startswith("|---"):
+            yield line.strip("| ").split(" | ")
+
+
+HEAD = ["who", "what they try", "what stops them", "held by"]
+ROWS = [row for row in rows_of("security.md") if len(row) == 4 and row != HEAD]
+
+
+def test_every_row_names_a_test_and_who_it_is_against() -> None:
+    assert len(ROWS) > 70
+    assert [row for row in rows_of("security.md") if len(row) not in (2, 4)] == []
+    listed = {row[0].strip("*") for row in rows_of("security.md") if row[0].startswith("**")}
+    named_there = [who for row in ROWS for who in row[0].split(", ")]
+    assert set(named_there) == listed
+    assert [row for row in ROWS if "`tests/" not in row[3] or "" in row] == []
+
+
+TIMES = {"s": 1, "minutes": 60, "hours": 3600, "days": 24 * 3600}
+SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "MB": 10**6, "GB": 10**9}
+UNITS = TIMES | SIZES
+OWNERS: dict[str, object] = {
+    "DeliveryLimits": DeliveryLimits(),
+    "FetchLimits": FetchLimits(),
+    **{
+        module.__name__.rpartition(".")[2]: module
+        for module in (
+            *(accounts, address, ahead, bounded_http, filing, inbox, naming, paths, patience),
+            *(previews, recent, security, site),
+        )
+    },
+}
+
+
+def bound(name: str) -> float:
+    """Of a setting, or of a constant of one of `OWNERS`; seconds or bytes, if it has a unit."""
+    owner, dot, constant = name.rpartition(".")
+    if dot:
+        value = getattr(OWNERS[owner], constant)
+    else:
+        value = Settings.model_fields[name.removeprefix("ATELIER_").lower()].default
+    return float(value.total_seconds() if isinstance(value, dt.timedelta) else value)
+
+
+BOUNDS = re.findall(
+    rf"`([\w.]+)` ([\d,]+)(?: ({'|'.join(UNITS)})\b)?", " ".join(row[2] for row in ROWS)
+)
+
+
+@pytest.mark.parametrize(("name", "number", "unit"), BOUNDS)
+def test_every_number_is_that_of_the_code(name: str, number: str, unit: str) -> None:
+    assert bound(name) == int(number.replace(",", "")) * UNITS.get(unit, 1)
+
+
+def test_the_numbers_are_found() -> None:
+    assert len(BOUNDS) > 35
+    assert {name for name, _, _ in BOUNDS} >= {"DeliveryLimits.max_ratio", "ATELIER_URL_SECONDS"}
