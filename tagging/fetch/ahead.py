@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import BinaryIO, Final
 
-from tagging.catalog.delivery import DeliveredRow, ImageSource, Row
+from tagging.catalog.delivery import DeliveredRow, ImageSource, Row, shown
 from tagging.catalog.web_images import WebImage
+from tagging.fetch.address import FetchError
 
 IMAGES_AHEAD: Final = 8
 """Images per thread that are fetched or on their way before they are stored. One slow server holds
 up the others only when all of these wait behind it. With the fetcher's spool this is what bounds
 memory (8 x 8 x 0.5 MiB) and disk (8 x 8 x the largest image)."""
+MOST_BYTES: Final = 200 * 1000**3
+MOST_S: Final = 43_200.0
+"""What is fetched for one delivery, bytes and seconds: some lines can name what fills a disk, or
+servers that answer slowly enough to keep the next delivery waiting for days."""
 _LOOK_S: Final = 1.0
 
 
@@ -25,6 +33,7 @@ def fetched_ahead(
     threads: int,
     max_images: int,
     on_wait: Callable[[], None] = lambda: None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Generator[Row]:
     """The same rows in the same order, their web images fetched by `threads` threads.
 
@@ -36,8 +45,12 @@ def fetched_ahead(
         threads: how many images are fetched at once.
         max_images: a row with more is passed on as it is.
         on_wait: called about once a second while an image that is opened is still on its way.
+        monotonic: seconds.
+
+    What exceeds `MOST_BYTES` or `MOST_S` is not fetched: its row says so when it is opened.
     """
     stopped = threading.Event()
+    budget = _Budget(until=monotonic() + MOST_S, monotonic=monotonic)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
     waiting: deque[_Held] = deque()
     try:
@@ -45,7 +58,7 @@ def fetched_ahead(
         for row in rows:
             held = _Held(row)
             if isinstance(row, DeliveredRow) and len(row.images) <= max_images:
-                held.fetch(row, pool, stopped, on_wait)
+                held.fetch(row, partial(pool.submit, budget.fetch, stopped=stopped), on_wait)
             waiting.append(held)
             in_flight += len(held.fetched)
             # Also rows without such images: a million may stand behind one that is fetched.
@@ -67,6 +80,33 @@ def fetched_ahead(
         pool.shutdown(cancel_futures=True)
 
 
+@dataclass(kw_only=True)
+class _Budget:
+    """What may still be fetched for a delivery. Thread-safe; what is on its way is not cut off."""
+
+    until: float
+    monotonic: Callable[[], float]
+    _bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def fetch(self, image: WebImage, stopped: threading.Event) -> BinaryIO:
+        """Raises FetchError where nothing more may be."""
+        if self._bytes >= MOST_BYTES:
+            spent = f"{MOST_BYTES / 1000**3:,.0f} GB were fetched for this delivery"
+        elif self.monotonic() >= self.until:
+            spent = f"fetching for this delivery took {MOST_S / 3600:,.0f} hours"
+        else:
+            stream = image.fetch(stopped)
+            with self._lock:
+                self._bytes += stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            return stream
+        raise FetchError(
+            f"'{shown(image.name)}' was not fetched: {spent}, and no more is. Deliver the rest of "
+            "its lines by themselves, or as files"
+        )
+
+
 @dataclass(slots=True)
 class _Held:
     """A row whose turn has not come, with its images that are on their way."""
@@ -77,15 +117,13 @@ class _Held:
     def fetch(
         self,
         row: DeliveredRow,
-        pool: ThreadPoolExecutor,
-        stopped: threading.Event,
+        begin: Callable[[WebImage], Future[BinaryIO]],
         on_wait: Callable[[], None],
     ) -> None:
         images: list[ImageSource] = []
         for image in row.images:
             if isinstance(image, WebImage):
-                future = pool.submit(image.fetch, stopped)
-                one = _FetchedImage(name=image.name, future=future, on_wait=on_wait)
+                one = _FetchedImage(name=image.name, future=begin(image), on_wait=on_wait)
                 self.fetched.append(one)
                 images.append(one)
             else:

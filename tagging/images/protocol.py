@@ -35,7 +35,7 @@ from tagging.printable import printable
 
 _LENGTHS: Final = struct.Struct(">II")
 _HEADER_MAX_BYTES: Final = 1 << 20
-_TOLD_MAX_CHARS: Final = 1000
+TOLD_MAX_CHARS: Final = 1000
 
 
 class ProtocolError(Exception):
@@ -175,7 +175,7 @@ def _told(words: object) -> str:
     """
     if not isinstance(words, str):
         raise ProtocolError("words that are no text")
-    return printable(words[:_TOLD_MAX_CHARS])
+    return printable(words[:TOLD_MAX_CHARS])
 
 
 def _cost(header: dict[str, Any]) -> Cost | None:

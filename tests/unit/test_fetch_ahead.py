@@ -16,7 +16,7 @@ from tagging.catalog.web_images import WebImage, with_web_images
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
 from tagging.fetch.address import FetchError, WebAddress, parse_address
-from tagging.fetch.ahead import IMAGES_AHEAD, fetched_ahead
+from tagging.fetch.ahead import IMAGES_AHEAD, MOST_S, fetched_ahead
 
 THREADS = 4
 
@@ -254,3 +254,31 @@ def test_where_it_is_not_allowed_the_setting_is_named(text: str) -> None:
 @pytest.mark.parametrize("text", ["a.jpg", "https.jpg", "ftp://x/a.jpg"])
 def test_all_else_is_looked_for_among_the_files(text: str) -> None:
     assert with_web_images(File, StandInFetcher())(text) == File(text)
+
+
+@pytest.mark.parametrize("spent", ["bytes", "time"])
+def test_no_more_is_fetched_for_one_delivery_than_said(
+    monkeypatch: pytest.MonkeyPatch, spent: str
+) -> None:
+    """Nor for longer, whatever its servers do; each line that goes without says what to do."""
+    now = [0.0]
+    fetcher = StandInFetcher()
+    rows = [row(line, web(fetcher, f"{line}.png")) for line in range(THREADS * IMAGES_AHEAD + 9)]
+    if spent == "bytes":
+        monkeypatch.setattr("tagging.fetch.ahead.MOST_BYTES", 1)
+    gone_without: list[str] = []
+    with closing(
+        fetched_ahead(iter(rows), threads=1, max_images=9, monotonic=lambda: now[0])
+    ) as found:
+        for one in found:
+            try:
+                read(one)
+            except FetchError as error:
+                gone_without.append(str(error))
+            if spent == "time":
+                now[0] = MOST_S
+    assert fetcher.begun < len(rows)
+    assert len(gone_without) == len(rows) - fetcher.begun
+    said = "0 GB were fetched" if spent == "bytes" else "took 12 hours"
+    assert all(said in error and "Deliver the rest" in error for error in gone_without)
+    assert all(stream.closed for stream in fetcher.open_streams)

@@ -18,6 +18,7 @@ from tagging.catalog import naming, paths
 from tagging.catalog.delivery import DeliveryLimits
 from tagging.fetch import address, ahead, patience
 from tagging.fetch.fetcher import FetchLimits
+from tagging.images import protocol
 from tagging.settings import Settings
 from tagging.web import previews, recent, security, site
 from worker import bounded_http
@@ -107,7 +108,7 @@ OWNERS: dict[str, object] = {
         module.__name__.rpartition(".")[2]: module
         for module in (
             *(accounts, address, ahead, bounded_http, filing, inbox, naming, paths, patience),
-            *(previews, recent, security, site),
+            *(previews, protocol, recent, security, site),
         )
     },
 }
