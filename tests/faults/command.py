@@ -6,7 +6,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from tests import memory
 from tests.faults.disks import can_mount
 from tests.faults.driver import Result, run
-from tests.faults.injections import keras_plan
+from tests.faults.injections import KERAS_ROUND
 
 ROOT: Final = Path(__file__).parents[2]
 PER_WORLD: Final = 42
@@ -39,8 +38,9 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=1, help="how many at once")
     parser.add_argument("--log", type=Path, help="a file of results; what stands there is done")
     parser.add_argument("--keras-worlds", type=int, default=1, help="how many with the network")
-    whole = len(keras_plan(random.Random(0)))
-    parser.add_argument("--keras-injections", type=int, default=whole, help="into each of these")
+    parser.add_argument(
+        "--keras-injections", type=int, default=KERAS_ROUND, help="into each of these"
+    )
     parser.add_argument("--least", type=int, default=0, help="goal: so many while in flight")
     parser.add_argument("--products", type=int, default=0, help="goal: so many products")
     parser.add_argument(
@@ -97,8 +97,8 @@ def jobs_of(
 ) -> list[Job]:
     """As many worlds as it takes, both kinds in turn; each with a seed of its own.
 
-    One goes on in the plan where another of its kind ends, so that five of a kind kill at every
-    failpoint.
+    One goes on in the plan where another of its kind ends, so that six of a kind kill at every
+    failpoint, and a dozen of those with the real network.
     """
     jobs = [
         (KINDS[number % 2], first_seed + number // 2, PER_WORLD)

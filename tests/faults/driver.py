@@ -96,10 +96,10 @@ def run(
                 classify_s=CLASSIFY_S,
             ) as world,
         ):
+            start = (seed - 1) * injections
             if world.keras:
-                result.planned = keras_plan(rng)[:injections]
+                result.planned = keras_plan(start, injections)
             else:
-                start = (seed - 1) * injections
                 result.planned = plan(installation.faults(), installation.disks, start, injections)
             try:
                 _all(world, result, talk=talk)
@@ -158,7 +158,7 @@ def _one(world: World, injection: str, result: Result, *, talk: bool) -> None:
     sort = sort_of(injection)
     result.injected[sort] = result.injected.get(sort, 0) + 1
     result.counted += outcome.counted
-    done = world.done_batches()
+    done = world.done_batches(now=True)
     flowed = world.wait(lambda: world.done_batches() > done, FLOW_S)
     recovery = time.monotonic() - outcome.ended
     result.recoveries_s.append(recovery)
@@ -193,6 +193,7 @@ def _rest(world: World, result: Result) -> None:
                 f"{done - before} batches were done within {FLOW_S:g} s"
             )
             return
+    found = _at_rest(world)
     world.look()
     with world.observer.read() as session:
         broken: Broken = promises.check(
@@ -200,17 +201,24 @@ def _rest(world: World, result: Result) -> None:
             world.store,
             world.expected,
             world.reviewed,
+            lines=world.lines,
             decoder_faults=world.decoder_faults,
         )
-    found = [str(broken)] if broken else []
+    found += [str(broken)] if broken else []
     found += world.broken
-    found += _at_rest(world)
     result.broken = "\n".join(found)
 
 
 def _at_rest(world: World) -> list[str]:
-    """Broker keys and files are back where they were: promise 10."""
-    found = []
+    """Work flows, and broker keys, files, handles and threads are where they were: promise 10."""
+    before = world.half_written()
+    last = world.deliver()
+    if not world.wait(lambda: last.done and world.left() == 0, FLOW_S, busy=False):
+        return ["promise 10: the delivery after the last fault is not tagged"]
+    # What a process that died left half-written is removed when it is a day old.
+    found = [f"promise 10: left half-written: {name}" for name in world.half_written() - before]
+    if not world.wait(lambda: not world.grown(), 60, busy=False):
+        found += [f"promise 10: {what}" for what in world.grown()]
     installation = world.installation
     if isinstance(installation, Servers):
         allowed = {"_kombu.binding.atelier.batches", "_kombu.binding_permanent.atelier.batches"}
@@ -218,8 +226,4 @@ def _at_rest(world: World) -> list[str]:
             found.append(f"promise 10: left on the broker: {installation.keys()}")
     elif not world.wait(lambda: not installation.messages(), 60, busy=False):
         found.append(f"promise 10: left on the broker: {installation.messages()[:5]}")
-    stray = [p.name for p in (world.store / "incoming").iterdir()] if world.store.exists() else []
-    # What a process that died left half-written is removed when it is a day old.
-    if len(stray) > len(world.ends) * 64:
-        found.append(f"promise 10: {len(stray)} half-written images")
     return found

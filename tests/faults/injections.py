@@ -29,7 +29,7 @@ ACTIONS: Final = ("kill", "exit", "raise", "delay 1.5", "hang")
 FAULT_S: Final = 1.5
 """How long what is turned off stays off."""
 OTHERS: Final = 77
-"""Injections besides the kills in a round: with these, five worlds see all of it."""
+"""Injections besides the kills in a round."""
 EACH: Final = 2
 """How often everything that is no failpoint comes in a round."""
 HANG_MORE_S: Final = 8.0
@@ -159,17 +159,32 @@ def plan(kinds: list[str], disks: Iterable[str], start: int, count: int) -> list
     return found[skipped : skipped + count]
 
 
-def keras_plan(rng: random.Random) -> list[str]:
-    """What is done to workers that load a real network: fewer, for each start takes seconds."""
+def _with_keras() -> list[str]:
     names = ["model.load", "model.read", "model.loaded"]
     names += ["tag.classify", "tag.classified", "batch.write.commit"]
     found = [f"failpoint {name} kill" for name in names]
     found += [f"failpoint {name} raise" for name in names[::2]]
     found += [f"failpoint {name} hang" for name in names[1::2]]
     found += ["model cut", "model swapped", "model swapped while read"] * 2
-    found += ["worker killed", "worker terminated", "worker stopped"] * 2 + ["disk full everywhere"]
-    rng.shuffle(found)
-    return found
+    found += ["worker killed", "worker terminated", "worker stopped"] * 2
+    return [*found, "disk full everywhere"]
+
+
+KERAS_ROUND: Final = len(_with_keras())
+
+
+def keras_plan(start: int, count: int) -> list[str]:
+    """What is done to workers that load a real network: fewer, for each start takes seconds.
+
+    As `plan`: injections `start` to `start + count` of an endless list of rounds.
+    """
+    found: list[str] = []
+    for number in range(start // KERAS_ROUND, (start + count) // KERAS_ROUND + 1):
+        whole = _with_keras()
+        random.Random(f"with the network {number}").shuffle(whole)
+        found += whole
+    skipped = start % KERAS_ROUND
+    return found[skipped : skipped + count]
 
 
 def inject(world: World, injection: str) -> Outcome:
@@ -181,7 +196,10 @@ def inject(world: World, injection: str) -> Outcome:
         case "server":
             return _during(world, injection, _server(world, " ".join(rest)))
         case "worker":
-            return _during(world, injection, _WORKER[" ".join(rest)](world))
+            what = " ".join(rest)
+            if what == "stopped":
+                return _during(world, injection, _stopped(world))
+            return _strike(world, injection, what)
         case "clock":
             clock.jump(3600.0 if rest == ["forward"] else -3600.0)
             counted = world.in_flight()
@@ -318,26 +336,20 @@ def _during(world: World, injection: str, fault: Iterator[None]) -> Outcome:
     return Outcome(injection=injection, counted=counted, ended=time.monotonic())
 
 
+def _strike(world: World, injection: str, what: str) -> Outcome:
+    """What is over as soon as it begins: the signal."""
+    world.wait(world.in_flight, 5)
+    counted = world.in_flight()
+    struck = world.workers if what == "all killed" else [world.rng.choice(world.workers)]
+    for worker in struck:
+        worker.kill(signal.SIGTERM if what == "terminated" else signal.SIGKILL)
+    return Outcome(injection=injection, counted=counted, ended=time.monotonic())
+
+
 def _server(world: World, kind: str) -> Iterator[None]:
     world.installation.fault(kind)
     yield
     world.installation.mend()
-
-
-def _killed(world: World) -> Iterator[None]:
-    world.rng.choice(world.workers).kill()
-    yield
-
-
-def _all_killed(world: World) -> Iterator[None]:
-    for worker in world.workers:
-        worker.kill()
-    yield
-
-
-def _terminated(world: World) -> Iterator[None]:
-    world.rng.choice(world.workers).kill(signal.SIGTERM)
-    yield
 
 
 def _stopped(world: World) -> Iterator[None]:
@@ -350,12 +362,7 @@ def _stopped(world: World) -> Iterator[None]:
     worker.kill(signal.SIGCONT)
 
 
-_WORKER: Final[dict[str, Callable[[World], Iterator[None]]]] = {
-    "killed": _killed,
-    "all killed": _all_killed,
-    "terminated": _terminated,
-    "stopped": _stopped,
-}
+_WORKER: Final = ("killed", "all killed", "terminated", "stopped")
 
 
 def _two_sweepers(world: World, injection: str) -> Outcome:

@@ -89,7 +89,9 @@ def poisoned(world: World, images: int, kills: int) -> dict[str, object]:
             )
         ).scalars()
         told = sorted(str(detail) for detail in told)
-        broken = promises.check(session, world.store, world.expected, world.reviewed)
+        broken = promises.check(
+            session, world.store, world.expected, world.reviewed, lines=world.lines
+        )
     return {
         "products": len(world.expected),
         "guilty": len(guilty),

@@ -75,6 +75,7 @@ def check(
     expected: Mapping[tuple[int, str], Expected],
     reviewed: Mapping[tuple[str, str], str | None],
     *,
+    lines: Mapping[str, int],
     decoder_faults: int = 0,
 ) -> Broken:
     """Everything, once work has come to rest.
@@ -84,6 +85,7 @@ def check(
         store: the image store's folder.
         expected: (retailer, sku) -> what was delivered last.
         reviewed: (action, sku) -> category, of every review whose sender heard that it stands.
+        lines: upload -> how many lines it has, of every upload whose sender heard that it stands.
         decoder_faults: how many products may have failed because their decoder was made to crash
             or hang: that costs the image in hand, by design.
     """
@@ -91,6 +93,7 @@ def check(
     _ends(session, expected, decoder_faults, broken)
     _bytes(session, store, broken)
     _reviews(session, reviewed, broken)
+    _lines(session, lines, broken)
     return broken
 
 
@@ -265,6 +268,14 @@ def _reviews(
     for key, category in reviewed.items():
         if found[key] != [category]:
             broken.add(5, f"{key} was answered with {category}; recorded is {found[key]}")
+
+
+def _lines(session: Session, lines: Mapping[str, int], broken: Broken) -> None:
+    query = "SELECT upload_id, count(*) AS n FROM upload_items GROUP BY upload_id"
+    found = {row["upload_id"]: row["n"] for row in _rows(session, query)}
+    for upload, sent in lines.items():
+        if found.get(upload, 0) != sent:
+            broken.add(7, f"of the {sent} lines of {upload}, {found.get(upload, 0)} are told of")
 
 
 def ledger(session: Session) -> Iterator[str]:

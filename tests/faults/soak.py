@@ -268,7 +268,9 @@ def rest(world: World) -> str:
         if session.get_bind().dialect.name == "postgresql":
             # Between two queries all stored images are read, which takes as long as it takes.
             session.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        found = promises.check(session, world.store, world.expected, world.reviewed)
+        found = promises.check(
+            session, world.store, world.expected, world.reviewed, lines=world.lines
+        )
     ended = f"workers ended: {world.ends}" if world.ends else ""
     return "\n".join(filter(None, [str(found) if found else "", ended]))
 

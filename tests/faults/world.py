@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from PIL import Image
@@ -62,8 +62,32 @@ OFFICE: Final = 64
 """Products of the office, at least."""
 MANY: Final = 50
 """From so many waiting batches on, nobody asks for more to be classified anew."""
+SOME: Final = 8
+"""Files, threads or children that a worker may have more than before, for a while: connections."""
 DRAINED_S: Final = 30.0
 """How long it is waited for that fewer wait."""
+
+
+class Holdings(NamedTuple):
+    """What a process has open, its threads and its children."""
+
+    files: int
+    threads: int
+    children: int
+
+
+def held_by(pid: int) -> Holdings:
+    """Files but `/dev/null`, in whose place are those that its parent had. Zeros once it ended."""
+    process = Path(f"/proc/{pid}")
+    files = threads = children = 0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for path in (process / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                files += path.readlink() != Path(os.devnull)
+        for path in (process / "task").iterdir():
+            threads += 1
+            children += len((path / "children").read_text().split())
+    return Holdings(files=files, threads=threads, children=children)
 
 
 @dataclass(kw_only=True)
@@ -113,6 +137,7 @@ class World:
     ends: list[str] = field(default_factory=list)
     errands_done: int = 0
     tries: int = 0
+    lines: dict[str, int] = field(default_factory=dict)
     held_down: bool = False
     no_room: bool = False
     decoder_faults: int = 0
@@ -125,6 +150,11 @@ class World:
     _brought: dict[tuple[int, str], dict[str, Expected]] = field(default_factory=dict)
     _ended_deliveries: list[str] = field(default_factory=list)
     _offices: int = 0
+    _done: int = 0
+    _shades: dict[tuple[int, str], int] = field(default_factory=dict)
+    _answers: dict[int, str] = field(default_factory=dict)
+    _sent: dict[str, int] = field(default_factory=dict)
+    _at_first: Holdings | None = None
     _asked: dict[str, tuple[float, Any]] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)
 
@@ -383,8 +413,13 @@ class World:
         busy = {"deliver", "watch", "say", "undo", "take"}
         return any(e.kind in busy for e in self.errands) or self.leases() > 0
 
-    def done_batches(self) -> int:
-        return int(self._now_and_then("SELECT count(*) FROM batches WHERE state = 'done'") or 0)
+    def done_batches(self, *, now: bool = False) -> int:
+        """As far as is known, where the database is away. `now`: not of a moment ago."""
+        query = "SELECT count(*) FROM batches WHERE state = 'done'"
+        found = self.ask(query) if now else self._now_and_then(query)
+        if found is not None:
+            self._done = int(found)
+        return self._done
 
     def queued(self) -> int | None:
         found = self._now_and_then("SELECT count(*) FROM products WHERE status = 'queued'")
@@ -501,11 +536,46 @@ class World:
             rows.append((sku, f"{place}.png"))
         return self._send(number, "shop", rows)
 
+    def learn(self) -> None:
+        """What is so before any fault: what each worker holds, and, of the office, what the real
+        network says of each shade; of these pictures it may say nothing else afterwards.
+        """
+        self._at_first = max((held_by(worker.pid) for worker in self.workers), key=sum)
+        if not self.keras:
+            return
+        with self.observer.read() as session:
+            rows = session.execute(
+                sa.text("SELECT retailer_id, sku, suggestion FROM products")
+            ).all()
+        for retailer, sku, suggestion in rows:
+            self._answers[self._shades[retailer, sku]] = suggestion
+        if self._answers.keys() != SHADES.keys():
+            raise AssertionError(f"the office has not every shade: {sorted(self._answers)}")
+        for key, shade in self._shades.items():
+            one = self.expected[key]
+            self.expected[key] = Expected(images=one.images, suggestion=self._answers[shade])
+
+    def grown(self) -> list[str]:
+        """What workers hold more than one did before any fault; a few files come and go."""
+        assert self._at_first is not None
+        found = []
+        for worker in self.workers:
+            now = held_by(worker.pid)
+            for name, many, before in zip(Holdings._fields, now, self._at_first, strict=True):
+                if many > before + SOME:
+                    found.append(f"a worker has {many} {name}, and had {before}")
+        return found
+
+    def half_written(self) -> set[str]:
+        """Names of images that are not stored yet."""
+        return {path.name for path in (self.store / "incoming").iterdir()}
+
     def _send(self, number: int, retailer: str, rows: list[tuple[str, str]]) -> Errand:
         folder = self.folder / "deliveries" / str(number)
         lines = [f"{sku},{image},{self.rng.randrange(9)}\n" for sku, image in rows]
         (folder / "products.csv").write_text("sku,image,rank\n" + "".join(lines))
         upload = f"u{number:06}"
+        self._sent[upload] = len(rows)
         self._coming[upload] = {(self.retailers[retailer], sku) for sku, _ in rows}
         for key in self._coming[upload] & self.expected.keys():
             self._brought.setdefault(key, {})[upload] = self.expected[key]
@@ -525,9 +595,9 @@ class World:
                 rows.append((sku, name))
             if (retailer, sku) not in self.expected:
                 self._known.setdefault(retailer, []).append(sku)
-            self.expected[retailer, sku] = Expected(
-                images=tuple(shas), suggestion=None if self.keras else SHADES[shade]
-            )
+            self._shades[retailer, sku] = shade
+            answer = self._answers.get(shade) if self.keras else SHADES[shade]
+            self.expected[retailer, sku] = Expected(images=tuple(shas), suggestion=answer)
         return rows
 
     def _picture(self, path: Path, shade: int) -> str:
@@ -643,6 +713,9 @@ class World:
 
     def _hear(self, errand: Errand) -> None:
         match errand.kind:
+            case "deliver":
+                upload = errand.details["upload"]
+                self.lines[upload] = self._sent[upload]
             case "take":
                 self._cards = errand.heard
             case "say":
@@ -693,6 +766,7 @@ def inhabited(
             raise AssertionError(
                 f"the office never opened\n{world.tail()}\n{world.tail('deliver')}"
             )
+        world.learn()
         yield world
     finally:
         world.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import time
@@ -105,7 +104,7 @@ def test_the_sweep_visits_every_failpoint_that_the_code_has() -> None:
     calls = injections.calls_in_code()
     assert calls == sum(len(found) for found in injections.places_in_code().values())
     visited = {line.split()[1] for line in injections.plan([], [], 0, 2000) if "failpoint" in line}
-    with_keras = injections.keras_plan(random.Random(1))
+    with_keras = injections.keras_plan(0, injections.KERAS_ROUND)
     loading = {line.split()[1] for line in with_keras if line.startswith("failpoint")}
     assert loading >= injections.KERAS_ONLY
     assert visited | injections.KERAS_ONLY == injections.names_in_code()
@@ -136,6 +135,22 @@ def test_a_goal_that_is_missed_is_told() -> None:
     assert "9 injections" in counted
     assert "100 products" in products
     assert "20.0 s" in flows
+
+
+def test_the_long_run_kills_wherever_a_network_is_loaded_on_either_installation() -> None:
+    """Which is as `make faults-long` has it, four injections to a world."""
+    from tests.faults import injections
+    from tests.faults.command import WITH_KERAS, jobs_of
+
+    jobs = jobs_of(10_500, first_seed=1000, keras_worlds=25, keras_injections=4)
+    for kind in WITH_KERAS:
+        visited = {
+            line
+            for of, seed, count in jobs
+            if of == kind
+            for line in injections.keras_plan((seed - 1) * count, count)
+        }
+        assert visited == set(injections.keras_plan(0, injections.KERAS_ROUND)), kind
 
 
 def test_five_hundred_faults_kill_at_every_failpoint_on_either_installation() -> None:
