@@ -66,25 +66,56 @@ _HELD_UP: Final = sa.text(
 )
 
 
-class Meanwhile:
+class Watched:
+    """Acts whose commits are all watched, and whose boundaries are told to `_reach`."""
+
+    def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+        install(services.database)
+        self._services = services
+        monkeypatch.setattr("tagging.tag.failpoint", self._pass)
+        monkeypatch.setattr("tagging.retag.failpoint", self._pass)
+        monkeypatch.setattr("tagging.images.store.failpoint", self._pass)
+        monkeypatch.setattr(
+            "tagging.database.session.commitpoint",
+            lambda transaction, moment: self._pass(f"{transaction}.{moment}"),
+        )
+
+    def watch(self) -> None:
+        """What is counted is what is there."""
+        with self._services.database.read() as session:
+            # In one statement: another act may commit between two.
+            rows = session.execute(sa.select(Product.status, _COUNTED.label("counted"))).all()
+        if rows:
+            stand = Counter(row.status for row in rows)
+            assert rows[0].counted == sum(WEIGHTS[status] * n for status, n in stand.items())
+
+    def check(self) -> None:
+        """Read the journal and the rows, once nothing is in hand any more."""
+        with self._services.database.read() as session:
+            broken = check_rows(session)
+        assert not broken, str(broken)
+
+    def _pass(self, boundary: str, _: str | None = None) -> None:
+        if boundary.endswith(".committed"):
+            self.watch()
+        self._reach(boundary)
+
+    def _reach(self, boundary: str) -> None:
+        """Called in the thread of whoever is at a boundary; goes on when this returns."""
+        raise NotImplementedError
+
+
+class Meanwhile(Watched):
     """An act that happens once, where another one reaches a boundary; and all commits watched.
 
     The clock moves on with each act, so that the journal tells one machine's write from the next.
     """
 
     def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-        install(services.database)
-        self._services = services
+        super().__init__(services, monkeypatch)
         self._at: tuple[str, Callable[[], object], bool] | None = None
         self._thread: threading.Thread | None = None
         self._raised: list[BaseException] = []
-        monkeypatch.setattr("tagging.tag.failpoint", self._reach)
-        monkeypatch.setattr("tagging.retag.failpoint", self._reach)
-        monkeypatch.setattr("tagging.images.store.failpoint", self._reach)
-        monkeypatch.setattr(
-            "tagging.database.session.commitpoint",
-            lambda transaction, moment: self._reach(f"{transaction}.{moment}"),
-        )
 
     @contextmanager
     def at(
@@ -111,24 +142,7 @@ class Meanwhile:
         self._services.clock.seconds += 1
         self.watch()
 
-    def watch(self) -> None:
-        """What is counted is what is there."""
-        with self._services.database.read() as session:
-            # In one statement: another act may commit between two.
-            rows = session.execute(sa.select(Product.status, _COUNTED.label("counted"))).all()
-        if rows:
-            stand = Counter(row.status for row in rows)
-            assert rows[0].counted == sum(WEIGHTS[status] * n for status, n in stand.items())
-
-    def check(self) -> None:
-        """Read the journal and the rows, once nothing is in hand any more."""
-        with self._services.database.read() as session:
-            broken = check_rows(session)
-        assert not broken, str(broken)
-
-    def _reach(self, boundary: str, _: str | None = None) -> None:
-        if boundary.endswith(".committed"):
-            self.watch()
+    def _reach(self, boundary: str) -> None:
         if self._at is None or self._at[0] != boundary:
             return
         (_, act, must_wait), self._at = self._at, None
