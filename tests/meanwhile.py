@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -53,13 +52,16 @@ REVIEWING: Final = {
 UNDOING: Final = ("review.undo.commit", "review.undo.committed")
 
 WEIGHTS: Final = {status: 1000**number for number, status in enumerate(Status)}
-_COUNTED: Final = sa.select(
-    sa.func.sum(
-        ProductCount.products
-        * sa.case(WEIGHTS, value=ProductCount.status, else_=0).cast(sa.BigInteger)
-    ).cast(sa.BigInteger)
-).scalar_subquery()
+_SAID: Final = sa.func.sum(
+    ProductCount.products * sa.case(WEIGHTS, value=ProductCount.status, else_=0).cast(sa.BigInteger)
+)
 """What `product_counts` says of each status, as one number."""
+_THERE: Final = sa.func.sum(sa.case(WEIGHTS, value=Product.status).cast(sa.BigInteger))
+_COUNTED: Final = sa.select(
+    sa.select(sa.func.coalesce(_SAID, 0).cast(sa.BigInteger)).scalar_subquery(),
+    sa.select(sa.func.coalesce(_THERE, 0).cast(sa.BigInteger)).scalar_subquery(),
+)
+"""In one statement: another act may commit between two."""
 _HELD_UP: Final = sa.text(
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event IN ('transactionid', 'tuple')"
@@ -83,11 +85,8 @@ class Watched:
     def watch(self) -> None:
         """What is counted is what is there."""
         with self._services.database.read() as session:
-            # In one statement: another act may commit between two.
-            rows = session.execute(sa.select(Product.status, _COUNTED.label("counted"))).all()
-        if rows:
-            stand = Counter(row.status for row in rows)
-            assert rows[0].counted == sum(WEIGHTS[status] * n for status, n in stand.items())
+            said, there = session.execute(_COUNTED).one()
+        assert said == there, f"counted as {said}, there are {there}"
 
     def check(self) -> None:
         """Read the journal and the rows, once nothing is in hand any more."""
