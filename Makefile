@@ -82,13 +82,16 @@ faults-long: $(VENV)/dev.stamp
 		--keras-worlds 25 --keras-injections 4 --seed 1000 --log $(FAULTS_LOG) \
 		--least 10000 --products 100000 --p99 15
 
-# kill -9 during 10,000 images, three pictures among 10,000 that end every worker, all of
-# Fashion-MNIST's test images through real processes, and every bundle's figures.
+# kill -9 during 10,000 images, three pictures among 10,000 that end every worker, two acts at every
+# two of their boundaries, all of Fashion-MNIST's test images through real processes, and every
+# bundle's figures.
 faults-large: $(VENV)/dev.stamp
 	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 ATELIER_POISON_IMAGES=10000 \
 		ATELIER_POISON_KILLS=5 ATELIER_TEST_IMAGES=10000 ATELIER_MEASURE_ALL=1 \
+		ATELIER_ALL_CROSSINGS=1 \
 		$(BIN)/python -m pytest tests/faults tests/e2e/test_real_catalogues.py \
-		tests/unit/test_training_shipped_bundle.py tests/integration/test_report.py
+		tests/integration/test_crossed_acts.py tests/integration/test_report.py \
+		tests/unit/test_training_shipped_bundle.py
 
 # Does anything grow under steady work? MINUTES=30 for the plots in the docs; KIND=keras has the real
 # network.

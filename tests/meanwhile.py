@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -53,38 +52,69 @@ REVIEWING: Final = {
 UNDOING: Final = ("review.undo.commit", "review.undo.committed")
 
 WEIGHTS: Final = {status: 1000**number for number, status in enumerate(Status)}
-_COUNTED: Final = sa.select(
-    sa.func.sum(
-        ProductCount.products
-        * sa.case(WEIGHTS, value=ProductCount.status, else_=0).cast(sa.BigInteger)
-    ).cast(sa.BigInteger)
-).scalar_subquery()
+_SAID: Final = sa.func.sum(
+    ProductCount.products * sa.case(WEIGHTS, value=ProductCount.status, else_=0).cast(sa.BigInteger)
+)
 """What `product_counts` says of each status, as one number."""
+_THERE: Final = sa.func.sum(sa.case(WEIGHTS, value=Product.status).cast(sa.BigInteger))
+_COUNTED: Final = sa.select(
+    sa.select(sa.func.coalesce(_SAID, 0).cast(sa.BigInteger)).scalar_subquery(),
+    sa.select(sa.func.coalesce(_THERE, 0).cast(sa.BigInteger)).scalar_subquery(),
+)
+"""In one statement: another act may commit between two."""
 _HELD_UP: Final = sa.text(
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event IN ('transactionid', 'tuple')"
 )
 
 
-class Meanwhile:
+class Watched:
+    """Acts whose commits are all watched, and whose boundaries are told to `_reach`."""
+
+    def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+        install(services.database)
+        self._services = services
+        monkeypatch.setattr("tagging.tag.failpoint", self._pass)
+        monkeypatch.setattr("tagging.retag.failpoint", self._pass)
+        monkeypatch.setattr("tagging.images.store.failpoint", self._pass)
+        monkeypatch.setattr(
+            "tagging.database.session.commitpoint",
+            lambda transaction, moment: self._pass(f"{transaction}.{moment}"),
+        )
+
+    def watch(self) -> None:
+        """What is counted is what is there."""
+        with self._services.database.read() as session:
+            said, there = session.execute(_COUNTED).one()
+        assert said == there, f"counted as {said}, there are {there}"
+
+    def check(self) -> None:
+        """Read the journal and the rows, once nothing is in hand any more."""
+        with self._services.database.read() as session:
+            broken = check_rows(session)
+        assert not broken, str(broken)
+
+    def _pass(self, boundary: str, _: str | None = None) -> None:
+        if boundary.endswith(".committed"):
+            self.watch()
+        self._reach(boundary)
+
+    def _reach(self, boundary: str) -> None:
+        """Called in the thread of whoever is at a boundary; goes on when this returns."""
+        raise NotImplementedError
+
+
+class Meanwhile(Watched):
     """An act that happens once, where another one reaches a boundary; and all commits watched.
 
     The clock moves on with each act, so that the journal tells one machine's write from the next.
     """
 
     def __init__(self, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-        install(services.database)
-        self._services = services
+        super().__init__(services, monkeypatch)
         self._at: tuple[str, Callable[[], object], bool] | None = None
         self._thread: threading.Thread | None = None
         self._raised: list[BaseException] = []
-        monkeypatch.setattr("tagging.tag.failpoint", self._reach)
-        monkeypatch.setattr("tagging.retag.failpoint", self._reach)
-        monkeypatch.setattr("tagging.images.store.failpoint", self._reach)
-        monkeypatch.setattr(
-            "tagging.database.session.commitpoint",
-            lambda transaction, moment: self._reach(f"{transaction}.{moment}"),
-        )
 
     @contextmanager
     def at(
@@ -111,24 +141,7 @@ class Meanwhile:
         self._services.clock.seconds += 1
         self.watch()
 
-    def watch(self) -> None:
-        """What is counted is what is there."""
-        with self._services.database.read() as session:
-            # In one statement: another act may commit between two.
-            rows = session.execute(sa.select(Product.status, _COUNTED.label("counted"))).all()
-        if rows:
-            stand = Counter(row.status for row in rows)
-            assert rows[0].counted == sum(WEIGHTS[status] * n for status, n in stand.items())
-
-    def check(self) -> None:
-        """Read the journal and the rows, once nothing is in hand any more."""
-        with self._services.database.read() as session:
-            broken = check_rows(session)
-        assert not broken, str(broken)
-
-    def _reach(self, boundary: str, _: str | None = None) -> None:
-        if boundary.endswith(".committed"):
-            self.watch()
+    def _reach(self, boundary: str) -> None:
         if self._at is None or self._at[0] != boundary:
             return
         (_, act, must_wait), self._at = self._at, None
