@@ -100,9 +100,10 @@ soak: $(VENV)/dev.stamp
 	@$(BIN)/python -W ignore -m tests.faults.soak --minutes $(MINUTES) --kind $(KIND) \
 		--plot reports/soak-$(KIND).png
 
-# What a tenth of broken pictures costs the others.
+# What a tenth of broken pictures costs the others, through a real worker: KIND=embedded, or with the
+# real network keras and keras-servers.
 broken-images: $(VENV)/dev.stamp
-	@$(BIN)/python -W ignore -m tests.benchmarks.broken_images
+	@$(BIN)/python -W ignore -m tests.benchmarks.broken_images --kind $(KIND)
 
 # Guards are taken out of the code one by one; the test named for each must fail.
 mutants: $(VENV)/dev.stamp

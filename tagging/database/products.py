@@ -397,7 +397,10 @@ def page(
     if wanted.retailer is not None:
         # By its key, of which the database knows how many products have it; of a name it does not.
         key = session.scalar(sa.select(Retailer.id).where(Retailer.name == wanted.retailer))
-        query = query.where(Product.retailer_id == key)
+        if wanted.status is None and wanted.category is None:
+            query = query.where(by_key_of(session, key))
+        else:
+            query = query.where(Product.retailer_id == key)
     if wanted.status is not None:
         query = query.where(Product.status == wanted.status)
     if wanted.category is not None:
@@ -415,6 +418,18 @@ def page(
             )
         )
     return session.execute(query).all()
+
+
+def by_key_of(session: Session, retailer_id: int | None) -> sa.ColumnElement[bool]:
+    """That a product is one retailer's, where these are read page by page in the order of keys.
+
+    PostgreSQL has an index on (retailer, id). SQLite has none, and for every page would find all of
+    the retailer's by another index and sort them; a sum it cannot look up in one. So it goes by the
+    primary key, past the products of others, of whom there are hardly ever any.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return Product.retailer_id + 0 == retailer_id
+    return Product.retailer_id == retailer_id
 
 
 def existing(session: Session, product_ids: Collection[int]) -> set[int]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tagging.database import batches
+from tagging.database.products import by_key_of
 from tagging.database.tables import (
     Batch,
     BatchState,
@@ -177,9 +178,12 @@ def unknown_skus(session: Session, retailer_id: int, skus: Collection[str]) -> l
 def page(session: Session, retag: Retag, *, after: int, most: int = PAGE) -> list[SeenProduct]:
     """The next products that a retag has to look at, in the order of their keys.
 
-    By the index on (retailer, id), that on what failed or (retailer, sku); predictions by primary
-    key.
+    By the index on (retailer, id), which on SQLite is the primary key, that on what failed or
+    (retailer, sku); predictions by primary key.
     """
+    of_retailer = by_key_of(session, retag.retailer_id)
+    if retag.scope in (RetagScope.FAILED, RetagScope.SKU):
+        of_retailer = Product.retailer_id == retag.retailer_id
     query = (
         sa.select(
             Product.id,
@@ -192,7 +196,7 @@ def page(session: Session, retag: Retag, *, after: int, most: int = PAGE) -> lis
         )
         .outerjoin(Prediction, Prediction.id == Product.prediction_id)
         .where(
-            Product.retailer_id == retag.retailer_id,
+            of_retailer,
             Product.id > after,
             Product.id <= retag.until_id,
         )

@@ -13,15 +13,19 @@ import argparse
 import tempfile
 import time
 import timeit
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from tagging import failpoints
+from tagging.catalog.opening import open_delivery
+from tagging.database import schema
+from tagging.database.session import Database
 from tagging.images.decoders import DecoderPool
-from tests.benchmarks.broken_images import tagged, write
-from tests.stand_in import LIMITS
+from tests.benchmarks.broken_images import CLEAN, write
+from tests.stand_in import LIMITS, make_services
 
 GOAL: Final = 1e-3
 """Of the time that a product takes."""
@@ -34,7 +38,7 @@ def main() -> None:
     images = parser.parse_args().images
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "in"
-        write(photos, images, np.random.default_rng(1), 0.0)
+        write(photos, images, np.random.default_rng(1), CLEAN, [])
         with DecoderPool(2, LIMITS) as pool:
             passed = _passed(Path(folder) / "counted", photos, pool)
             seconds = _seconds(Path(folder) / "timed", photos, pool)
@@ -76,7 +80,14 @@ def _seconds(folder: Path, photos: Path, pool: DecoderPool) -> float:
 
 def _work(folder: Path, photos: Path, pool: DecoderPool) -> None:
     folder.mkdir()
-    tagged(folder, photos, pool)
+    database = Database(f"sqlite:///{folder / 'atelier.db'}")
+    schema.upgrade(database)
+    services = make_services(database, folder, batch_images=256)
+    with open_delivery(photos) as delivery:
+        services.ingest.accept_upload(delivery, retailer_id=services.retailer_id)
+    services.tagger = replace(services.tagger, decoders=pool)
+    services.tag_all()
+    database.close()
 
 
 def _cost(statement: str, name: str) -> float:

@@ -1,4 +1,9 @@
-"""Workers whose model judges brightness and takes its time; everything else about them is real."""
+"""Workers whose model judges brightness and takes its time; everything else about them is real.
+
+    python -m tests.faults.stand_in_worker
+
+is one that takes none: with the settings of its environment, until its standard input ends.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,8 @@ from tagging.model_card import CARD_NAME, ModelCard
 from tagging.settings import Settings
 from tagging.tag import Answers
 from tests.stand_in import ShadeClassifier, ShadeShelf, stand_in_card
+from worker.logs import configure_logging
+from worker.run import run_worker
 
 _WEIGHTS = b"no weights at all"
 
@@ -62,3 +69,8 @@ def write_bundle(folder: Path, version: str) -> Path:
     card = stand_in_card(version=version).model_copy(update={"files": {"none": digest}})
     (folder / CARD_NAME).write_text(card.model_dump_json(), encoding="utf-8")
     return folder
+
+
+if __name__ == "__main__":
+    configure_logging("console")
+    run_worker(Settings(), with_parent=True, make_shelf=slow_shelf(0.0))
