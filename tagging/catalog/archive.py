@@ -25,7 +25,6 @@ from tagging.catalog.delivery import (
     Row,
     SkippedFile,
     failure_of,
-    printable,
     several_manifests,
     shown,
 )
@@ -45,6 +44,7 @@ from tagging.catalog.web_images import ImageFetcher
 from tagging.catalog.zip_entries import Entry, entries_of, not_read, open_entry, open_zip
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tagging.printable import printable
 
 
 def open_archive(

@@ -22,7 +22,6 @@ from tagging.catalog.delivery import (
     Row,
     SkippedFile,
     failure_of,
-    printable,
     shown,
 )
 from tagging.catalog.naming import (
@@ -38,6 +37,7 @@ from tagging.catalog.naming import (
 from tagging.catalog.paths import FileImage, inside, scan_inside, without_links
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tagging.printable import printable
 
 MAX_PATH_BYTES: Final = 4096
 """Of a whole path, on Linux; what lies deeper cannot be named in one piece."""

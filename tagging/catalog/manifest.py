@@ -22,7 +22,6 @@ from tagging.catalog.delivery import (
     Kind,
     Row,
     failure_of,
-    printable,
     shown,
 )
 from tagging.catalog.encoding import STREAMED_UTF8, scan, text_of
@@ -39,6 +38,7 @@ from tagging.catalog.records import Record, csv_records, json_lines, too_many_li
 from tagging.catalog.web_images import ImageFetcher, with_web_images
 from tagging.domain import FailureCode
 from tagging.errors import DeliveryError
+from tagging.printable import printable
 
 DELIMITERS: Final = (",", ";", "\t")
 

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import BinaryIO, Final
 
 from tagging.catalog.delivery import DeliveredRow, ImageSource, Row, shown
@@ -53,12 +52,16 @@ def fetched_ahead(
     budget = _Budget(until=monotonic() + MOST_S, monotonic=monotonic)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
     waiting: deque[_Held] = deque()
+
+    def begin(image: WebImage) -> Future[BinaryIO]:
+        return pool.submit(budget.fetch, image, stopped)
+
     try:
         in_flight = 0
         for row in rows:
             held = _Held(row)
             if isinstance(row, DeliveredRow) and len(row.images) <= max_images:
-                held.fetch(row, partial(pool.submit, budget.fetch, stopped=stopped), on_wait)
+                held.fetch(row, begin, on_wait)
             waiting.append(held)
             in_flight += len(held.fetched)
             # Also rows without such images: a million may stand behind one that is fetched.
