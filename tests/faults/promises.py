@@ -319,7 +319,7 @@ class History:
         self._ended: dict[str | None, set[int]] = defaultdict(set)
         self._retags: set[int] = set()
         self._seen: dict[int, str] = {}
-        if sa.inspect(session.get_bind()).has_table("retags"):
+        if sa.inspect(session.connection()).has_table("retags"):
             query = "SELECT id FROM batches WHERE retag_id IS NOT NULL"
             self._retags = {row["id"] for row in _rows(session, query)}
 
