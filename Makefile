@@ -66,7 +66,8 @@ test: $(VENV)/dev.stamp
 INJECTIONS ?= 504
 WORLDS ?= 4
 faults: $(VENV)/dev.stamp
-	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS) --least 500
+	@$(BIN)/python -W ignore -m tests.faults --injections $(INJECTIONS) --worlds $(WORLDS) \
+		--least 500 --p99 15
 
 # The same with the patience that users get: a silent worker is given up after ten seconds, not after
 # one and a half, and a stuck one after thirty.
@@ -87,7 +88,7 @@ faults-long: $(VENV)/dev.stamp
 # bundle's figures.
 faults-large: $(VENV)/dev.stamp
 	ATELIER_KILL_IMAGES=10000 ATELIER_KILLS=10 ATELIER_POISON_IMAGES=10000 \
-		ATELIER_POISON_KILLS=5 ATELIER_TEST_IMAGES=10000 ATELIER_MEASURE_ALL=1 \
+		ATELIER_POISON_KILLS=5 ATELIER_NETWORK_ROUNDS=12 ATELIER_TEST_IMAGES=10000 ATELIER_MEASURE_ALL=1 \
 		ATELIER_ALL_CROSSINGS=1 \
 		$(BIN)/python -m pytest tests/faults tests/e2e/test_real_catalogues.py \
 		tests/integration/test_crossed_acts.py tests/integration/test_report.py \

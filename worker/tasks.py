@@ -19,10 +19,11 @@ log = structlog.get_logger("worker")
 
 
 class AcknowledgedRequest(Request):  # type: ignore[misc]  # Celery has no types
-    """Celery's own, which the watchdog sees while the message is acknowledged.
+    """Celery's own, which the watchdog sees while the acknowledgement is handed over.
 
     The work is done then and its lease gone, but a thread that does not come back is lost: others
-    of this worker may go on, and it would be short of one for good.
+    of this worker may go on, and it would be short of one for good. It is Celery's main thread that
+    sends the acknowledgement; one that hangs there hears nothing more (`worker.watchdog.Ear`).
     """
 
     def acknowledge(self) -> None:

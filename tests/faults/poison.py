@@ -3,8 +3,8 @@
     python -m tests.faults.poison --images 10000 --kills 5
 
 Three pictures end the worker that has them in hand, every time: two side by side, one far from
-them. Meanwhile workers are killed from outside at random. Exactly these three products must fail,
-as `worker_crash`, and everything else must be tagged.
+them (with `--guilty 1`, that one alone). Meanwhile workers are killed from outside at random.
+Exactly these products must fail, as `worker_crash`, and everything else must be tagged.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.poison")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=5, help="of innocent workers")
+    parser.add_argument("--guilty", type=int, choices=(1, 3), default=3)
     parser.add_argument("--kind", choices=("embedded", "servers"), default="embedded")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -47,12 +48,12 @@ def main() -> None:
             ) as installation,
             inhabited(installation, folder / "world", rng) as world,
         ):
-            print(json.dumps(poisoned(world, given.images, given.kills)))
+            print(json.dumps(poisoned(world, given.images, given.kills, given.guilty)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def poisoned(world: World, images: int, kills: int) -> dict[str, object]:
+def poisoned(world: World, images: int, kills: int, most: int) -> dict[str, object]:
     """Deliver, kill, wait, and say what came of it."""
     began = time.monotonic()
     delivered = world.deliver(images)
@@ -60,7 +61,7 @@ def poisoned(world: World, images: int, kills: int) -> dict[str, object]:
     skus = [sku for owner, sku in world.expected if owner == shop]
     # Filed in the order of their sku, so these two are neighbours in one batch.
     ordered = sorted(skus)
-    guilty = [ordered[len(ordered) // 3], ordered[len(ordered) // 3 + 1], ordered[-2]]
+    guilty = [ordered[-2], ordered[len(ordered) // 3], ordered[len(ordered) // 3 + 1]][:most]
     shas = []
     for sku in guilty:
         wanted = world.expected[shop, sku]

@@ -751,12 +751,18 @@ def inhabited(
     keras: bool = False,
     classify_s: float = 0.25,
     office: int = OFFICE,
+    workers: int = 2,
 ) -> Iterator[World]:
     """A world with its workers at work and its office open, which has so many products."""
     _warm_up(installation)
     (folder / "photos").mkdir(parents=True)
     world = World(
-        installation=installation, folder=folder, rng=rng, keras=keras, classify_s=classify_s
+        installation=installation,
+        folder=folder,
+        rng=rng,
+        keras=keras,
+        classify_s=classify_s,
+        workers_wanted=workers,
     )
     if keras:
         world.workers_wanted = 1
