@@ -125,7 +125,9 @@ def _tagged(world: World, seeds: range) -> Tally:
     with world.observer.read() as session:
         _take_products(session, world, tally, shas, shown)
         _take_batches(session, tally)
-        broken = promises.check(session, world.store, world.expected, world.reviewed)
+        broken = promises.check(
+            session, world.store, world.expected, world.reviewed, lines=world.lines
+        )
     tally.faults += str(broken).splitlines()
     if tally.faults:
         sys.stderr.write(f"the end of the log:\n{world.tail()}\n")
