@@ -6,6 +6,9 @@ neither a jump of the wall clock nor clocks that differ between machines take wo
 that lives. Who is not in the chair looks, too, and does nothing: what fell silent together with the
 last sweeper is taken back soon after another sits there. Whenever the database could not be asked,
 every observation starts anew: a server that was away says nothing about the workers.
+
+Of a process that is known to be gone (`tagging/worker_names.py`) nothing is waited for: its leases
+are taken back, and its chair is taken, at the next look.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from tagging.ingest import Ingest
 from tagging.pauses import Pauses
 from tagging.retag import Retagging
 from tagging.settings import LOOKS
+from tagging.worker_names import is_gone
 
 ROLE: Final = "sweeper"
 ANNOUNCE_TOGETHER: Final = 50
@@ -172,6 +176,8 @@ class Sweeper:
             # Who sits down just now acts at the next look: beats that waited for its lock come now.
             silent.clear()
             cut_off.clear()
+        # Of a worker that is gone for certain no beat will come: nobody need wait for one.
+        silent |= {pulse for pulse in pulses if is_gone(pulse.worker)}
         on_progress()
         if sits:  # before the broker is asked, which may take its time
             pulses = [pulse for pulse in pulses if pulse in silent]
@@ -218,7 +224,7 @@ class Sweeper:
             seen = leaders.chair(session, ROLE)
         now = self.monotonic()
         silent = self._chair.outlasted([seen], now, waited=self._is_long(now - began))
-        if seen[0] and not silent:
+        if seen[0] and not silent and not is_gone(seen[0]):
             return False
         on_progress()
         with self.database.write("sweep.take_chair") as session:

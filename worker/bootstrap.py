@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -33,6 +32,7 @@ from tagging.retag import Retagging
 from tagging.settings import Settings
 from tagging.sweep import Sweeper
 from tagging.tag import Classifiers, Tagger
+from tagging.worker_names import name_here
 from worker.classifier import KEPT_MODELS, ClassifierShelf
 from worker.doorbell import BrokerDoorbell
 from worker.loads import LoadPausedError, Loads
@@ -259,7 +259,7 @@ def open_worker(settings: Settings, make_shelf: MakeShelf = keras_shelf) -> Iter
         open_runtime(settings, wait_s=settings.step_s, backup_wait_s=0.0) as runtime,
         DecoderPool(settings.decoders, limits) as decoders,
     ):
-        name = f"{socket.gethostname()}:{os.getpid()}"
+        name = name_here()
         in_hand = InHand(step_s=settings.step_s, load_s=settings.load_s)
         loads = loads_of(settings)
 

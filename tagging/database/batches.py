@@ -97,11 +97,12 @@ class LeasedProduct:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPulse:
-    """What the sweeper watches of a leased batch."""
+    """What the sweeper watches of a leased batch. `worker`: the name of who holds it."""
 
     batch_id: int
     token: str
     beat: int
+    worker: str | None = None
 
 
 def create(
@@ -423,9 +424,14 @@ def beat(session: Session, leases: Iterable[Lease]) -> None:
 def pulses(session: Session) -> list[BatchPulse]:
     """All leased batches: as many as workers have in hand."""
     rows = session.execute(
-        sa.select(Batch.id, Batch.lease_token, Batch.beat).where(Batch.state == BatchState.LEASED)
+        sa.select(Batch.id, Batch.lease_token, Batch.beat, Batch.lease_worker).where(
+            Batch.state == BatchState.LEASED
+        )
     ).all()
-    return [BatchPulse(batch_id=r.id, token=r.lease_token, beat=r.beat) for r in rows]
+    return [
+        BatchPulse(batch_id=r.id, token=r.lease_token, beat=r.beat, worker=r.lease_worker)
+        for r in rows
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

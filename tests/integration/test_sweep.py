@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tagging.database.tables import (
     BatchItem,
     BatchState,
     Image,
+    Leader,
     Product,
     Retag,
     RetagScope,
@@ -33,6 +36,8 @@ from tagging.domain import FailureCode, ItemOutcome, Status
 from tagging.ingest import Ingest
 from tagging.retag import Asked, Retagging
 from tagging.settings import LOOKS
+from tagging.sweep import ROLE
+from tagging.worker_names import name_here
 from tests.integration.test_ingest_and_tag import deliver, listed, write_folder
 from tests.stand_in import Services, make_services
 
@@ -236,6 +241,58 @@ def test_a_stale_lease_can_neither_finish_nor_give_back_nor_beat(delivered: Serv
         batches.beat(session, [held])
         session.commit()
     assert batch_of(delivered, held.batch_id).beat == before
+
+
+def of_gone() -> str:
+    """The name of a worker of this machine that was."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from tagging.worker_names import name_here; print(name_here())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def held_by(services: Services, worker: str) -> Batch:
+    """Its batch, which this worker holds, after the first look of who sits in the chair."""
+    services.sweeper.step()
+    held = lease(services, services.bell.messages.pop())
+    with services.database.write("test") as session:
+        session.execute(sa.update(Batch).values(lease_worker=worker))
+        session.commit()
+    services.clock.seconds += 0.5
+    services.sweeper.step()
+    return batch_of(services, held.batch_id)
+
+
+def test_of_a_worker_that_is_gone_nothing_is_waited_for(delivered: Services) -> None:
+    batch = held_by(delivered, of_gone())
+    assert (batch.state, batch.crashes) == (BatchState.QUEUED, 1)
+    assert delivered.bell.messages == [batch.id]
+
+
+@pytest.mark.parametrize("worker", ["alive", "elsewhere", "of another boot", "w"])
+def test_of_who_may_be_there_silence_alone_tells(delivered: Services, worker: str) -> None:
+    host, pid, place = of_gone().split(":")
+    boot, namespace = place.split("-")
+    name = {
+        "alive": name_here(),
+        "elsewhere": f"{host}:{pid}:{boot}-{int(namespace) + 1}",
+        "of another boot": f"{host}:{pid}:00000000-{namespace}",
+    }.get(worker, worker)
+    batch = held_by(delivered, name)
+    assert batch.state is BatchState.LEASED
+    pass_time(delivered, 14)
+    assert batch_of(delivered, batch.id).state is BatchState.QUEUED
+
+
+def test_the_chair_of_who_is_gone_is_taken_at_once(delivered: Services) -> None:
+    with delivered.database.write("test") as session:
+        session.add(Leader(role=ROLE, holder=f"{of_gone()}:1234abcd", beat=7))
+        session.commit()
+    delivered.sweeper.step()
+    assert delivered.sweeper.in_chair
 
 
 def test_a_lease_beats_while_another_one_is_written(postgresql_url: str, tmp_path: Path) -> None:
