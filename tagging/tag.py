@@ -20,6 +20,8 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tagging.autopilot import AUDIT_SHARE, in_audit_sample
 from tagging.database import autopilots, batches, models, products, rules
@@ -237,7 +239,8 @@ class Tagger:
             if isinstance(held, Lease):
                 # The beat gives it back as soon as the database answers.
                 self.in_hand.abandon(held)
-            reason.add_note(f"which could not be written down: {_told(error)}")
+            if not isinstance(error, (DBAPIError, PoolTimeoutError)):
+                raise  # an error of ours
 
     def _lease(self, queued: QueuedBatch, model: KnownModel, *, alone: bool) -> Lease | None:
         wanted = Lease(
