@@ -87,20 +87,23 @@ def drop_triggers(session: Session) -> list[str]:
 
 
 def foreign_schema(session: Session) -> str | None:
-    """The first thing in an SQLite file that computes what it holds and is not made by Atelier:
-    a further view, a virtual table, a generated column. None: there is none.
+    """The first thing in an SQLite file that is none of what Atelier makes there: tables, indexes,
+    triggers and one view, written as SQLite writes them. None: there is none.
 
-    To read such a thing may take all memory. The file's schema alone is asked.
+    To read a further view, a virtual table or a generated column may take all memory. What is what
+    is told by its statement, not by the column beside it, which anybody can write.
     """
     found = session.execute(
         sa.text(
-            "SELECT type || ' ' || name FROM sqlite_master "
-            "WHERE (type = 'view' AND name <> 'tagged_catalog') "
-            "OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL%') "
+            "SELECT type || ' ' || name FROM sqlite_master WHERE NOT ("
+            "(type = 'table' AND sql LIKE 'CREATE TABLE %') "
+            "OR (type = 'index' AND (sql IS NULL OR sql LIKE 'CREATE INDEX %' "
+            "OR sql LIKE 'CREATE UNIQUE INDEX %')) "
+            "OR (type = 'trigger' AND sql LIKE 'CREATE TRIGGER %') "
+            "OR (type = 'view' AND sql LIKE 'CREATE VIEW tagged_catalog %')) "
             "UNION ALL SELECT 'column ' || m.name || '.' || c.name "
             "FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS c "
-            "WHERE m.type = 'table' AND c.hidden <> 0 "
-            "AND m.sql NOT LIKE 'CREATE VIRTUAL%' LIMIT 1"
+            "WHERE m.sql LIKE 'CREATE TABLE %' AND c.hidden <> 0 LIMIT 1"
         )
     ).scalar()
     return None if found is None else str(found)

@@ -765,6 +765,16 @@ HOSTILE: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
         ),
         "has a view alembic_version",
     ),
+    "a view under the name of ours": (
+        with_statements(
+            "PRAGMA writable_schema = ON",
+            "DELETE FROM sqlite_master WHERE tbl_name = 'alembic_version'",
+            "UPDATE sqlite_master SET sql = 'CREATE VIEW alembic_version AS "
+            "WITH RECURSIVE more(version_num) AS (SELECT 1 UNION ALL SELECT version_num FROM more) "
+            "SELECT version_num FROM more' WHERE name = 'tagged_catalog'",
+        ),
+        "tagged_catalog",  # newer releases of SQLite refuse it themselves
+    ),
     "a column that is computed without end": (
         with_statements(
             "ALTER TABLE images ADD COLUMN more TEXT AS (hex(zeroblob(400000000))) VIRTUAL"

@@ -155,6 +155,10 @@ class KilledError(BaseException):
     """Not an Exception: nothing may catch it, like a kill."""
 
 
+def die(*_: Any) -> None:
+    raise KilledError
+
+
 @pytest.mark.parametrize("at", range(24))
 def test_killed_at_any_step_each_thing_is_ingested_once(
     inbox: Inbox, services: Services, monkeypatch: pytest.MonkeyPatch, at: int
@@ -269,9 +273,6 @@ def test_a_corrected_file_is_read_even_after_a_kill_in_the_middle_of_the_rejecti
     list(inbox.step())
     services.clock.seconds += 100
 
-    def die(*_: Any) -> None:
-        raise KilledError
-
     with monkeypatch.context() as patch:
         patch.setattr(HeldFolder, "remove_folder", die)
         with pytest.raises(KilledError):
@@ -291,9 +292,6 @@ def test_a_plan_that_outlived_its_delivery_takes_no_other(
     (inbox.root / "a.png").write_bytes(picture(1))
     list(inbox.step())
     services.clock.seconds += 2
-
-    def die(*_: Any) -> None:
-        raise KilledError
 
     with monkeypatch.context() as patch:
         patch.setattr(HeldFolder, "remove", die)
@@ -321,12 +319,12 @@ def test_what_lands_after_a_delivery_was_received_is_no_part_of_it(
 
     for boundary in ("inbox.planned", "inbox.taken_in"):
 
-        def die(name: str, boundary: str = boundary) -> None:
+        def die_there(name: str, boundary: str = boundary) -> None:
             if name == boundary:
-                raise KilledError
+                die()
 
         with monkeypatch.context() as patch:
-            patch.setattr("tagging.inbox.failpoint", die)
+            patch.setattr("tagging.inbox.failpoint", die_there)
             with pytest.raises(KilledError):
                 list(inbox.step())
         (inbox.root / "b.png").unlink(missing_ok=True)
