@@ -261,7 +261,7 @@ def left_alone(
     What a person decided stays decided; what is being classified is not classified twice; what
     failed, or waits for a person because its new photos did, is asked for by its name or because it
     failed only. What has neither suggestion nor failure is missing: it is being classified, which
-    `queue_again` sees, or a person decided while a worker had it in hand, and took that back.
+    `queue_again` sees, or an earlier version left it so when somebody took back what they decided.
     """
     if product.status is Status.REVIEWED:
         return "reviewed"

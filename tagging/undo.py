@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from tagging import opinions
 from tagging.answers import Opined, Recorded, heard, person, require_action, tried
-from tagging.database import autopilots, priorities, reviews
+from tagging.database import autopilots, batches, priorities, retags, reviews
 from tagging.database import opinions as opinion_rows
 from tagging.database.session import Database
 from tagging.database.tables import Opinion, Product, Review
@@ -118,7 +118,31 @@ def _undo(
 ) -> Recorded | Opined:
     if isinstance(said, Opinion):
         return opinions.undo(session, product, said, who, action, now=now)
-    return undo(session, product, said, who, action, now=now)
+    undone = undo(session, product, said, who, action, now=now)
+    if product.status is Status.NEEDS_REVIEW:
+        _ask_the_model(session, product, now=now)
+    return undone
+
+
+def _ask_the_model(session: Session, product: Product, *, now: dt.datetime) -> None:
+    """Have what waits again without a suggestion classified.
+
+    While a decision stood, a batch with its new photos may have come to its end: that left the
+    product alone. What the model said of the photos then is known, and not computed again.
+    """
+    if product.prediction_id is not None or product.failure_code is not None:
+        return
+    session.flush()
+    seen = {product.id: product.image_set}
+    if retags.queue_again(session, seen, now=now):
+        images = retags.image_counts(session, seen.values())
+        batches.create(
+            session,
+            retailer_id=product.retailer_id,
+            upload_id=product.upload_id,
+            items=[(product.id, product.image_set, images[product.image_set])],
+            now=now,
+        )
 
 
 def _locked(

@@ -8,6 +8,7 @@ product of its own.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ import pytest
 import sqlalchemy as sa
 
 from tagging.answers import Recorded
+from tagging.database import batches
 from tagging.database.tables import Prediction, Product, RetagScope, Review
-from tagging.domain import ReviewReason, Status, Verdict
+from tagging.domain import FailureCode, ReviewReason, Status, Verdict
 from tagging.errors import AtelierError, ReviewError
 from tagging.in_hand import InHand
 from tagging.retag import Asked
@@ -138,6 +140,15 @@ def requesting(services: Services, sku: str) -> Act:
         return made
 
     return Act(request)
+
+
+def unannounced(services: Services) -> list[int]:
+    """Batches that nobody was told of, and that the sweeper will announce."""
+    now = services.clock.now()
+    with services.database.read() as session:
+        return batches.to_announce(
+            session, older_than=now - dt.timedelta(days=1), now=now, limit=100
+        )
 
 
 def stands(services: Services, sku: str) -> tuple[Status, str | None, str | None]:
@@ -467,6 +478,80 @@ def test_what_comes_while_somebody_takes_back(
         category = "Light" if meets == "retag" else "Middle"
         assert stands(services, sku) == (Status.TAGGED, category, "model"), boundary
         assert models_of(services)[sku] == "shades:2"
+
+
+def changed(services: Services, folder: Path, boundaries: tuple[str, ...]) -> dict[str, int]:
+    """A product for each boundary that somebody decided on and of which another photo came since,
+    and the batch that this is in.
+    """
+    skus = all_tagged(services, folder, boundaries)
+    found = {}
+    for number, sku in enumerate(skus.values()):
+        saying(services, sku)()
+        other_photo(services, folder, sku, MIDDLE + number)()
+        found[sku] = services.bell.messages.pop()
+    return found
+
+
+@pytest.mark.parametrize("undone_at", ["once", "the end"])
+def test_a_decision_on_other_photos_that_is_taken_back(
+    services: Services, tmp_path: Path, meanwhile: Meanwhile, undone_at: str
+) -> None:
+    """It waits again, with what the model says of these photos, whose batch found it decided on."""
+    carried = changed(services, tmp_path, TAGGING)
+    for boundary, (sku, batch) in zip(TAGGING, carried.items(), strict=True):
+        calls = services.shelf.calls
+        said = saying(services, sku)
+        if undone_at == "once":
+            said()
+            assert said.refused is None
+            undone = undoing(services, said)
+            with meanwhile.at(boundary, undone):
+                services.tagger.tag_batch(batch)
+        else:
+            with meanwhile.at(boundary, said):
+                services.tagger.tag_batch(batch)
+            if said.refused is not None:
+                assert boundary in (*WRITING, "batch.lease.commit")
+                continue
+            assert product(services, sku).prediction_id is None, boundary
+            undone = undoing(services, said)
+            undone()
+        assert undone.refused is None
+        for waiting in unannounced(services):
+            services.tagger.tag_batch(waiting)
+        found = product(services, sku)
+        assert stands(services, sku) == (Status.NEEDS_REVIEW, "Dark", "person"), boundary
+        assert found.review_reason is ReviewReason.PHOTO_CHANGED
+        assert (found.suggestion, predicted(services, sku)) == ("Middle", 1), boundary
+        assert services.shelf.calls == calls + 1, boundary
+
+
+def test_a_decision_on_other_photos_that_is_taken_back_after_they_failed(
+    services: Services, tmp_path: Path
+) -> None:
+    """That they cannot be read is told, though nobody was told while the decision stood."""
+    tagged(services, tmp_path / "in", {"p.png": 255})
+    saying(services, "p")()
+    (folder := tmp_path / "torn").mkdir()
+    (folder / "p.png").write_bytes(b"no picture")
+    deliver(services, folder)
+    said = saying(services, "p")
+    said()
+    services.tag_all()
+    assert product(services, "p").failure_code is None
+    undoing(services, said)()
+    for batch in unannounced(services):
+        services.tagger.tag_batch(batch)
+    found = product(services, "p")
+    assert found.failure_code is FailureCode.UNSUPPORTED_FORMAT
+    assert stands(services, "p") == (Status.NEEDS_REVIEW, "Dark", "person")
+    # What is known to have failed is not read again each time.
+    said = saying(services, "p")
+    said()
+    undoing(services, said)()
+    assert unannounced(services) == []
+    assert product(services, "p").failure_detail == found.failure_detail is not None
 
 
 # A retag is asked for, and put into batches

@@ -242,7 +242,10 @@ def test_a_suggestion_that_there_is_stays_without_a_failure(
     assert (after.suggestion, after.failure_code) == ("Middle", None)
 
 
-def test_what_was_decided_in_flight_and_taken_back_is_missing(changed: Services) -> None:
+@pytest.mark.parametrize("queued", [True, False], ids=["in a batch", "by an older Atelier"])
+def test_what_was_decided_in_flight_and_taken_back_is_missing(
+    changed: Services, queued: bool
+) -> None:
     """Neither a suggestion nor a failure was written, for a person had decided by then."""
     decided: list[int] = []
 
@@ -255,9 +258,18 @@ def test_what_was_decided_in_flight_and_taken_back_is_missing(changed: Services)
     undo(changed, *decided)
     left = product(changed, "a")
     assert (left.status, left.suggestion, left.failure_code) == (Status.NEEDS_REVIEW, None, None)
+    if not queued:
+        with changed.database.write("test") as session:
+            session.execute(sa.update(Batch).values(state=BatchState.DONE))
+            session.commit()
     made = ask(changed, MISSING)
-    work_off(changed)
-    assert told(changed, made).queued == 1
+    changed.retagging.step(most_s=1.0)
+    line = told(changed, made)
+    assert (line.in_work, line.queued) == (queued, not queued)
+    with changed.database.read() as session:
+        waiting = session.scalars(sa.select(Batch.id).where(Batch.state == BatchState.QUEUED)).all()
+    for batch_id in waiting:
+        changed.tagger.tag_batch(batch_id)
     assert product(changed, "a").suggestion == "Middle"
     assert stands(changed) == DECIDED
 
