@@ -184,7 +184,7 @@ def _rest(world: World, result: Result) -> None:
         result.broken = f"errands never ended: {[e.kind for e in world.errands]}"
         return
     until = time.monotonic() + MOST_REST_S
-    while not world.wait(lambda: world.left() == 0 and world.leases() == 0, FLOW_S, busy=False):
+    while not world.wait(lambda: world.at_rest(), FLOW_S, busy=False):
         # Retags of everything wait for one another: that work flows is what matters.
         before, done = done, world.done_batches()
         if done == before or time.monotonic() > until:
@@ -213,7 +213,7 @@ def _at_rest(world: World) -> list[str]:
     """Work flows, and broker keys, files, handles and threads are where they were: promise 10."""
     before = world.half_written()
     last = world.deliver()
-    if not world.wait(lambda: last.done and world.left() == 0, FLOW_S, busy=False):
+    if not world.wait(lambda: last.done and world.at_rest(), FLOW_S, busy=False):
         return ["promise 10: the delivery after the last fault is not tagged"]
     # What a process that died left half-written is removed when it is a day old.
     found = [f"promise 10: left half-written: {name}" for name in world.half_written() - before]

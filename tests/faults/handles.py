@@ -84,7 +84,7 @@ def live_through(world: World, installation: Servers, fault: str) -> None:
     until = time.monotonic() + FAULT_S
     world.wait(lambda: time.monotonic() > until, FLOW_S, busy=False)
     installation.mend()
-    if not world.wait(lambda: delivered.done and world.left() == 0, FLOW_S, busy=False):
+    if not world.wait(lambda: delivered.done and world.at_rest(), FLOW_S, busy=False):
         raise AssertionError(f"after {fault} nothing flowed\n{world.tail()}")
 
 

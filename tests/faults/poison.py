@@ -79,7 +79,7 @@ def poisoned(world: World, images: int, kills: int, most: int) -> dict[str, obje
         world.wait(lambda: world.leases() > 0, 10, busy=False)
         world.rng.choice(world.workers).kill()
     ended = world.wait(
-        lambda: world.queued() == 0 and world.leases() == 0 and not world.errands,
+        lambda: world.at_rest() and not world.errands,
         LONGEST_S,
         busy=False,
     )

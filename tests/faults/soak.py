@@ -260,9 +260,7 @@ def _children(pid: int) -> list[int]:
 
 def rest(world: World) -> str:
     """Let everything end; what is broken then."""
-    if not world.wait(
-        lambda: not world.errands and world.left() == 0 and world.leases() == 0, 300, busy=False
-    ):
+    if not world.wait(lambda: not world.errands and world.at_rest(), 300, busy=False):
         return f"{world.left()} products, batches or retags wait at the end"
     with world.observer.read() as session:
         if session.get_bind().dialect.name == "postgresql":

@@ -64,6 +64,12 @@ MANY: Final = 50
 """From so many waiting batches on, nobody asks for more to be classified anew."""
 SOME: Final = 8
 """Files, threads or children that a worker may have more than before, for a while: connections."""
+LEFT: Final = (
+    "SELECT (SELECT count(*) FROM products WHERE status = 'queued') "
+    "+ (SELECT count(*) FROM batches WHERE state IN ('queued', 'leased')) "
+    "+ (SELECT count(*) FROM retags WHERE state = 'open')"
+)
+"""What is not worked off. A product that a person has decided on waits in its batch alone."""
 DRAINED_S: Final = 30.0
 """How long it is waited for that fewer wait."""
 
@@ -430,13 +436,13 @@ class World:
         return None if found is None else int(found)
 
     def left(self) -> int | None:
-        """Products and batches that are queued, and retags that were not worked off yet."""
-        found = self._now_and_then(
-            "SELECT (SELECT count(*) FROM products WHERE status = 'queued') "
-            "+ (SELECT count(*) FROM batches WHERE state = 'queued') "
-            "+ (SELECT count(*) FROM retags WHERE state = 'open')"
-        )
+        """Products that are queued, batches that are queued or in hand, and retags still open."""
+        found = self._now_and_then(LEFT)
         return None if found is None else int(found)
+
+    def at_rest(self) -> bool:
+        """Whether nothing is left; asked anew before it says so."""
+        return self.left() == 0 and self.ask(LEFT) == 0
 
     def _now_and_then(self, query: str) -> Any:
         """As `ask`, but five times a second at most: whoever waits asks all the time."""

@@ -114,7 +114,7 @@ def _tagged(world: World, seeds: range) -> Tally:
 
     delivered = world.send(noted())
     ended = world.wait(
-        lambda: delivered.done and world.queued() == 0 and world.leases() == 0,
+        lambda: delivered.done and world.at_rest(),
         LONGEST_S,
         busy=False,
     )
