@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half of the cores for test processes would leave the servers that they start waiting.
 WORKERS ?= 2
 
-.PHONY: help demo test faults faults-shipped faults-long faults-large soak broken-images mutants hostile-images \
+.PHONY: help demo test test-heavy faults faults-shipped faults-long faults-large soak broken-images mutants hostile-images \
 	hostile-archives fuzz lint types check report screenshots simulate-autopilot review-cost \
 	messages review-latency review-load rows-under-load lock audit clean
 .DEFAULT_GOAL := help
@@ -16,6 +16,7 @@ WORKERS ?= 2
 help:
 	@echo "make demo     tag the sample catalogue on this machine, nothing to install before"
 	@echo "make test     all tests, with real Redis and PostgreSQL from wheels"
+	@echo "make test-heavy   the rest of them: whole trainings, and the shipped models measured anew"
 	@echo "make faults   500 faults of every kind, and ten promises checked (about ten minutes)"
 	@echo "make faults-shipped   the same with the patience that users get (a quarter of an hour)"
 	@echo "make faults-long    10,000 of them (hours; goes on where it was cut off)"
@@ -61,6 +62,10 @@ demo: $(VENV)/runtime.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# What trains whole models, or measures the shipped ones anew.
+test-heavy: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m heavy --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Five hundred faults of every kind on both kinds of installation; about ten minutes.
 INJECTIONS ?= 504

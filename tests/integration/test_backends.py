@@ -17,9 +17,11 @@ TRAIN = """
 import json, sys
 from pathlib import Path
 from rich.console import Console
+from model_training import outsiders
 from model_training.augment import Augmentation
 from model_training.commands import Origin, run_train
 from model_training.configuration import SentinelConfig, TrainingConfig
+outsiders.DRAWN = 20
 data, out = map(Path, sys.argv[1:])
 run_train(
     Origin(data=str(data), data_dir=None, cache_dir=data.parent),
@@ -79,6 +81,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_what_one_backend_trained_the_other_serves(
     data: Path, tmp_path: Path, backend: str

@@ -61,14 +61,18 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 HURRIED = """
+from model_training import outsiders
 from model_training.configuration import SentinelConfig
+outsiders.DRAWN = 20
 SentinelConfig.for_images = staticmethod(
     lambda n, *, seed: SentinelConfig(rounds=1, steps=3, batch_size=16, pool=40, seed=seed)
 )
 from worker.cli import main
 main()
 """
-"""The command line, with a sentinel of a few steps: the usual one takes a minute to teach."""
+"""The command line, with a sentinel of a few steps that few drawings measure: the usual one takes a
+minute to teach.
+"""
 
 
 def atelier(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -136,6 +140,7 @@ def test_there_is_no_test_set_to_score(home: Path, catalogue: Path) -> None:
     assert "has no test set" in done.stderr
 
 
+@pytest.mark.heavy
 def test_the_report_says_what_was_too_small(home: Path, catalogue: Path) -> None:
     done = atelier(
         home,
@@ -175,6 +180,7 @@ def test_a_model_is_adapted_to_another_manifest(
     assert card.metrics["crossfitted"]["accuracy"] > 0.9
 
 
+@pytest.mark.heavy
 def test_models_are_combined(home: Path, catalogue: Path) -> None:
     words = ("--data", str(catalogue / "products.csv"), "--out", "both-1")
     one = str(bundle_of(home))

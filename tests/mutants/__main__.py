@@ -116,7 +116,7 @@ def passes(
     try:
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+                *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", ""),
                 *("-n", str(processes), "--dist", "loadfile"),
                 *tests,
             ],

@@ -100,9 +100,13 @@ CASES = {
     ),
     "every other day": (np.tile([0.5, 0.1], 3_000), np.tile([0.002, 0.04], 3_000)),
 }
+FOR_LONG = ("raised", "every other day")
+"""Left to `make test-heavy`: the two others ask the same of the same code."""
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.heavy if c in FOR_LONG else ()) for c in CASES]
+)
 def test_the_bounds_hold_at_many_looks(case: str) -> None:
     """Streams of accepted tags, looked at every so often; the truth is the average until then."""
     shares, errors = CASES[case]

@@ -367,7 +367,7 @@ def test_small_categories_that_were_merged_are_named(
 
 @pytest.mark.parametrize(("error", "withdrawn"), [(0.2001, True), (0.2, False), (None, False)])
 def test_thresholds_that_the_test_refuted_are_said_to_be_withdrawn(
-    findings: Findings, error: float | None, withdrawn: bool
+    findings: Findings, pictures: dict[str, bytes], error: float | None, withdrawn: bool
 ) -> None:
     card = findings.card
     test = card.metrics["holdout"] | {"targets": {"0.8": {"error": error}}}
@@ -380,7 +380,7 @@ def test_thresholds_that_the_test_refuted_are_said_to_be_withdrawn(
         findings, card=card, operating_points=findings.operating_points | {"0.8": stored}
     )
     numbers = measure(changed, ensure_agreement(changed))
-    page = render(changed, numbers, draw(changed, numbers))
+    page = render(changed, numbers, pictures)
     assert ("The thresholds for 0.8 were withdrawn" in page) is withdrawn
     assert ("The thresholds for 0.8, 0.95" in page) is not withdrawn
     assert numbers["targets"]["0.9"]["refuted_by_test"] is None

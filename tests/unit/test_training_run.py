@@ -84,7 +84,7 @@ QUICK = SentinelConfig(
 @pytest.fixture(scope="module", autouse=True)
 def _once() -> Iterator[None]:
     """What takes longest of so small a training is done once for the same input, as by the same
-    seed it comes out the same: the sentinel, and the drawings that it is measured on.
+    seed it comes out the same: the sentinel, and the (few) drawings that it is measured on.
     """
     from model_training import outsiders, sentinel
 
@@ -104,6 +104,7 @@ def _once() -> Iterator[None]:
         return asked
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outsiders, "DRAWN", 20)
         patch.setattr(sentinel, "train_sentinel", remembering(sentinel.train_sentinel))
         patch.setattr(outsiders, "drawings", remembering(outsiders.drawings))
         yield
@@ -235,6 +236,7 @@ def test_without_progress_it_stops_and_goes_back_to_the_best_epoch(
     assert any(not np.array_equal(a, b) for a, b in zip(shipped, last, strict=True))
 
 
+@pytest.mark.heavy
 def test_a_loss_that_knows_the_tree_learns_too(data: Path, tmp_path: Path) -> None:
     card = read_bundle(train(data, tmp_path / "toy-1", epochs=12, tree_weight=0.5))
     losses = [epoch["loss"] for epoch in card.metrics["training"]["epochs"]]
@@ -253,6 +255,7 @@ def test_the_sentinel_of_a_small_catalogue_is_taught_for_less_long() -> None:
 
 
 class TestTeachers:
+    @pytest.mark.heavy
     def test_a_teacher_changes_what_is_learned_and_the_checkpoint_knows(
         self, made: Path, data: Path, tmp_path: Path
     ) -> None:
@@ -291,6 +294,7 @@ class TestTeachers:
         with pytest.raises(TrainingDataError, match="cannot be used for this: it tells"):
             train(data, tmp_path / "toy-1", epochs=1, teachers=[bundle])
 
+    @pytest.mark.heavy
     def test_a_view_is_put_to_the_teachers_once(
         self, made: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -323,6 +327,7 @@ class TestTeachers:
 
 
 class TestCommittees:
+    @pytest.mark.heavy
     def test_it_is_calibrated_and_measured_like_any_model(
         self, made: Path, data: Path, tmp_path: Path
     ) -> None:
@@ -351,6 +356,7 @@ class TestCommittees:
         with pytest.raises(TrainingDataError, match="toy:3 and toy:3 are the same classifier"):
             run_combine([made, copied], origin(data), out=tmp_path / "both-1", console=QUIET)
 
+    @pytest.mark.heavy
     def test_members_of_other_data_are_refused(
         self, made: Path, data: Path, tmp_path: Path
     ) -> None:

@@ -89,6 +89,7 @@ def test_parents_are_those_that_hold_several_categories(card: ModelCard) -> None
     assert card.taxonomy.ancestors("Dress") == ("Dresses",)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_of_nothing_are_flagged(card: ModelCard, network: Any, kind: str) -> None:
     from model_training.predict import in_batches
@@ -99,6 +100,7 @@ def test_pictures_of_nothing_are_flagged(card: ModelCard, network: Any, kind: st
     assert (found >= 0).mean() >= 0.95
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_things_of_kinds_that_it_never_saw_are_flagged(
     card: ModelCard, bundle: Path, network: Any, data_dir: Path, tmp_path: Path
@@ -118,6 +120,7 @@ def test_things_of_kinds_that_it_never_saw_are_flagged(
         assert fitting[key] == pytest.approx(card.metrics["shop_fitting"][key], abs=5)
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 )
