@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Playwright, expect, syn
 from tests.browser.family import none_left
 
 ARGUMENTS = ("--disable-gpu",)
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 """How long the page may take for what it must do: the machine may be busy. Nothing is measured."""
 
 
