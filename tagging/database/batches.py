@@ -34,6 +34,12 @@ CRASHES_BEFORE_FAILED = 3
 FIRST_PAUSE_S: Final = 5.0
 MOST_PAUSE_S: Final = 300.0
 """How long what cannot be done waits before it is tried again: doubled each time, up to this."""
+SUSPECT_PAUSE_S: Final = 15.0
+"""How long a single product that was alone in hand as a worker died waits, doubled each time.
+
+Longer than a worker takes to start: if it is not the product that ends them, something else is in
+hand when the next one dies.
+"""
 CLOCK_S: Final = 60.0
 """By how much the clocks of two machines may differ."""
 
@@ -446,8 +452,8 @@ def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> Taken
     """End the lease of a batch that fell silent; None if it moved on meanwhile.
 
     The crash counts against a batch of several products, and against a single product only if it
-    was the sole work in hand. Twice: a batch is split by 16, with fresh counters. Three times: the
-    single product is failed as `worker_crash`.
+    was the sole work in hand; that waits then, so that other work comes first. Twice: a batch is
+    split by 16, with fresh counters. Three times: the single product is failed as `worker_crash`.
     """
     batch = session.execute(
         sa.select(Batch)
@@ -461,6 +467,7 @@ def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> Taken
     ).scalar_one_or_none()
     if batch is None:
         return None
+    suspect = batch.products == 1 and batch.lease_alone
     if batch.products > 1 or batch.lease_alone:
         batch.crashes += 1
     batch.lease_token, batch.lease_alone = None, False
@@ -469,8 +476,13 @@ def take_back(session: Session, pulse: BatchPulse, *, now: dt.datetime) -> Taken
     if batch.products == 1 and batch.crashes >= CRASHES_BEFORE_FAILED:
         _fail_single(session, batch, now=now)
         return TakenBack(outcome="failed", queued=())
+    if suspect:
+        pause_s = SUSPECT_PAUSE_S * 2.0 ** (batch.crashes - 1)
+        batch.not_before = now + dt.timedelta(seconds=pause_s)
+        # Nothing stood in its way, so nothing that gets done elsewhere ends this pause.
+        batch.last_error, batch.hindered = None, 0
     batch.state, batch.announced_at = BatchState.QUEUED, now
-    return TakenBack(outcome="queued", queued=(batch.id,))
+    return TakenBack(outcome="queued", queued=() if suspect else (batch.id,))
 
 
 def _split(session: Session, batch: Batch, *, now: dt.datetime) -> tuple[int, ...]:

@@ -139,14 +139,48 @@ def test_a_product_that_crashes_three_workers_alone_fails_and_its_neighbours_do_
     poison = all_batches(delivered)[1].id
     for _ in range(3):
         lease(delivered, poison, alone=True)
-        pass_time(delivered, 14)
-    pass_time(delivered, 20)
+        pass_time(delivered, 50)
     delivered.tag_all()
     statuses = [line.status for line in listed(delivered).values()]
     assert sorted(statuses) == [Status.FAILED, Status.TAGGED, Status.TAGGED]
     (failed,) = [line for line in listed(delivered).values() if line.status is Status.FAILED]
     assert failed.failure_code == FailureCode.WORKER_CRASH
     assert "3 workers" in str(failed.failure_detail)
+
+
+@pytest.mark.parametrize(("crashes", "pause_s"), [(1, 15), (2, 30)])
+def test_what_may_have_ended_a_worker_lets_other_work_go_first(
+    services: Services, tmp_path: Path, crashes: int, pause_s: int
+) -> None:
+    """If something else ends workers, it is not the same product that is in hand each time."""
+    deliver(services, write_folder(tmp_path / "in", {"a.png": 255}))
+    batch_id = services.bell.messages.pop()
+    with services.database.write("test") as session:
+        # As if it had been hindered before: its pause is not of the kind that others' luck ends.
+        session.execute(
+            sa.update(Batch).values(crashes=crashes - 1, last_error="no model", hindered=2)
+        )
+        session.commit()
+    lease(services, batch_id, alone=True)
+    while batch_of(services, batch_id).state is BatchState.LEASED:
+        pass_time(services, 1, step=1.0)
+    taken_back = services.clock.seconds
+    deliver(services, write_folder(tmp_path / "other", {"b.png": 255}))
+    services.bell.messages.append(batch_id)  # the one that its worker never acknowledged
+    services.tag_all()
+    with services.database.write("test") as session:
+        batches.resume(session)
+        session.commit()
+    assert {sku: line.status for sku, line in listed(services).items()} == {
+        "a": Status.QUEUED,
+        "b": Status.TAGGED,
+    }
+    while not services.bell.messages:
+        pass_time(services, 1, step=1.0)
+    assert services.clock.seconds - taken_back >= pause_s
+    services.tag_all()
+    assert listed(services)["a"].status is Status.TAGGED
+    assert batch_of(services, batch_id).crashes == crashes
 
 
 def test_a_crash_beside_other_work_does_not_count_against_a_single_product(
