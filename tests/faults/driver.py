@@ -184,7 +184,7 @@ def _rest(world: World, result: Result) -> None:
         result.broken = f"errands never ended: {[e.kind for e in world.errands]}"
         return
     until = time.monotonic() + MOST_REST_S
-    while not world.wait(lambda: world.at_rest(), FLOW_S, busy=False):
+    while not world.wait(world.at_rest, FLOW_S, busy=False):
         # Retags of everything wait for one another: that work flows is what matters.
         before, done = done, world.done_batches()
         if done == before or time.monotonic() > until:
